@@ -1,4 +1,4 @@
-"""Errors meant for the person who made the mistake: one line that names the thing, the value and what would be right."""
+"""Errors meant for the person who made the mistake: one line naming the thing, the value and what would be right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class VidsslError(ValueError):
-    """A mistake in what the user gave (a path, a config key, a checkpoint). The command line prints it and exits with 2."""
+    """A mistake in what the user gave (a path, a key, a checkpoint). The command line prints it and exits with 2."""
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
