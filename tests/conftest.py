@@ -1,0 +1,58 @@
+"""Fixtures shared by the whole suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.tiny_clip import write_tiny_clip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is known of video files goes into a folder of this test run, not into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny CLIP model (32 pixels, patch 8, width 64, 2 blocks, 32-d space) in open_clip's layout."""
+    return write_tiny_clip(tmp_path_factory.mktemp("tiny-clip"))
+
+
+@pytest.fixture(scope="session")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered videos: 3 motions, 8 train and 3 val clips of each, 12 frames of 32 pixels, and classes.csv."""
+    from vidssl.data.sprite_files import write_sprite_dataset
+
+    root = tmp_path_factory.mktemp("sprites")
+    write_sprite_dataset(
+        root,
+        classes=("moving_right", "moving_left", "growing"),
+        clips_per_class_train=8,
+        clips_per_class_val=3,
+        frames=12,
+        size=32,
+    )
+    return root
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, sprites: Path, tiny_clip: Path) -> Path:
+    """A recipe that trains the tiny CLIP on the rendered videos for a few steps into ``tmp_path/run``."""
+    data = {
+        "output": str(tmp_path / "run"),
+        "data": {"train": str(sprites / "train"), "window_seconds": None, "decode_size": 32, "workers": 0},
+        "views": [{"frames": 4, "seconds": 1.0, "size": 32, "scale": [0.5, 1.0], "blur_p": 0.0}],
+        "model": {"name": f"local-dir:{tiny_clip}", "pretrained": f"local-dir:{tiny_clip}"},
+        "objective": {"hsic": {"gamma": 1.0, "estimator": "exact", "projector": [32, 16], "predictor": [32, 16]}},
+        "train": {"batch_size": 8, "steps": 6, "lr": 1e-3, "precision": "fp32", "checkpoint_every": 3, "log_every": 1},
+    }
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return file

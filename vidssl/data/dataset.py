@@ -1,0 +1,225 @@
+"""Map-style data sets: one video is opened and decoded once per sample, every view is cut from that one window.
+
+A video that cannot be decoded never stops a run. In training another video takes its place, chosen from
+(seed, epoch, index, attempt) alone, and the failure travels with the batch so that the training process can count it
+and write it down. In evaluation nothing is replaced: the row is marked failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vidssl.data.batch import ClipSample, Failure
+from vidssl.data.decode import Opener, decode_clips, resize_short_side, squash
+from vidssl.data.eval_views import EvalSpec
+from vidssl.data.reader import DecodeError
+from vidssl.data.rng import Purpose, stream
+from vidssl.data.sampler import Key
+from vidssl.data.sampling import (
+    ClipIndices,
+    ClipSpec,
+    Times,
+    Window,
+    frame_period,
+    random_window,
+    uniform_clips,
+    view_indices,
+    whole,
+)
+from vidssl.data.video import open_video
+from vidssl.data.views import ViewSpec, draw_view, expand_views
+from vidssl.errors import VidsslError
+
+
+class Videos(Protocol):
+    """The videos of a data set, e.g. a `VideoIndex`."""
+
+    def __len__(self) -> int: ...
+    def path(self, i: int) -> Path: ...
+
+
+class ClipDataset(Dataset[ClipSample]):
+    """Training samples: a random window of a video with the frames and draws of all its views.
+
+    Args:
+        videos: the videos.
+        views: what to cut from a window.
+        window_seconds: length of the window; None for the whole video. Shorter videos are used whole.
+        max_window_frames: cap on the source frames a window may span, because the decoder has to run through them.
+        decode_size: frames are shrunk in the worker to a short side of at most this many pixels (bilinear,
+            antialiased, aspect ratio kept); None keeps the source size. Frames longer than 4:1 are first cut to 4:1
+            around their centre, so that one odd video cannot blow up the canvas of a whole batch.
+        upsample: also enlarge smaller frames to `decode_size`.
+        seed: of all draws.
+        max_attempts: videos tried for one sample before giving up.
+        deadline: seconds allowed for decoding one video, None for no limit; see `decode_deadline` for what is covered.
+        backend: decoder, see `open_video`.
+        opener: how a path is opened instead of `open_video(path, backend)`.
+
+    Raises:
+        VidsslError: on an empty data set, no views, or a view longer than the window.
+    """
+
+    def __init__(
+        self,
+        videos: Videos,
+        views: Sequence[ViewSpec],
+        *,
+        window_seconds: float | None = None,
+        max_window_frames: int = 900,
+        decode_size: int | None = 256,
+        upsample: bool = False,
+        seed: int = 0,
+        max_attempts: int = 10,
+        deadline: float | None = 60.0,
+        backend: str = "auto",
+        opener: Opener | None = None,
+    ) -> None:
+        _check_videos(videos)
+        if not views:
+            raise VidsslError("views: at least one is needed")
+        for spec in views:
+            if window_seconds is not None and spec.seconds is not None and spec.seconds > window_seconds:
+                raise VidsslError(
+                    f"view {spec.name!r}: seconds={spec.seconds}: longer than the decoded window, {window_seconds} s"
+                )
+        for name, value in (("max_window_frames", max_window_frames), ("max_attempts", max_attempts)):
+            if value < 1:
+                raise VidsslError(f"{name}={value}: must be at least 1")
+        self.videos, self.views, self.seed = videos, expand_views(views), seed
+        self.window_seconds, self.max_window_frames = window_seconds or math.inf, max_window_frames
+        self.decode_size, self.upsample = decode_size, upsample
+        self.max_attempts, self.deadline = max_attempts, deadline
+        self.opener = opener or partial(open_video, backend=backend)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, key: Key) -> ClipSample:
+        """The sample of (epoch, index).
+
+        Raises:
+            VidsslError: if `max_attempts` videos in a row cannot be decoded; names the first one and its cause.
+        """
+        epoch, index = key
+        failures: list[Failure] = []
+        for attempt in range(min(self.max_attempts, len(self.videos))):
+            video_id = self._candidate(epoch, index, attempt, failures)
+            try:
+                return self._sample(epoch, index, video_id, failures)
+            except DecodeError as error:
+                failures.append(_failure(video_id, self.videos.path(video_id), error))
+        first = failures[0]
+        raise VidsslError(
+            f"{first.path}: {first.reason}; and the {len(failures) - 1} videos tried in its place failed as well "
+            f"(max_attempts={self.max_attempts})"
+        )
+
+    def _candidate(self, epoch: int, index: int, attempt: int, failures: Sequence[Failure]) -> int:
+        """The video itself, then videos drawn uniformly among those not tried yet."""
+        if attempt == 0:
+            return index
+        rng = stream(self.seed, Purpose.SUBSTITUTE, epoch, index, attempt)
+        choice = int(rng.integers(len(self.videos) - attempt))
+        for tried in sorted(failure.video_id for failure in failures):
+            choice += choice >= tried
+        return choice
+
+    def _sample(self, epoch: int, index: int, video_id: int, failures: list[Failure]) -> ClipSample:
+        def choose(times: Times) -> list[ClipIndices]:
+            seconds = min(self.window_seconds, self.max_window_frames * frame_period(times) or math.inf)
+            start = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, epoch, index))
+            window = Window(start, min(start + seconds, whole(times).stop))
+            return [
+                view_indices(
+                    times,
+                    ClipSpec(spec.frames, stride=spec.stride)
+                    if spec.stride
+                    else ClipSpec(spec.frames, seconds=spec.seconds or math.inf),
+                    stream(self.seed, Purpose.TIME, epoch, index, number),
+                    window,
+                )
+                for number, spec in enumerate(self.views)
+            ]
+
+        frames, clips = decode_clips(self.opener, self.videos.path(video_id), choose, self.deadline)
+        if self.decode_size is not None:
+            frames = resize_short_side(frames, self.decode_size, self.upsample)
+        height, width = frames.shape[1:3]
+        draws = [
+            draw_view(stream(self.seed, Purpose.SPACE, epoch, index, number), spec, height, width)
+            for number, spec in enumerate(self.views)
+        ]
+        return _pack(frames, clips, video_id, draws=draws, failures=failures)
+
+
+class EvalClipDataset(Dataset[ClipSample]):
+    """Evaluation samples: the deterministic clips of every video, resized in the worker.
+
+    Item i is video i. A video that cannot be decoded gives a black row with `failed` set and the reason in
+    `failures`; it is never replaced. Arguments as in `ClipDataset`; `EvalSpec` says what is shown.
+    """
+
+    def __init__(
+        self,
+        videos: Videos,
+        spec: EvalSpec,
+        *,
+        deadline: float | None = 60.0,
+        backend: str = "auto",
+        opener: Opener | None = None,
+    ) -> None:
+        _check_videos(videos)
+        self.videos, self.spec, self.deadline = videos, spec, deadline
+        self.opener = opener or partial(open_video, backend=backend)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> ClipSample:
+        spec = self.spec
+
+        def choose(times: Times) -> list[ClipIndices]:
+            clips = uniform_clips(times, spec.clip, spec.clips_per_video)
+            return [ClipIndices(i, t) for i, t in zip(clips.indices, clips.times, strict=True)]
+
+        try:
+            frames, clips = decode_clips(self.opener, self.videos.path(index), choose, self.deadline)
+        except DecodeError as error:
+            failure = _failure(index, self.videos.path(index), error)
+            blank = [ClipIndices(np.zeros(spec.clip.frames, np.int64), np.zeros(spec.clip.frames))]
+            black = torch.zeros((1, spec.decoded_side, spec.decoded_side, 3), dtype=torch.uint8)
+            return _pack(black, blank * spec.clips_per_video, index, failures=[failure], failed=True)
+        if spec.resize == "squash":
+            frames = squash(frames, spec.size, spec.interpolation)
+        else:
+            frames = resize_short_side(frames, spec.decoded_side, True, spec.interpolation)
+        return _pack(frames, clips, index)
+
+
+def _pack(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields: Any) -> ClipSample:
+    return ClipSample(
+        frames=frames.contiguous(),
+        index=[torch.from_numpy(clip.indices) for clip in clips],
+        times=[torch.from_numpy(clip.times).float() for clip in clips],
+        video_id=video_id,
+        **{"draws": [], "failures": [], **fields},
+    )
+
+
+def _failure(video_id: int, path: Path, error: DecodeError) -> Failure:
+    return Failure(video_id, str(path), " ".join(str(error.reason).split()))
+
+
+def _check_videos(videos: Videos) -> None:
+    if len(videos) == 0:
+        raise VidsslError("the data set has no videos")

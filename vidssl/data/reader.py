@@ -1,0 +1,123 @@
+"""What every decoder offers (`VideoReader`, `VideoInfo`) and the one error all of them raise (`DecodeError`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidssl.errors import VidsslError
+
+Indices = Sequence[int] | NDArray[np.int64]
+
+# decord prefixes its messages with "[12:34:56] /build/path/file.cc:123: ", sometimes twice.
+_SOURCE_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
+_SHOWN_NAME = {"pyav": "PyAV"}
+
+
+class DecodeError(VidsslError):
+    """A file from which the wanted frames cannot be had.
+
+    Attributes:
+        path: the file. backend: the decoder that failed, or "auto". reason: what it said, one line.
+    """
+
+    def __init__(self, path: str | Path, backend: str, reason: str) -> None:
+        self.path, self.backend, self.reason = Path(path), backend, reason
+        said = reason if backend == "auto" else f"{_SHOWN_NAME.get(backend, backend)}: {reason}"
+        name = str(path).encode(errors="backslashreplace").decode()  # names that are not UTF-8 must print too
+        super().__init__(f"{name}: no video stream could be decoded ({said})")
+
+    def __reduce__(self) -> tuple[type[DecodeError], tuple[Path, str, str]]:
+        # The default would call DecodeError(message) when a worker process hands the error to its parent.
+        return type(self), (self.path, self.backend, self.reason)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Facts of one video.
+
+    Attributes:
+        num_frames: frames that are shown (edit lists and hidden frames taken out), >= 1.
+        fps: mean rate in frames per second. duration: seconds from the first frame to the end of the last.
+        height, width: pixels of a frame as displayed, that is after rotation metadata; pixels are not made square.
+    """
+
+    num_frames: int
+    fps: float
+    duration: float
+    height: int
+    width: int
+
+
+class VideoReader(AbstractContextManager["VideoReader", None], Protocol):
+    """One open video; a context manager that closes itself.
+
+    Attributes:
+        path: the file. backend: the decoder in use ("decord", "pyav" or "torchcodec").
+        info: see `VideoInfo`. times: (num_frames,) seconds, the first is 0, never decreasing.
+    """
+
+    path: Path
+    backend: str
+    info: VideoInfo
+    times: NDArray[np.float64]
+
+    def frames(self, indices: Indices) -> NDArray[np.uint8]:
+        """The frames at ``indices`` (any order, repeats allowed), uint8 RGB (len(indices), H, W, 3), contiguous.
+
+        Index i is the i-th frame of a sequential decode. A packet that decodes without complaint to no picture of
+        its own shows the picture before it, as a player would.
+
+        Raises:
+            IndexError: an index lies outside [0, num_frames).
+            DecodeError: a wanted frame is damaged or missing.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back the file; harmless when repeated."""
+        ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def check_indices(indices: Indices, num_frames: int, path: Path) -> NDArray[np.int64]:
+    """``indices`` as a flat int64 array; IndexError when one lies outside [0, num_frames)."""
+    checked = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if checked.size and (checked.min() < 0 or checked.max() >= num_frames):
+        wrong = checked[(checked < 0) | (checked >= num_frames)][0]
+        raise IndexError(f"{path}: frame {wrong} is outside the video's {num_frames} frames")
+    return checked
+
+
+@contextmanager
+def decoding(path: Path, backend: str) -> Iterator[None]:
+    """Turn whatever a decoder raises inside the block into a `DecodeError`.
+
+    Decoders raise DECORDError, av.FFmpegError, RuntimeError, ValueError, IndexError, OSError, OverflowError, … with no
+    common base class, hence the bare Exception.
+    """
+    try:
+        yield
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise DecodeError(path, backend, one_line(error)) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The error's own words on one line of at most 160 characters, without source positions and paths."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    first = _SOURCE_PREFIX.sub("", text.strip()).splitlines()[0]
+    return first if len(first) <= 160 else first[:159] + "…"

@@ -1,0 +1,106 @@
+"""Which videos make up which batch: a stateless function of the seed and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from vidssl.data.rng import Purpose, stream
+from vidssl.errors import VidsslError
+
+Key = tuple[int, int]  # (epoch, index of the video)
+
+
+class GlobalBatchSampler(Sampler[list[Key]]):
+    """Batches of (epoch, index) keys; the global batch of a step does not depend on the number of processes.
+
+    Every epoch is a permutation drawn from (seed, epoch). Step s takes the s-th slice of `batch_size` keys and
+    process r takes the r-th of `num_processes` equal parts of it, so the parts in rank order are exactly the batch of
+    one process. Nothing is remembered between steps: `start_step=k` continues where a run stopped after k steps
+    without looking at any earlier data. It needs no further sharding: do not let `accelerate` prepare its loader.
+
+    Args:
+        num_samples: number of videos.
+        batch_size: GLOBAL batch size, over all processes.
+        drop_last: True leaves the last `num_samples % batch_size` keys of every epoch out. False lets a batch run
+            over into the next epoch, so that every video is used exactly once per epoch and all batches are full.
+        start_step: first step to yield.
+        total_steps: step to stop before, counted from 0 (not from start_step); None never stops.
+
+    Raises:
+        VidsslError: if the batch is larger than the data set or cannot be shared equally, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        num_processes: int = 1,
+        rank: int = 0,
+        seed: int = 0,
+        drop_last: bool = True,
+        start_step: int = 0,
+        total_steps: int | None = None,
+    ) -> None:
+        if not 1 <= batch_size <= num_samples:
+            raise VidsslError(
+                f"batch_size={batch_size}: must lie between 1 and the number of videos, {num_samples}"
+            )
+        if num_processes < 1 or batch_size % num_processes:
+            raise VidsslError(
+                f"batch_size={batch_size}: must be a multiple of the number of processes, {num_processes}"
+            )
+        if not 0 <= rank < num_processes:
+            raise VidsslError(f"rank={rank}: must lie between 0 and {num_processes - 1}")
+        if start_step < 0 or (total_steps is not None and total_steps < start_step):
+            raise VidsslError(f"start_step={start_step}: must lie between 0 and total_steps={total_steps}")
+        self.num_samples, self.batch_size = num_samples, batch_size
+        self.num_processes, self.rank, self.seed = num_processes, rank, seed
+        self.drop_last, self.start_step, self.total_steps = drop_last, start_step, total_steps
+        self._epoch: tuple[int, NDArray[np.int64]] = (0, self._draw(0))
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in an epoch; not whole when drop_last is False and batches run over."""
+        exact = self.num_samples / self.batch_size
+        return float(int(exact)) if self.drop_last else exact
+
+    def epoch(self, step: int) -> int:
+        """The epoch of the first key of a step."""
+        return self._position(step) // self.num_samples
+
+    def batch(self, step: int) -> list[Key]:
+        """This process's keys of one step."""
+        share = self.batch_size // self.num_processes
+        first = self._position(step) + self.rank * share
+        return [self._key(position) for position in range(first, first + share)]
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        step = self.start_step
+        while self.total_steps is None or step < self.total_steps:
+            yield self.batch(step)
+            step += 1
+
+    def __len__(self) -> int:
+        if self.total_steps is None:
+            raise TypeError("GlobalBatchSampler without total_steps never ends and has no length")
+        return self.total_steps - self.start_step
+
+    def _position(self, step: int) -> int:
+        """Place of the step's first key in the concatenation of all permutations."""
+        if not self.drop_last:
+            return step * self.batch_size
+        per_epoch = self.num_samples // self.batch_size
+        return step // per_epoch * self.num_samples + step % per_epoch * self.batch_size
+
+    def _key(self, position: int) -> Key:
+        epoch, place = divmod(position, self.num_samples)
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, self._draw(epoch))
+        return epoch, int(self._epoch[1][place])
+
+    def _draw(self, epoch: int) -> NDArray[np.int64]:
+        return stream(self.seed, Purpose.ORDER, epoch).permutation(self.num_samples)
