@@ -1,3 +1,27 @@
 """Self-supervised learning for video."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidssl.models.factory import create_model
+    from vidssl.models.io import load
+
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "create_model", "load"]
+
+# Imported at first use: torch alone takes longer than a command line should need to print its help.
+_LAZY = {"create_model": "vidssl.models.factory", "load": "vidssl.models.io"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,165 @@
+"""Video networks of pytorchvideo behind the encoder interface.
+
+Convolutional: X3D (Feichtenhofer 2020, arXiv 2004.04730), Slow (1812.03982), C2D, I3D (1705.07750), R(2+1)D
+(1711.11248), CSN (1904.02811). Transformer: MViT (2104.11227). They are built by the constructors of
+`pytorchvideo.models`; the classification head is removed. `pytorchvideo.transforms` is never imported.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError, did_you_mean
+from vidssl.models.encoder import ClipFeatures, VideoEncoder
+from vidssl.models.weights import load_strict, read_tensors
+
+
+class Network(NamedTuple):
+    """image_size, max_frames: of the published weights; stride: T / T', see :class:`PytorchVideoEncoder`."""
+
+    image_size: int
+    max_frames: int
+    stride: int
+    width: int
+    round_up: bool = True
+
+
+NETWORKS = {
+    "x3d_xs": Network(160, 4, 1, 192),
+    "x3d_s": Network(160, 13, 1, 192),
+    "x3d_m": Network(224, 16, 1, 192),
+    "x3d_l": Network(312, 16, 1, 192),
+    "slow_r50": Network(224, 8, 1, 2048),
+    "c2d_r50": Network(224, 8, 2, 2048, round_up=False),
+    "i3d_r50": Network(224, 8, 2, 2048, round_up=False),
+    "r2plus1d_r50": Network(224, 16, 4, 2048),
+    "csn_r101": Network(224, 32, 8, 2048),
+    "mvit_base_16x4": Network(224, 16, 2, 768),
+    "mvit_base_32x3": Network(224, 32, 2, 768),
+}
+# Normalisation of every published pytorchvideo checkpoint.
+_MEAN, _STD = 0.45, 0.225
+
+
+class PytorchVideoEncoder(VideoEncoder):
+    """A pytorchvideo network without its head.
+
+    `patches` is the last feature map (B, T', h, w, W), `frames` (B, T', D = W) its mean over places, `clip` the mean
+    of those. T' is T for X3D and Slow, ceil(T / 4) for R(2+1)D, ceil(T / 8) for CSN, floor(T / 2) for C2D and I3D, and
+    ceil(T / 2) for MViT, whose T and image size are fixed when it is built.
+
+    Args:
+        name: key of `NETWORKS`.
+        image_size, max_frames: what MViT's position embedding is made for; the convolutional networks take any.
+    """
+
+    def __init__(self, name: str, image_size: int, max_frames: int) -> None:
+        network = _find(name)
+        super().__init__(
+            embed_dim=network.width,
+            width=network.width,
+            mean=(_MEAN, _MEAN, _MEAN),
+            std=(_STD, _STD, _STD),
+            image_size=image_size,
+            spec={"family": "pytorchvideo", "name": name, "image_size": image_size, "max_frames": max_frames},
+        )
+        self.network = network
+        self.max_frames = max_frames
+        self.fixed_size = name.startswith("mvit")
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # its layers are TorchScript, which torch deprecates
+            from pytorchvideo.models import hub
+
+            if self.fixed_size:
+                self.net = getattr(hub, name)(spatial_size=image_size, temporal_size=max_frames, head=None)
+            else:
+                self.net = getattr(hub, name)()
+                self.net.blocks = nn.ModuleList(list(self.net.blocks)[:-1])
+
+    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+        """See :meth:`VideoEncoder.forward`.
+
+        Raises:
+            VidsslError: for too few frames, or for an MViT frames or sides other than those it was built for.
+        """
+        length, sides = clips.shape[2], tuple(clips.shape[3:])
+        if self.fixed_size and (length, *sides) != (self.max_frames, self.image_size, self.image_size):
+            raise VidsslError(
+                f"{self.spec['name']}: clips of {length} frames, {sides[0]}x{sides[1]} pixels: built for "
+                f"max_frames={self.max_frames}, image_size={self.image_size} (options of create_model)"
+            )
+        if not self.network.round_up and length < self.network.stride:
+            raise VidsslError(f"{self.spec['name']}: {length} frame(s): needs at least {self.network.stride}")
+        grid = _mvit_map(self.net, clips) if self.fixed_size else self._convolutional_map(clips)
+        frames = reduce(grid, "b t h w width -> b t width", "mean")
+        return ClipFeatures(frames.mean(dim=1), frames, grid if patches else None)
+
+    def _convolutional_map(self, clips: Tensor) -> Tensor:
+        x = clips
+        for block in self.net.blocks:
+            x = block(x)
+        return rearrange(x, "b width t h w -> b t h w width")
+
+
+def _mvit_map(net: Any, clips: Tensor) -> Tensor:
+    """Patch tokens of a multiscale vision transformer, after its final norm, on their (t, h, w) grid."""
+    x = net.cls_positional_encoding(net.patch_embed(clips))
+    if net.norm_patch_embed is not None:
+        x = net.norm_patch_embed(x)
+    grid = list(net.cls_positional_encoding.patch_embed_shape)
+    for block in net.blocks:
+        x, grid = block(x, grid)
+    t, h, _ = grid
+    tokens: Tensor = net.norm_embed(x)[:, 1:]
+    return rearrange(tokens, "b (t h w) width -> b t h w width", t=t, h=h)
+
+
+def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> PytorchVideoEncoder:
+    """Build one of `NETWORKS`, with random weights or those of a checkpoint file.
+
+    Args:
+        name: key of `NETWORKS`.
+        pretrained: None, or a file of pytorchvideo's weights; its head is dropped.
+        options: `image_size` (pixels), `max_frames`; needed by MViT only.
+
+    Raises:
+        VidsslError: for unknown names and options, and for weights that do not fit.
+    """
+    from vidssl.models.factory import check_count
+
+    network = _find(name)
+    allowed = {"image_size": network.image_size, "max_frames": network.max_frames}
+    for key, value in options.items():
+        if key not in allowed:
+            raise VidsslError(
+                f"create_model: unknown option {key!r} of pytorchvideo/{name}{did_you_mean(key, allowed)} "
+                f"(allowed: {', '.join(allowed)})"
+            )
+        allowed[key] = check_count(key, value)
+    encoder = PytorchVideoEncoder(name, **allowed)
+    encoder.spec["pretrained"] = pretrained
+    if pretrained is not None:
+        head = ("head.",) if encoder.fixed_size else (f"blocks.{len(encoder.net.blocks)}.",)
+        tensors = read_tensors(Path(pretrained).expanduser())
+        load_strict(
+            encoder.net,
+            {key: value for key, value in tensors.items() if not key.startswith(head)},
+            pretrained,
+        )
+    return encoder
+
+
+def _find(name: str) -> Network:
+    if name not in NETWORKS:
+        raise VidsslError(
+            f"model name 'pytorchvideo/{name}': no such network{did_you_mean(name, NETWORKS)} "
+            f"(allowed: {', '.join(NETWORKS)})"
+        )
+    return NETWORKS[name]

@@ -1,0 +1,111 @@
+"""What every video encoder of the package looks like: clips in, :class:`ClipFeatures` out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from vidssl.models.text import TextEncoder
+
+
+class ClipFeatures(NamedTuple):
+    """Features of B clips; nothing in it is l2-normalised.
+
+    clip: (B, D); frames: (B, T, D), T as in the clips unless the network strides over time; patches: (B, T, h, w, W)
+    tokens of the last layer (after the final norm where the image tower norms before it pools), None unless asked for.
+    """
+
+    clip: Tensor
+    frames: Tensor
+    patches: Tensor | None
+
+
+class VideoEncoder(nn.Module):
+    """Base class of the encoders.
+
+    Args:
+        embed_dim: D, size of `clip` and `frames`.
+        width: W, size of a patch token.
+        mean, std: what clips in [0, 1] have to be normalised with, per colour channel.
+        image_size: side in pixels the encoder was made for; others work where `size_multiple` divides them.
+        spec: JSON-able description from which `build_from_spec` makes the same module without network access.
+        size_multiple: what height and width must be divisible by.
+        text: frozen text tower of the same embedding space. It is held beside the module, not in it: absent from
+            `parameters()` and `state_dict()`, shared by `copy.deepcopy`, and moved along by `.to(device)`.
+    """
+
+    text: TextEncoder | None
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        width: int,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        image_size: int,
+        spec: dict[str, Any],
+        size_multiple: int = 1,
+        text: TextEncoder | None = None,
+    ) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.width = width
+        self.mean = mean
+        self.std = std
+        self.image_size = image_size
+        self.spec = spec
+        self.size_multiple = size_multiple
+        self.text = text
+
+    def forward(self, clips: Tensor, patches: bool = False) -> ClipFeatures:
+        """Encode clips.
+
+        Args:
+            clips: (B, 3, T, H, W) floating point, normalised with `mean` and `std`.
+            patches: whether to return the patch tokens as well.
+
+        Raises:
+            VidsslError: for another shape or dtype.
+        """
+        self._check(clips)
+        return self.features(clips, patches)
+
+    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+        """`forward` without the checks; what a subclass implements."""
+        raise NotImplementedError
+
+    def _check(self, clips: Tensor) -> None:
+        shape = tuple(clips.shape)
+        if clips.ndim != 5 or shape[1] != 3 or shape[2] < 1:
+            raise VidsslError(
+                f"encoder: clips of shape {shape}: must be (B, 3, T, H, W) with at least one frame"
+                + ("; frames seem to come before the channels" if clips.ndim == 5 and shape[2] == 3 else "")
+            )
+        if not clips.is_floating_point():
+            raise VidsslError(
+                f"encoder: clips are {clips.dtype}: must be floating point, scaled to [0, 1] and normalised "
+                "with the encoder's mean and std"
+            )
+        multiple = self.size_multiple
+        if shape[3] < multiple or shape[4] < multiple or shape[3] % multiple or shape[4] % multiple:
+            raise VidsslError(
+                f"encoder: clips of {shape[3]}x{shape[4]} pixels: both sides must be multiples of {multiple}"
+            )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Every `.to`, `.cuda`, `.cpu` of this module or of one that contains it passes here."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.text is not None:
+            device = next(self.parameters(), torch.empty(0)).device
+            if device.type != "meta":
+                self.text.to(device)
+        return self

@@ -1,0 +1,163 @@
+"""Projection and prediction heads on encoder features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vidssl.distributed import all_sum, is_distributed
+from vidssl.errors import VidsslError, did_you_mean
+from vidssl.models.encoder import ClipFeatures
+
+NORMS = ("batch", "layer", "none")
+
+
+class HeadOutput(NamedTuple):
+    """What a head makes of one view; not normalised. projection, prediction: (B, d); frames: (B, T, d)."""
+
+    projection: Tensor
+    prediction: Tensor | None
+    frames: Tensor | None
+
+
+class GlobalBatchNorm1d(nn.BatchNorm1d):
+    """Batch norm over the rows of all processes (Ioffe & Szegedy 2015, arXiv 1502.03167).
+
+    On N processes forward, gradient and running statistics are those of `nn.BatchNorm1d` on one process with the rows
+    concatenated, however unevenly they are spread. Two passes, the mean first and then the centred squares, keep the
+    variance accurate in float32. Parameters and buffers are named as in `nn.BatchNorm1d`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input: (n, C), n may differ between processes. Returns the same shape and dtype."""
+        if not (is_distributed() and self.training):
+            return super().forward(input)
+        if input.ndim != 2 or input.shape[1] != self.num_features:
+            raise VidsslError(
+                f"batch norm: input of shape {tuple(input.shape)}: must be (n, {self.num_features})"
+            )
+        with torch.autocast(input.device.type, enabled=False):
+            rows = input.to(torch.promote_types(input.dtype, torch.float32))
+            count = all_sum(rows.new_tensor(rows.shape[0]))
+            mean = all_sum(rows.sum(dim=0)) / count
+            centred = rows - mean
+            variance = all_sum(centred.square().sum(dim=0)) / count
+            self._track(mean.detach(), variance.detach(), count)
+            output = centred * torch.rsqrt(variance + self.eps)
+            if self.affine:
+                output = output * self.weight + self.bias
+        return output.to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Running statistics, with the unbiased variance as in `nn.BatchNorm1d`."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return  # track_running_stats=False
+        self.num_batches_tracked.add_(1)
+        share = 1 / self.num_batches_tracked.to(mean) if self.momentum is None else self.momentum
+        unbiased = variance * (count / (count - 1).clamp(min=1))
+        self.running_mean.copy_((1 - share) * self.running_mean + share * mean)
+        self.running_var.copy_((1 - share) * self.running_var + share * unbiased)
+
+
+class MLPHead(nn.Module):
+    """Linear, norm, ReLU, …, Linear.
+
+    Args:
+        in_dim: size of the input's last axis.
+        dims: output sizes of the linear layers, the last one that of the head.
+        norm: ``"batch"`` (over all rows of all processes), ``"layer"`` or ``"none"``, after every linear but the last.
+        last_norm: norm after the last linear too.
+        last_bias: bias of the last linear. The others have one exactly when no norm with its own bias follows.
+
+    Raises:
+        VidsslError: for empty `dims`, an unknown norm, or `last_norm` without a norm.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        dims: Sequence[int],
+        norm: str = "batch",
+        last_norm: bool = False,
+        last_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        if not dims or min(in_dim, *dims) < 1:
+            raise VidsslError(
+                f"head: sizes {in_dim} -> {list(dims)}: at least one layer, all sizes at least 1"
+            )
+        if norm not in NORMS:
+            raise VidsslError(f"head: norm {norm!r}{did_you_mean(norm, NORMS)} (allowed: {', '.join(NORMS)})")
+        if last_norm and norm == "none":
+            raise VidsslError("head: last_norm needs norm 'batch' or 'layer', got 'none'")
+        layers: list[nn.Module] = []
+        sizes = [in_dim, *dims]
+        for width, dim in pairwise(sizes[:-1]):
+            layers += [nn.Linear(width, dim, bias=norm == "none"), *_norm(norm, dim), nn.ReLU(inplace=True)]
+        layers.append(nn.Linear(sizes[-2], sizes[-1], bias=last_bias))
+        if last_norm:
+            layers += _norm(norm, dims[-1])
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in_dim). Returns (..., dims[-1]); all leading axes count as rows of the batch norm."""
+        rows: Tensor = self.layers(x.reshape(-1, x.shape[-1]))
+        return rows.reshape(*x.shape[:-1], rows.shape[-1])
+
+
+def _norm(norm: str, dim: int) -> list[nn.Module]:
+    if norm == "none":
+        return []
+    return [GlobalBatchNorm1d(dim) if norm == "batch" else nn.LayerNorm(dim)]
+
+
+class ProjectionHead(nn.Module):
+    """Projector, optionally with a predictor (BYOL, Grill et al. 2020, arXiv 2006.07733) and a frame projector.
+
+    Args:
+        embed_dim: D of the encoder.
+        projector: sizes of the projector's layers; the last is d.
+        predictor: sizes of the predictor's layers, ending in d; None for none.
+        frames: project the frame features too, with weights of their own: the batch statistics of single frames are
+            not those of clips.
+        norm, last_norm, last_bias: of projector and frame projector, see :class:`MLPHead`; the predictor has the same
+            `norm` and `last_bias` and never a last norm.
+
+    Raises:
+        VidsslError: when the predictor does not end in the projector's size.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        projector: Sequence[int],
+        predictor: Sequence[int] | None = None,
+        frames: bool = False,
+        norm: str = "batch",
+        last_norm: bool = False,
+        last_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.projector = MLPHead(embed_dim, projector, norm, last_norm, last_bias)
+        self.predictor: MLPHead | None = None
+        self.frame_projector: MLPHead | None = None
+        if predictor is not None:
+            if not predictor or predictor[-1] != projector[-1]:
+                raise VidsslError(
+                    f"head: predictor {list(predictor)}: must end in the projector's size {projector[-1]}"
+                )
+            self.predictor = MLPHead(projector[-1], predictor, norm, last_bias=last_bias)
+        if frames:
+            self.frame_projector = MLPHead(embed_dim, projector, norm, last_norm, last_bias)
+
+    def forward(self, features: ClipFeatures) -> HeadOutput:
+        """features: of one view. Returns projections of its B clips (and B x T frames)."""
+        projection = self.projector(features.clip)
+        prediction = None if self.predictor is None else self.predictor(projection)
+        frames = None if self.frame_projector is None else self.frame_projector(features.frames)
+        return HeadOutput(projection, prediction, frames)

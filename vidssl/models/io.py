@@ -1,0 +1,195 @@
+"""Encoders on disk: a folder with `config.json`, `model.safetensors`, `text.safetensors` and nothing executable.
+
+`load_encoder` reads such a folder; :func:`load` also finds it inside a checkpoint folder (``encoder/``) or a run folder
+(whose ``latest.json`` names a checkpoint).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import vidssl
+from vidssl.errors import VidsslError
+from vidssl.models.encoder import VideoEncoder
+from vidssl.models.factory import build_from_spec
+from vidssl.models.weights import load_strict, read_tensors
+
+FORMAT = "vidssl-encoder"
+VERSION = 1
+CONFIG, MODEL, TEXT, TOKENIZER = "config.json", "model.safetensors", "text.safetensors", "tokenizer"
+
+
+def save_encoder(encoder: VideoEncoder, folder: str | Path, text: bool = True) -> Path:
+    """Export an encoder. The folder appears complete or not at all; an encoder already there is replaced.
+
+    Args:
+        encoder: what to write.
+        folder: where; parents are created.
+        text: whether to write the text tower (if there is one) too.
+
+    Raises:
+        VidsslError: when `folder` exists and holds something else than an exported encoder.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and (_is_export(folder) or not any(folder.iterdir()))):
+        raise VidsslError(f"{folder}: exists and is no exported encoder; it will not be overwritten")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _write(encoder, partial, text)
+        _flush(partial)
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _sync(folder.parent)
+    return folder
+
+
+def load_encoder(folder: str | Path) -> VideoEncoder:
+    """Read an exported encoder, in evaluation mode, on the CPU. The default random generator is left alone.
+
+    Raises:
+        VidsslError: when it is no exported encoder, a file is missing or damaged, or keys or shapes differ.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    with torch.random.fork_rng(devices=[]):
+        tokenizer = folder / TOKENIZER
+        encoder = build_from_spec(
+            config["spec"],
+            text=config["text"] is not None,
+            tokenizer_folder=tokenizer if tokenizer.is_dir() else None,
+        )
+    load_strict(encoder, read_tensors(folder / MODEL), str(folder / MODEL))
+    if encoder.text is not None:
+        load_strict(encoder.text.tower, read_tensors(folder / TEXT), str(folder / TEXT))
+        encoder.text.logit_scale = float(config["text"]["logit_scale"])
+        bias = config["text"]["logit_bias"]
+        encoder.text.logit_bias = None if bias is None else float(bias)
+    return encoder.eval()
+
+
+def load(path: str | Path) -> VideoEncoder:
+    """The encoder of an exported folder, of a checkpoint folder, or of the latest checkpoint of a run folder.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The encoder, ready for evaluation.
+
+    Raises:
+        VidsslError: when the folder is none of these, or what it holds cannot be loaded.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise VidsslError(f"{path}: {'not a folder' if folder.exists() else 'no such folder'}; {_EXPECTED}")
+    if (folder / "latest.json").is_file():
+        folder = _latest(folder)
+    for candidate in (folder, folder / "encoder"):
+        if (candidate / CONFIG).is_file():
+            return load_encoder(candidate)
+    raise VidsslError(f"{path}: holds no encoder; {_EXPECTED}")
+
+
+_EXPECTED = "expected an exported encoder (config.json), a checkpoint (encoder/) or a run (latest.json)"
+
+
+def _latest(run: Path) -> Path:
+    pointer = run / "latest.json"
+    name = _read_json(pointer).get("checkpoint")
+    if not isinstance(name, str):
+        raise VidsslError(f"{pointer}: names no checkpoint")
+    if not (run / name).is_dir():
+        raise VidsslError(f"{pointer}: names {name!r}, which is not there")
+    return run / name
+
+
+def _write(encoder: VideoEncoder, folder: Path, text: bool) -> None:
+    tower = encoder.text if text else None
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "vidssl": vidssl.__version__,
+        "spec": encoder.spec,
+        "text": None
+        if tower is None
+        else {
+            "logit_scale": tower.logit_scale,
+            "logit_bias": tower.logit_bias,
+            "fingerprint": tower.fingerprint,
+            "tokenizer": tower.tokenizer_spec,
+        },
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    _save(encoder.state_dict(), folder / MODEL)
+    if tower is not None:
+        _save(tower.state_dict(), folder / TEXT)
+        if tower.tokenizer_spec["kind"] == "transformers":
+            tower.tokenizer.save_pretrained(folder / TOKENIZER)
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    """Copies, because safetensors refuses tensors that share storage (tied weights)."""
+    from safetensors.torch import save_file
+
+    save_file({key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}, file)
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return bool(_read_json(folder / CONFIG).get("format") == FORMAT)
+    except VidsslError:
+        return False
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / CONFIG
+    config = _read_json(file)
+    if config.get("format") != FORMAT or "spec" not in config or "text" not in config:
+        raise VidsslError(f"{file}: not the config of an exported encoder (format {config.get('format')!r})")
+    if config.get("version") != VERSION:
+        raise VidsslError(
+            f"{file}: version {config.get('version')!r} of the format; vidssl {vidssl.__version__} reads {VERSION}"
+        )
+    return config
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise VidsslError(f"{file}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise VidsslError(f"{file}: cannot be read as JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise VidsslError(f"{file}: expected a JSON object, found {type(data).__name__}")
+    return data
+
+
+def _flush(folder: Path) -> None:
+    """Everything below the folder, and the folder itself, onto the disk."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""The student: an encoder and the heads of every objective in one module, so that one EMA copies all of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vidssl.errors import VidsslError
+from vidssl.models.encoder import ClipFeatures, VideoEncoder
+from vidssl.models.heads import HeadOutput
+
+
+class StudentOutput(NamedTuple):
+    """Per view: the encoder's features, and for each objective (by name) its head's output."""
+
+    features: list[ClipFeatures]
+    heads: dict[str, list[HeadOutput]]
+
+
+class Student(nn.Module):
+    """Encoder and heads.
+
+    Args:
+        encoder: clips to features.
+        heads: objective name -> module from :class:`ClipFeatures` to :class:`HeadOutput`.
+        micro_batches: number of pieces in which the encoder works through a batch. Only one piece's activations are
+            kept (the others are recomputed in the backward pass, one extra forward in all), so that memory falls while
+            loss and gradient stay those of the whole batch, which no plain gradient accumulation gives for losses that
+            compare rows of a batch. Heads always see the whole batch, so batch-norm statistics are unchanged too.
+    """
+
+    def __init__(self, encoder: VideoEncoder, heads: Mapping[str, nn.Module], micro_batches: int = 1) -> None:
+        super().__init__()
+        if micro_batches < 1:
+            raise VidsslError(f"micro_batches: {micro_batches}: must be at least 1")
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(heads)
+        self.micro_batches = micro_batches
+
+    def forward(self, views: Sequence[Tensor]) -> StudentOutput:
+        """views: k clips tensors (B, 3, T_v, H_v, W_v), row i of each from the same video."""
+        features = self._encode(views)
+        heads = {name: [head(view) for view in features] for name, head in self.heads.items()}
+        return StudentOutput(features, heads)
+
+    def _encode(self, views: Sequence[Tensor]) -> list[ClipFeatures]:
+        """One encoder pass for all views of a shape; results in the order of `views`."""
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for position, view in enumerate(views):
+            groups[tuple(view.shape[2:])].append(position)
+        features: dict[int, ClipFeatures] = {}
+        for positions in groups.values():
+            rows = torch.cat([views[position] for position in positions])
+            encoded = self._encode_rows(rows)
+            size = views[positions[0]].shape[0]
+            for clip, frames, position in zip(
+                encoded.clip.split(size), encoded.frames.split(size), positions, strict=True
+            ):
+                features[position] = ClipFeatures(clip, frames, None)
+        return [features[position] for position in range(len(views))]
+
+    def _encode_rows(self, rows: Tensor) -> ClipFeatures:
+        if self.micro_batches == 1:
+            features: ClipFeatures = self.encoder(rows)
+            return features
+        pieces = [
+            checkpoint(self.encoder, piece, use_reentrant=False)
+            if torch.is_grad_enabled()
+            else self.encoder(piece)
+            for piece in rows.chunk(self.micro_batches)
+        ]
+        return ClipFeatures(
+            torch.cat([piece.clip for piece in pieces]), torch.cat([piece.frames for piece in pieces]), None
+        )

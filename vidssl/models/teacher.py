@@ -1,0 +1,87 @@
+"""The teacher: a copy of the student that follows it as an exponential moving average.
+
+Mean teacher, Tarvainen & Valpola 2017, arXiv 1703.01780; the cosine schedule is BYOL's, Grill et al. 2020, arXiv
+2006.07733.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vidssl.errors import VidsslError
+
+
+class Teacher(nn.Module):
+    """Exponential moving average of a whole student; never receives a gradient.
+
+    Args:
+        student: copied (its shared frozen text tower is not). Parameters of less than float32 are kept in float32 here,
+            since small steps of the average would be rounded away.
+        train_mode_norm: whether `train()` makes batch-norm layers use the statistics of the batch, as the student's do
+            (BYOL). Everything else (dropout, stochastic depth) stays in evaluation mode always. With False, or after
+            `eval()`, the running statistics are used, which `update` copies from the student.
+    """
+
+    def __init__(self, student: nn.Module, train_mode_norm: bool = True) -> None:
+        super().__init__()
+        self.train_mode_norm = train_mode_norm
+        self.module = copy.deepcopy(student).requires_grad_(False)
+        for parameter in self.module.parameters():
+            if parameter.is_floating_point() and parameter.element_size() < 4:
+                parameter.data = parameter.data.float()
+        self.train()
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Evaluation mode, except for batch norm as described above."""
+        self.training = mode
+        self.module.eval()
+        if self.train_mode_norm:
+            for layer in self.module.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.train(mode)
+        return self
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The student's forward, without gradient."""
+        return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def update(self, student: nn.Module, momentum: float) -> None:
+        """theta_t <- m theta_t + (1 - m) theta_s for parameters; buffers are copied.
+
+        Args:
+            student: the module this teacher was made from, or a wrapper of it (such as `DistributedDataParallel`).
+            momentum: m in [0, 1].
+
+        Raises:
+            VidsslError: for a momentum outside, or a student whose parameters are others.
+        """
+        if not 0.0 <= momentum <= 1.0:
+            raise VidsslError(f"teacher: momentum {momentum}: must be in [0, 1]")
+        own, new = list(self.module.parameters()), list(student.parameters())
+        if [tensor.shape for tensor in own] != [tensor.shape for tensor in new]:
+            raise VidsslError(
+                "teacher: update: the parameters of this student are not those the teacher was made from"
+            )
+        averaged = [(t, s) for t, s in zip(own, new, strict=True) if t.is_floating_point()]
+        if averaged:
+            targets = cast(list[Tensor], [t for t, _ in averaged])
+            torch._foreach_lerp_(targets, [s.detach().to(t.dtype) for t, s in averaged], 1.0 - momentum)
+        for target, source in zip(self.module.buffers(), student.buffers(), strict=True):
+            target.copy_(source)
+
+
+def cosine_momentum(step: int, total: int, base: float, final: float = 1.0) -> float:
+    """Momentum that rises from `base` at step 0 to `final` at step `total` by half a cosine, and stays there.
+
+    m(t) = final - (final - base) (cos(pi t / total) + 1) / 2
+    """
+    progress = min(step, total) / total if total > 0 else 1.0
+    return final - (final - base) * (math.cos(math.pi * progress) + 1.0) / 2.0

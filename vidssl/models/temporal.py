@@ -1,0 +1,83 @@
+"""Attention along time for a pre-norm image transformer (divided space-time attention).
+
+Bertasius et al. 2021, "Is Space-Time Attention All You Need for Video Understanding?", arXiv 2102.05095. Each block
+first lets tokens at the same place attend over the frames, then runs the image model's own block within each frame:
+
+    X += fc( attention_over_time( norm(X) ) )        # fc is zero at the start
+    X += attention_in_frame( ln_1(X) )
+    X += mlp( ln_2(X) )
+
+Because `fc` starts at zero in every block, the video model starts as the image model, exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+# CUDA attention kernels put the batch on a grid axis that holds at most 65,535 blocks, and here every patch of every
+# clip is a row of that batch.
+MAX_SEQUENCES = 65_535
+
+
+class TemporalAttention(nn.Module):
+    """The temporal residual of one block: norm, multi-head attention along time, a linear map that starts at zero.
+
+    Args:
+        width: W, size of a token.
+        heads: number of attention heads; divides `width`.
+        norm: LayerNorm of the block, copied; a fresh one by default.
+    """
+
+    def __init__(self, width: int, heads: int, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width) if norm is None else copy.deepcopy(norm)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.fc = nn.Linear(width, width)
+        for linear in (self.qkv, self.out):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    @classmethod
+    def of_block(cls, block: Any, init: str) -> TemporalAttention:
+        """For one residual block of an open_clip transformer.
+
+        Args:
+            block: has `ln_1` and a `torch.nn.MultiheadAttention` named `attn`.
+            init: ``"copy"`` starts q, k, v and out as the block's spatial attention, ``"random"`` as a truncated normal
+                of standard deviation 0.02. The norm is a copy either way.
+        """
+        attention: nn.MultiheadAttention = block.attn
+        temporal = cls(attention.embed_dim, attention.num_heads, block.ln_1)
+        if init == "copy":
+            with torch.no_grad():
+                temporal.qkv.weight.copy_(attention.in_proj_weight)
+                temporal.qkv.bias.copy_(attention.in_proj_bias)
+                temporal.out.load_state_dict(attention.out_proj.state_dict())
+        return temporal
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, S, W), S places in each of T frames. Returns the residual, same shape."""
+        places = x.shape[2]
+        sequences = rearrange(self.norm(x), "b t s w -> (b s) t w")
+        q, k, v = rearrange(self.qkv(sequences), "n t (three h d) -> three n h t d", three=3, h=self.heads)
+        attended = _attention(q, k, v)
+        residual: Tensor = self.fc(self.out(rearrange(attended, "n h t d -> n t (h d)")))
+        return rearrange(residual, "(b s) t w -> b t s w", s=places)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention of (n, heads, T, d) for any n."""
+    if q.shape[0] <= MAX_SEQUENCES:
+        return F.scaled_dot_product_attention(q, k, v)
+    pieces = zip(q.split(MAX_SEQUENCES), k.split(MAX_SEQUENCES), v.split(MAX_SEQUENCES), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(*piece) for piece in pieces])

@@ -1,0 +1,181 @@
+"""Reading weights and putting them into modules, loudly: what does not fit is an error that lists the keys."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError
+from vidssl.models.positions import resample_table
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".pyth")
+# What the plain CLIP layout keeps at top level and the one with a separate text tower keeps under `text.`.
+_TEXT_KEYS = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
+# Numbers that OpenAI's own files store among the tensors.
+_OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint on the CPU; nothing in the file is executed.
+
+    Args:
+        file: ``.safetensors``, or a pickle of tensors (``.pt``, ``.pth``, ``.bin``, ``.pyth``) read with
+            `weights_only=True`. A dictionary under `state_dict` or `model_state` is unwrapped, and a prefix ``module.``
+            on every key removed.
+
+    Raises:
+        VidsslError: for a missing file, another type, damage, or a pickle of more than tensors.
+    """
+    if not file.is_file():
+        raise VidsslError(f"{file}: no such checkpoint file")
+    if file.suffix not in SUFFIXES:
+        raise VidsslError(f"{file}: a checkpoint must be one of {', '.join(SUFFIXES)}")
+    data = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    for wrapper in ("state_dict", "model_state"):
+        if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
+            data = data[wrapper]
+    if not isinstance(data, Mapping) or not any(isinstance(value, Tensor) for value in data.values()):
+        raise VidsslError(f"{file}: holds no dictionary of tensors")
+    tensors = {str(key): value for key, value in data.items() if isinstance(value, Tensor)}
+    if all(key.startswith("module.") for key in tensors):
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    return tensors
+
+
+def _read_safetensors(file: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise VidsslError(f"{file}: cannot be read as safetensors ({error})") from None
+
+
+def _read_pickle(file: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # of TorchScript archives, which end in an error anyway
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise VidsslError(
+            f"{file}: not a plain dictionary of tensors, or damaged ({reason}); TorchScript archives and pickled "
+            "objects are refused because loading them can execute code"
+        ) from None
+
+
+def mismatch(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """How `given` differs from the wanted tensors `own`, with shortened lists of keys; empty when it does not."""
+    missing = sorted(own.keys() - given.keys())
+    unexpected = sorted(given.keys() - own.keys())
+    shapes = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in sorted(own.keys() & given.keys())
+        if given[key].shape != own[key].shape
+    ]
+    if own and len(missing) == len(own):
+        return f"not one of the {len(own)} tensors is in it (it has {_some(unexpected)})"
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+    return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds if keys)
+
+
+def _some(keys: Sequence[str], number: int = 5) -> str:
+    return ", ".join(keys[:number]) + (f", … {len(keys) - number} more" if len(keys) > number else "")
+
+
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """`load_state_dict` whose error is one line.
+
+    Raises:
+        VidsslError: naming `source` and the missing, unexpected and differently shaped keys.
+    """
+    difference = mismatch(module.state_dict(), tensors)
+    if difference:
+        raise VidsslError(f"{source}: weights do not fit: {difference}")
+    module.load_state_dict(dict(tensors))
+
+
+def load_clip_weights(
+    visual: nn.Module,
+    text: nn.Module | None,
+    tensors: Mapping[str, Tensor],
+    source: str,
+    *,
+    quick_gelu: bool,
+    resize: bool,
+) -> tuple[float | None, float | None]:
+    """Load an open_clip state dict, of either layout, into an image tower and possibly a text tower.
+
+    Args:
+        visual: image tower.
+        text: text tower; None drops the text weights.
+        tensors: ``visual.*``, ``text.*`` (or the plain layout's names), ``logit_scale``, ``logit_bias``.
+        source: named in errors.
+        quick_gelu: whether the towers use QuickGELU, which weights in OpenAI's own format need.
+        resize: interpolate the position embedding of an image tower made for another image size.
+
+    Returns:
+        (logit_scale, logit_bias), None where absent.
+
+    Raises:
+        VidsslError: when keys or shapes differ, or OpenAI weights meet towers without QuickGELU.
+    """
+    if any(key in tensors for key in _OPENAI_KEYS) and not quick_gelu:
+        raise VidsslError(
+            f"{source}: OpenAI weights need QuickGELU, which this architecture does not use; take the '-quickgelu' one"
+        )
+    given = {
+        f"text.{key}" if key.startswith(_TEXT_KEYS) else key: value
+        for key, value in tensors.items()
+        if key not in _OPENAI_KEYS
+    }
+    scalars = {key: given.pop(key, None) for key in ("logit_scale", "logit_bias")}
+    own = {f"visual.{key}": value for key, value in visual.state_dict().items()}
+    if text is None:
+        given = {key: value for key, value in given.items() if not key.startswith("text.")}
+    else:
+        own |= {f"text.{key}": value for key, value in text.state_dict().items()}
+    if resize:
+        _resize_positions(visual, given)
+    difference = mismatch(own, given)
+    if difference:
+        hint = "; image_size= interpolates the position embedding" if _only_positions(own, given) else ""
+        hint += "; load_text=False loads the image tower only" if _only_text(own, given) else ""
+        raise VidsslError(f"{source}: weights do not fit: {difference}{hint}")
+    for prefix, module in (("visual.", visual), ("text.", text)):
+        if module is not None:
+            part = {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
+            module.load_state_dict(part)
+    scale, bias = scalars["logit_scale"], scalars["logit_bias"]
+    return None if scale is None else float(scale), None if bias is None else float(bias)
+
+
+def _resize_positions(visual: nn.Module, given: dict[str, Tensor]) -> None:
+    """Interpolate the patch positions of the weights (a square grid after one class token) to the tower's grid."""
+    key = "visual.positional_embedding"
+    grid: tuple[int, int] | None = getattr(visual, "grid_size", None)
+    if grid is None or key not in given:
+        return
+    table = given[key].float()
+    side = int((len(table) - 1) ** 0.5)
+    if side * side == len(table) - 1:
+        patches = resample_table(table[1:], (side, side), (int(grid[0]), int(grid[1])))
+        given[key] = torch.cat([table[:1], patches])
+
+
+def _only_positions(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
+    different = [key for key in own.keys() & given.keys() if own[key].shape != given[key].shape]
+    return own.keys() == given.keys() and different == ["visual.positional_embedding"]
+
+
+def _only_text(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
+    return all(key.startswith("text.") for key in own.keys() ^ given.keys()) and own.keys() != given.keys()
