@@ -1,0 +1,125 @@
+"""Building objectives from plain data, their weighted sum, and what reaches which parameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from vidssl.errors import VidsslError
+from vidssl.models.encoder import ClipFeatures
+from vidssl.models.heads import HeadOutput
+from vidssl.objectives.base import BatchInfo
+from vidssl.objectives.composite import OBJECTIVES, build_objectives
+from vidssl.objectives.hsic import SSLHSIC
+from vidssl.objectives.spectral import SpectralContrastive
+
+FROM_LIGHTLY = {"infonce", "byol", "simsiam", "vicreg", "barlow", "dino"}
+
+
+def features(b: int = 4, k: int = 2, t: int = 3, d: int = 6) -> list[ClipFeatures]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        ClipFeatures(torch.randn(b, d, generator=generator), torch.randn(b, t, d, generator=generator), None)
+        for _ in range(k)
+    ]
+
+
+def run(spec: dict[str, dict[str, Any] | None], batch: BatchInfo | None = None) -> Any:
+    torch.manual_seed(0)
+    composite, heads = build_objectives(spec, embed_dim=6)
+    outputs = {name: [head(view) for view in features()] for name, head in heads.items()}
+    batch = batch or BatchInfo(torch.arange(4))
+    return composite, heads, outputs, composite(outputs, outputs, batch)
+
+
+def test_weighted_sum_and_logs_under_the_names() -> None:
+    spec = {
+        "hsic": {"weight": 2, "gamma": 1.5, "projector": [5, 3]},
+        "wide": {"objective": "spectral", "mu": 3.0},
+    }
+    composite, _, outputs, output = run(spec)
+    batch = BatchInfo(torch.arange(4))
+    hsic = SSLHSIC(gamma=1.5)(outputs["hsic"], outputs["hsic"], batch).loss
+    spectral = SpectralContrastive(mu=3.0)(outputs["wide"], None, batch).loss
+    assert output.loss.item() == pytest.approx((2 * hsic + spectral).item(), abs=1e-6)
+    assert output.logs["hsic/loss"].item() == pytest.approx(hsic.item(), abs=1e-6)
+    assert output.logs["wide/loss"].item() == pytest.approx(spectral.item(), abs=1e-6)
+    assert output.logs["loss"].item() == pytest.approx(output.loss.item())
+    assert {"hsic/hsic_xx", "hsic/effective_rank", "hsic/scale"} <= set(output.logs)
+    assert not any(value.requires_grad for value in output.logs.values())
+    assert composite.needs_teacher
+    assert not build_objectives({"hsic": {"target": False}}, 6)[0].needs_teacher
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_every_objective_builds_and_reaches_all_of_its_head(name: str) -> None:
+    if name in FROM_LIGHTLY:
+        pytest.importorskip("lightly.loss", reason="lightly is an optional extra")
+    composite, heads, _, output = run({name: {}})
+    output.loss.backward()
+    for parameter_name, parameter in heads[name].named_parameters():
+        assert parameter.grad is not None, parameter_name
+    for parameter_name, parameter in composite.named_parameters():
+        assert parameter.grad is not None, parameter_name
+    grouped = [p for group in composite.param_groups() for p in group["params"]]
+    assert {id(p) for p in grouped} == {id(p) for p in composite.parameters()}
+    assert f"{name}/loss" in output.logs
+    composite.set_progress(0.5)
+
+
+@pytest.mark.parametrize("target", [True, False])
+def test_frame_level_objective_uses_every_weight_of_its_head(target: bool) -> None:
+    batch = BatchInfo(torch.arange(4), [torch.rand(4, 6) for _ in range(2)])
+    spec = {"frames": {"objective": "hsic", "frames": True, "time_width": 1.0, "target": target}}
+    _, heads, outputs, output = run(spec, batch)
+    output.loss.backward()
+    assert all(p.grad is not None for p in heads["frames"].parameters())
+    assert outputs["frames"][0].frames.shape == (4, 3, 128)
+    assert (heads["frames"].predictor is not None) == target
+
+
+def test_head_options_reach_the_head() -> None:
+    _, heads = build_objectives({"hsic": {"projector": [8, 4], "predictor": [5, 4], "norm": "layer"}}, 6)
+    output: HeadOutput = heads["hsic"](features()[0])
+    assert output.projection.shape == (4, 4)
+    assert output.prediction is not None
+    assert not any("running_mean" in name for name, _ in heads["hsic"].named_buffers())
+    _, plain = build_objectives({"hsic": {"target": False}}, 6)
+    assert plain["hsic"](features()[0]).prediction is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"hsci": {}}, "objective 'hsci': unknown; did you mean 'hsic'"),
+        ({"a": {"objective": "spectrl"}}, "did you mean 'spectral'"),
+        (
+            {"hsic": {"estimater": "rff"}},
+            "objective.hsic.estimater: unknown option; did you mean 'estimator'",
+        ),
+        ({"hsic": {"estimator": "rf"}}, "objective.hsic: estimator='rf': unknown; did you mean 'rff'"),
+        ({"ressl": {"dim": 3}}, "objective.ressl.dim: unknown option"),
+        ({"hsic": {"projector": []}}, "objective.hsic.projector: needs at least one layer"),
+        ({"hsic": {"weight": "much"}}, "objective.hsic.weight='much': must be a number"),
+        ({"hsic": {"gamma": "3"}}, "objective.hsic.gamma='3': must be a number"),
+        ({"hsic": {"num_features": 2.5}}, "objective.hsic.num_features=2.5: must be a whole number"),
+        ({"hsic": {"frames": 1}}, "objective.hsic.frames=1: must be true or false"),
+        ({"hsic": {"estimator": 3}}, "objective.hsic.estimator=3: must be a word"),
+        ({}, "at least one"),
+    ],
+)
+def test_mistakes_are_one_line(spec: dict[str, dict[str, Any]], message: str) -> None:
+    with pytest.raises(VidsslError) as caught:
+        build_objectives(spec, 6)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_outputs_are_named() -> None:
+    composite, _, outputs, _ = run({"hsic": {}})
+    with pytest.raises(VidsslError, match="no head of this name"):
+        composite({}, None, BatchInfo(torch.arange(4)))
+    with pytest.raises(VidsslError, match="needs the outputs of a teacher"):
+        composite(outputs, None, BatchInfo(torch.arange(4)))

@@ -1,0 +1,117 @@
+"""Measures of rows against closed forms and scipy, and the sentence that a collapsed run gets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vidssl.errors import VidsslError
+from vidssl.objectives.diagnostics import (
+    alignment,
+    collapse_warning,
+    dimension_std,
+    effective_rank,
+    lidar,
+    rankme,
+    uniformity,
+)
+
+
+def rows(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_ranks_count_equal_directions(rank: int) -> None:
+    q = torch.linalg.qr(rows(40, 8))[0]  # orthonormal columns
+    z = torch.zeros(40, 8, dtype=torch.float64)
+    z[:, :rank] = q[:, :rank] - 0
+    assert rankme(z, eps=0 if rank == 8 else 1e-12).item() == pytest.approx(rank, rel=1e-6)
+    centred = torch.linalg.qr(rows(40, 8) - rows(40, 8).mean(dim=0))[0]
+    assert effective_rank(centred[:, :rank]).item() == pytest.approx(rank, rel=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(2, 9), d=st.integers(1, 9), seed=st.integers(0, 99))
+def test_rankme_and_effective_rank_equal_numpy(n: int, d: int, seed: int) -> None:
+    z = rows(n, d, seed=seed)
+    p = np.linalg.svd(z.numpy(), compute_uv=False)
+    p = p / p.sum() + 1e-7
+    assert rankme(z).item() == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-10)
+    eigenvalues = np.linalg.eigvalsh(np.cov(z.numpy(), rowvar=False).reshape(d, d))
+    participation = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+    assert effective_rank(z).item() == pytest.approx(participation, rel=1e-8)
+
+
+def test_effective_rank_does_not_depend_on_scale_shift_or_shape() -> None:
+    z = rows(6, 20)
+    assert effective_rank(5 * z + 3).item() == pytest.approx(effective_rank(z).item(), rel=1e-9)
+    assert effective_rank(torch.ones(5, 3)).item() == 0
+
+
+def test_lidar_equals_the_generalised_eigenvalues() -> None:
+    z = rows(12, 4, 3) + 2 * rows(12, 1, 3, seed=1)
+    means = z.mean(1).numpy()
+    between = (means - means.mean(0)).T @ (means - means.mean(0)) / 12
+    within = (
+        sum(np.outer(x - m, x - m) for views, m in zip(z.numpy(), means, strict=True) for x in views) / 48
+    )
+    eigenvalues = scipy.linalg.eigh(between, within + 1e-4 * np.eye(3), eigvals_only=True)
+    p = eigenvalues / eigenvalues.sum() + 1e-8
+    assert lidar(z).item() == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-9)
+
+
+def test_lidar_ignores_directions_that_do_not_tell_objects_apart() -> None:
+    """Two directions differ between objects; ten more are noise between the views of one object."""
+    objects = torch.cat(
+        [rows(200, 1, 2).expand(-1, 8, -1), torch.zeros(200, 8, 10, dtype=torch.float64)], dim=2
+    )
+    noise = rows(200, 8, 12, seed=1)
+    noise = noise - noise.mean(dim=1, keepdim=True)
+    z = objects + noise
+    assert lidar(z).item() == pytest.approx(2, abs=0.05)
+    assert rankme(z.reshape(-1, 12)).item() > 10
+    with pytest.raises(VidsslError, match="2 objects and 2 views"):
+        lidar(rows(5, 1, 3))
+
+
+def test_alignment_and_uniformity() -> None:
+    x, y = rows(7, 4), rows(7, 4, seed=1)
+    a, b = (z.numpy() / np.linalg.norm(z.numpy(), axis=1, keepdims=True) for z in (x, y))
+    assert alignment(x, y).item() == pytest.approx(((a - b) ** 2).sum(1).mean(), rel=1e-10)
+    pairs = [np.exp(-2 * ((a[i] - a[j]) ** 2).sum()) for i in range(7) for j in range(i)]
+    assert uniformity(x).item() == pytest.approx(np.log(np.mean(pairs)), rel=1e-10)
+    assert alignment(x, 3 * x).item() == pytest.approx(0, abs=1e-12)
+    assert uniformity(torch.ones(5, 3, dtype=torch.float64)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_standard_deviation_of_normalised_rows() -> None:
+    assert dimension_std(rows(4000, 64)).item() == pytest.approx(1 / 8, rel=0.02)
+    assert dimension_std(rows(1, 64).expand(50, 64)).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_half_precision_rows_are_measured_in_float32() -> None:
+    z = rows(16, 4)
+    for measure in (rankme, effective_rank, uniformity, dimension_std):
+        assert measure(z.to(torch.bfloat16)).dtype == torch.float32
+        assert measure(z.to(torch.bfloat16)).item() == pytest.approx(measure(z).item(), abs=0.05)
+
+
+def test_warning_in_words() -> None:
+    assert collapse_warning(loss=-0.2, hsic_xx=0.01, gamma_squared=9, std=0.08, dim=128, rank=30) is None
+    message = collapse_warning(loss=0.0, hsic_xx=1e-9, gamma_squared=9.0, std=1e-4, dim=128, rank=1.2)
+    assert message is not None
+    assert "all rows are alike" in message
+    assert "standard deviation" in message
+    assert "effective rank is 1.2" in message
+    assert "gamma² = 9" in message
+    assert "\n" not in message
+    assert collapse_warning(rank=1.5) is not None
+    assert collapse_warning(loss=0.0, hsic_xx=0.01) is None
+    with pytest.raises(VidsslError, match="rows"):
+        rankme(torch.zeros(3))

@@ -1,0 +1,171 @@
+"""What every objective shares: its interface, and what it is told about the batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError, did_you_mean
+from vidssl.models.heads import HeadOutput
+
+# A head's output, or plain rows (B, d) when an objective is used on its own in somebody's loop.
+View = HeadOutput | Tensor
+
+
+class ObjectiveOutput(NamedTuple):
+    """A loss to differentiate, and detached scalars named ``objective/quantity``."""
+
+    loss: Tensor
+    logs: dict[str, Tensor]
+
+
+class BatchInfo(NamedTuple):
+    """What an objective may know of the batch beside the rows.
+
+    Attributes:
+        video_id: (B,) int64; rows of the same video carry the same number.
+        times: per view (B, T_v): seconds at which the view's frames were shown.
+        teacher_views: for each teacher output the index of its view; the first views when None.
+        rows_per_process: how many of the B rows came from each process, in order; None on one process.
+    """
+
+    video_id: Tensor
+    times: Sequence[Tensor] = ()
+    teacher_views: Sequence[int] | None = None
+    rows_per_process: Sequence[int] | None = None
+
+
+class Objective(nn.Module, ABC):
+    """One loss on head outputs whose rows are those of the whole global batch.
+
+    Parameters owned by an objective see the full global gradient on every process, because every process computes
+    the same loss from the same rows: they need no averaging, and averaging them changes nothing.
+    """
+
+    needs_teacher: bool = False
+    needs_predictor: bool = False
+    needs_frames: bool = False
+    default_projector: ClassVar[Sequence[int]] = (512, 128)
+    default_predictor: ClassVar[Sequence[int]] = (512, 128)
+    # Further options of the head, such as its norm.
+    default_head: ClassVar[Mapping[str, Any]] = {}
+
+    @abstractmethod
+    def forward(
+        self,
+        student: Sequence[View],
+        teacher: Sequence[View] | None = None,
+        batch: BatchInfo | None = None,
+    ) -> ObjectiveOutput:
+        """
+        Args:
+            student: one output per view, row i of each from video i of the global batch.
+            teacher: the same for the views that the teacher sees; never receives a gradient.
+            batch: identities and times; without it every row is its own video.
+        """
+
+    def select_student(self, view: HeadOutput) -> HeadOutput:
+        """Only what the objective reads of a student's output, as its projection: this travels between processes."""
+        if self.needs_frames:
+            return HeadOutput(frame_rows([view], self.needs_predictor)[0], None, None)
+        return HeadOutput(student_rows([view])[0] if self.needs_predictor else view.projection, None, None)
+
+    def select_teacher(self, view: HeadOutput) -> HeadOutput:
+        """The same of a teacher's output, without gradient."""
+        rows = frame_rows([view], predicted=False)[0] if self.needs_frames else view.projection
+        return HeadOutput(rows.detach(), None, None)
+
+    def set_progress(self, fraction: float) -> None:
+        """Told before every step how much of training is done, in [0, 1]; schedules live on it."""
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Optimiser groups of the objective's own parameters; one with its own `lr` follows no schedule."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        return [{"params": parameters}] if parameters else []
+
+
+def student_rows(views: Sequence[View]) -> list[Tensor]:
+    """(B, d) per view: the prediction where the head has a predictor, else the projection."""
+    return [
+        view if isinstance(view, Tensor) else view.projection if view.prediction is None else view.prediction
+        for view in views
+    ]
+
+
+def projections(views: Sequence[View]) -> list[Tensor]:
+    """(B, d) per view, before any predictor."""
+    return [view if isinstance(view, Tensor) else view.projection for view in views]
+
+
+def frame_rows(views: Sequence[View], predicted: bool) -> list[Tensor]:
+    """(B, T_v, d) per view: the prediction of every frame where wanted and there is one, else its projection.
+
+    Raises:
+        VidsslError: if a head gives no per-frame rows.
+    """
+    rows = []
+    for view in views:
+        found: Sequence[Tensor | None] = (
+            [view] if isinstance(view, Tensor) else [view.frames, view.projection]
+        )
+        if predicted and not isinstance(view, Tensor):
+            found = [view.prediction, *found]
+        per_frame = [x for x in found if x is not None and x.ndim == 3]
+        if not per_frame:
+            raise VidsslError(
+                "this objective reads per-frame rows (B, T, d): build its head with frames=True"
+            )
+        rows.append(per_frame[0])
+    return rows
+
+
+def l2_normalise(x: Tensor) -> Tensor:
+    """x / sqrt(max(sum x², 1e-12)) over the last axis; a zero row stays zero, with a finite gradient."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / norm.clamp_min(1e-6)
+
+
+def view_pairs(views: Sequence[Tensor], name: str) -> list[tuple[Tensor, Tensor]]:
+    """All unordered pairs of two different views.
+
+    Raises:
+        VidsslError: for fewer than two views or unequal shapes.
+    """
+    check_views(views, name)
+    return list(combinations(views, 2))
+
+
+def check_views(views: Sequence[Tensor], name: str) -> None:
+    """At least two views, all (B, d) of one shape."""
+    if len(views) < 2:
+        raise VidsslError(f"{name}: needs at least 2 views of every video, got {len(views)}")
+    shapes = sorted({tuple(view.shape) for view in views})
+    if len(shapes) > 1 or len(shapes[0]) != 2:
+        raise VidsslError(f"{name}: all views must be (B, d) of one shape, got {', '.join(map(str, shapes))}")
+
+
+def cross_view_pairs(
+    student: int, teacher: int, teacher_views: Sequence[int] | None
+) -> list[tuple[int, int]]:
+    """(student view, teacher view) pairs that show different views of a video; all pairs if there is no other."""
+    seen = range(teacher) if teacher_views is None else teacher_views
+    pairs = [(s, t) for s in range(student) for t in range(teacher)]
+    return [(s, t) for s, t in pairs if s != seen[t]] or pairs
+
+
+def different_videos(video_id: Tensor) -> Tensor:
+    """(B, B) bool: rows i and j belong to different videos."""
+    return video_id[:, None] != video_id[None, :]
+
+
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """One line that names the option, its value, the nearest allowed value and all of them."""
+    if value not in allowed:
+        raise VidsslError(
+            f"{name}={value!r}: unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})"
+        )

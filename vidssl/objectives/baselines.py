@@ -1,0 +1,217 @@
+"""The usual image objectives through lightly, behind the same interface, so that comparisons share everything else.
+
+lightly is optional (``pip install "vidssl[lightly]"``) and imported when one of these is built. Its losses take two
+views; more views are averaged over pairs. Rows arrive gathered, so lightly's own gathering stays off.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError
+from vidssl.models.heads import HeadOutput
+from vidssl.objectives.base import (
+    BatchInfo,
+    Objective,
+    ObjectiveOutput,
+    View,
+    cross_view_pairs,
+    projections,
+    student_rows,
+    view_pairs,
+)
+from vidssl.objectives.precision import in_full_precision
+
+
+def lightly_loss(name: str, **options: Any) -> nn.Module:
+    """A loss of lightly by class name.
+
+    Raises:
+        VidsslError: when lightly is not installed.
+    """
+    try:
+        losses = importlib.import_module("lightly.loss")
+    except ImportError as error:
+        raise VidsslError(
+            f'{name} comes from lightly, which cannot be imported ({error}); pip install "vidssl[lightly]"'
+        ) from error
+    loss: nn.Module = getattr(losses, name)(**options)
+    return loss
+
+
+class PairObjective(Objective):
+    """Mean over unordered pairs of the student's projections of a loss of two views (B, d)."""
+
+    log_name: str
+
+    @abstractmethod
+    def pair_loss(self, a: Tensor, b: Tensor) -> Tensor:
+        """Scalar."""
+
+    @in_full_precision
+    def forward(
+        self,
+        student: Sequence[View],
+        teacher: Sequence[View] | None = None,
+        batch: BatchInfo | None = None,
+    ) -> ObjectiveOutput:
+        """Reads the student's projections only. Logs: loss."""
+        pairs = view_pairs(projections(student), self.log_name)
+        if len(pairs[0][0]) < 2:
+            raise VidsslError(
+                f"{self.log_name}: needs at least 2 videos in the batch, got {len(pairs[0][0])}"
+            )
+        loss = torch.stack([self.pair_loss(a, b) for a, b in pairs]).mean()
+        return ObjectiveOutput(loss, {f"{self.log_name}/loss": loss.detach()})
+
+
+class InfoNCE(PairObjective):
+    """NT-Xent (Chen et al. 2020, SimCLR, arXiv 2002.05709): -log softmax of the positive among 2B - 1 cosines."""
+
+    log_name = "infonce"
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.lightly = lightly_loss("NTXentLoss", temperature=temperature, gather_distributed=False)
+
+    def pair_loss(self, a: Tensor, b: Tensor) -> Tensor:
+        loss: Tensor = self.lightly(a, b)
+        return loss
+
+
+class VICReg(PairObjective):
+    """Invariance, variance and covariance terms (Bardes et al. 2022, arXiv 2105.04906)."""
+
+    log_name = "vicreg"
+    default_projector = (1024, 1024, 1024)
+
+    def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
+        super().__init__()
+        weights = {"lambda_param": invariance, "mu_param": variance, "nu_param": covariance}
+        self.lightly = lightly_loss("VICRegLoss", gather_distributed=False, **weights)
+
+    def pair_loss(self, a: Tensor, b: Tensor) -> Tensor:
+        loss: Tensor = self.lightly(a, b)
+        return loss
+
+
+class BarlowTwins(PairObjective):
+    """Cross-correlation of two views towards the identity (Zbontar et al. 2021, arXiv 2103.03230)."""
+
+    log_name = "barlow"
+    default_projector = (1024, 1024, 1024)
+
+    def __init__(self, redundancy: float = 5e-3) -> None:
+        super().__init__()
+        self.lightly = lightly_loss("BarlowTwinsLoss", lambda_param=redundancy, gather_distributed=False)
+
+    def pair_loss(self, a: Tensor, b: Tensor) -> Tensor:
+        loss: Tensor = self.lightly(a, b)
+        return loss
+
+
+class BYOL(Objective):
+    """-cos(prediction, target) with the teacher's projection of another view (Grill et al. 2020, arXiv 2006.07733)."""
+
+    needs_teacher = True
+    needs_predictor = True
+    log_name = "byol"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lightly = lightly_loss("NegativeCosineSimilarity")
+
+    @in_full_precision
+    def forward(
+        self,
+        student: Sequence[View],
+        teacher: Sequence[View] | None = None,
+        batch: BatchInfo | None = None,
+    ) -> ObjectiveOutput:
+        """Mean over (student view, target view) pairs of different views. Logs: loss, in [-1, 1]."""
+        targets = self._targets(student, teacher)
+        predictions = student_rows(student)
+        seen = batch.teacher_views if self.needs_teacher and batch is not None else None
+        pairs = cross_view_pairs(len(predictions), len(targets), seen)
+        loss = torch.stack([self.lightly(predictions[s], targets[t].detach()) for s, t in pairs]).mean()
+        return ObjectiveOutput(loss, {f"{self.log_name}/loss": loss.detach()})
+
+    def _targets(self, student: Sequence[View], teacher: Sequence[View] | None) -> list[Tensor]:
+        if not teacher:
+            raise VidsslError("byol: needs the rows of a teacher")
+        return projections(teacher)
+
+
+class SimSiam(BYOL):
+    """BYOL without a teacher: the targets are the student's own projections, held fixed (Chen & He 2021,
+    arXiv 2011.10566)."""
+
+    needs_teacher = False
+    log_name = "simsiam"
+
+    def select_student(self, view: HeadOutput) -> HeadOutput:
+        """Both sides of the loss."""
+        return HeadOutput(view.projection, view.prediction, None)
+
+    def _targets(self, student: Sequence[View], teacher: Sequence[View] | None) -> list[Tensor]:
+        return projections(student)
+
+
+class DINO(Objective):
+    """Cross-entropy with the centred, sharpened teacher over prototypes (Caron et al. 2021, arXiv 2104.14294).
+
+    Args:
+        dim: number of prototypes, the size of the projector's output.
+        student_temperature, teacher_temperature: of the softmaxes.
+        warmup_teacher_temperature, warmup: the teacher's temperature rises linearly from this over this share of
+            training.
+        center_momentum: of the running centre of the teacher's rows.
+    """
+
+    needs_teacher = True
+    default_projector = (1024, 256, 4096)
+
+    def __init__(
+        self,
+        dim: int,
+        student_temperature: float = 0.1,
+        teacher_temperature: float = 0.04,
+        warmup_teacher_temperature: float = 0.04,
+        warmup: float = 0.1,
+        center_momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        self.lightly = lightly_loss(
+            "DINOLoss", output_dim=dim, student_temp=student_temperature, center_momentum=center_momentum
+        )
+        self.start, self.end, self.warmup = warmup_teacher_temperature, teacher_temperature, warmup
+        self.teacher_temperature = warmup_teacher_temperature
+
+    def set_progress(self, fraction: float) -> None:
+        """Moves the teacher's temperature along its warm-up."""
+        done = 1.0 if self.warmup <= 0 else min(max(fraction / self.warmup, 0.0), 1.0)
+        self.teacher_temperature = self.start + done * (self.end - self.start)
+
+    @in_full_precision
+    def forward(
+        self,
+        student: Sequence[View],
+        teacher: Sequence[View] | None = None,
+        batch: BatchInfo | None = None,
+    ) -> ObjectiveOutput:
+        """Student views against the teacher's of other views. Logs: loss (nats), teacher_temperature."""
+        if not teacher:
+            raise VidsslError("dino: needs the rows of a teacher")
+        rows, targets = projections(student), [target.detach() for target in projections(teacher)]
+        seen = None if batch is None else batch.teacher_views
+        if seen is not None:  # lightly skips equal positions, so the views that the teacher sees come first
+            rows = [rows[v] for v in seen] + [row for v, row in enumerate(rows) if v not in set(seen)]
+        loss: Tensor = self.lightly(targets, rows, teacher_temp=self.teacher_temperature)
+        logs = {"loss": loss.detach(), "teacher_temperature": loss.new_tensor(self.teacher_temperature)}
+        return ObjectiveOutput(loss, {f"dino/{key}": value for key, value in logs.items()})

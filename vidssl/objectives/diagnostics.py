@@ -1,0 +1,171 @@
+"""Is the representation alive? Label-free measures of rows (N, d), and one sentence when it is not.
+
+All are computed in float32 or wider, without gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vidssl.errors import VidsslError
+from vidssl.objectives.base import l2_normalise
+from vidssl.objectives.precision import full_precision, widen
+
+
+@torch.no_grad()
+def rankme(z: Tensor, eps: float = 1e-7) -> Tensor:
+    """exp of the entropy of the normalised singular values (RankMe, Garrido et al. 2023, arXiv 2210.02885, eq. 1).
+
+    Args:
+        z: (N, d) rows, neither centred nor normalised.
+        eps: added to the normalised singular values.
+
+    Returns:
+        Scalar in (0, min(N, d)], up to eps.
+    """
+    z = _rows(z)
+    with full_precision(z):
+        return _entropy_rank(torch.linalg.svdvals(z), eps)
+
+
+@torch.no_grad()
+def lidar(z: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
+    """Effective rank of the between-object scatter, whitened by the within-object scatter.
+
+    LiDAR (Thilak et al. 2024, arXiv 2312.04000): the exp-entropy of the normalised eigenvalues of
+    S_w^(-1/2) S_b S_w^(-1/2), where S_b = mean_i (m_i - m)(m_i - m)' over the object means and
+    S_w = mean_iv (z_iv - m_i)(z_iv - m_i)' + delta I over the views.
+
+    Args:
+        z: (n, k, d): k >= 2 views of n >= 2 objects; more objects than d make it informative.
+        delta: ridge of S_w, in squared units of z.
+        eps: added to the normalised eigenvalues.
+
+    Returns:
+        Scalar in (0, min(n - 1, d)], up to eps.
+
+    Raises:
+        VidsslError: for fewer objects or views.
+    """
+    if z.ndim != 3 or z.shape[0] < 2 or z.shape[1] < 2:
+        raise VidsslError(f"lidar: needs (n, k, d) with at least 2 objects and 2 views, got {tuple(z.shape)}")
+    z = widen(z)
+    n, k, d = z.shape
+    with full_precision(z):
+        means = z.mean(dim=1)
+        between = means - means.mean(dim=0)
+        within = rearrange(z - means[:, None], "n k d -> (n k) d")
+        scatter_within = within.T @ within / (n * k) + delta * torch.eye(d, dtype=z.dtype, device=z.device)
+        scatter_between = between.T @ between / n
+        # Same eigenvalues as the symmetric form: S_w = R R', R^-1 S_b R^-T.
+        root = torch.linalg.cholesky(scatter_within)
+        half = torch.linalg.solve_triangular(root, scatter_between, upper=False)
+        whitened = torch.linalg.solve_triangular(root, half.T, upper=False)
+        eigenvalues = torch.linalg.eigvalsh((whitened + whitened.T) / 2).clamp_min(0)
+        return _entropy_rank(eigenvalues, eps)
+
+
+@torch.no_grad()
+def effective_rank(z: Tensor) -> Tensor:
+    """(sum of eigenvalues)² / sum of squared eigenvalues of the covariance (participation ratio).
+
+    The number r of equal eigenvalues with the same total and the same sum of squares; 0 for equal rows.
+
+    Args:
+        z: (N, d).
+    """
+    z = _rows(z)
+    with full_precision(z):
+        centred = z - z.mean(dim=0)
+        gram = centred.T @ centred if z.shape[1] <= z.shape[0] else centred @ centred.T
+        total, squares = gram.diagonal().sum(), gram.square().sum()
+        return total.square() / squares.clamp_min(torch.finfo(z.dtype).tiny)
+
+
+@torch.no_grad()
+def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
+    """mean ‖x_i - y_i‖^alpha of l2-normalised positive pairs (Wang & Isola 2020, arXiv 2005.10242); 0 is perfect.
+
+    Args:
+        x, y: (N, d), row i of both from the same video; normalised here.
+    """
+    x, y = l2_normalise(_rows(x)), l2_normalise(_rows(y))
+    distance: Tensor = torch.linalg.vector_norm(x - y, dim=1)
+    return distance.pow(alpha).mean()
+
+
+@torch.no_grad()
+def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
+    """log of the mean of exp(-t ‖z_i - z_j‖²) over pairs i < j of l2-normalised rows (Wang & Isola 2020).
+
+    Args:
+        z: (N >= 2, d); normalised here.
+
+    Returns:
+        Scalar between about -2t (even on the sphere) and 0 (collapsed).
+    """
+    z = l2_normalise(_rows(z))
+    with full_precision(z):
+        i, j = torch.triu_indices(len(z), len(z), offset=1, device=z.device)
+        square = (2 - 2 * z @ z.T).clamp_min(0)[i, j]
+        return torch.logsumexp(-t * square, dim=0) - torch.log(square.new_tensor(len(square)))
+
+
+@torch.no_grad()
+def dimension_std(z: Tensor) -> Tensor:
+    """Standard deviation of each dimension of the l2-normalised rows, averaged over dimensions.
+
+    About 1/sqrt(d) for rows spread evenly over the sphere, 0 when collapsed (Chen & He 2021, SimSiam,
+    arXiv 2011.10566, section 4.1).
+
+    Args:
+        z: (N >= 2, d); normalised here.
+    """
+    return l2_normalise(_rows(z)).std(dim=0).mean()
+
+
+def collapse_warning(
+    *,
+    loss: float | None = None,
+    hsic_xx: float | None = None,
+    gamma_squared: float | None = None,
+    std: float | None = None,
+    dim: int | None = None,
+    rank: float | None = None,
+) -> str | None:
+    """One sentence when the numbers of a step look like collapse, else None.
+
+    Args:
+        loss, hsic_xx: of SSL-HSIC; both near 0 means that all rows are equal.
+        gamma_squared: what the effective rank has to exceed for spreading to pay.
+        std, dim: `dimension_std` and d; far below 1/sqrt(d) means that all rows point the same way.
+        rank: an effective rank of the rows; below 2 means that they lie on a line.
+    """
+    signs = []
+    if loss is not None and hsic_xx is not None and abs(loss) < 1e-3 and hsic_xx < 1e-5:
+        signs.append(f"the loss sits at {loss:.1e} with HSIC(Z, Z) at {hsic_xx:.1e}, so all rows are alike")
+    if std is not None and dim is not None and std < 0.1 * dim**-0.5:
+        signs.append(f"the rows' standard deviation is {std:.1e} (about {dim**-0.5:.2g} when spread)")
+    if rank is not None and rank < 2:
+        signs.append(f"the effective rank is {rank:.1f}")
+    if not signs:
+        return None
+    advice = "lower gamma or start it near 1 (gamma_start), or end the projector in a norm (last_norm)"
+    if gamma_squared is not None and rank is not None and rank < gamma_squared:
+        advice = f"spreading pays only above an effective rank of gamma² = {gamma_squared:g}; {advice}"
+    return f"the representation looks collapsed: {'; '.join(signs)}. {advice[0].upper()}{advice[1:]}."
+
+
+def _entropy_rank(spectrum: Tensor, eps: float) -> Tensor:
+    """exp(-sum p log p) of p = spectrum / sum + eps."""
+    p = spectrum / spectrum.sum().clamp_min(torch.finfo(spectrum.dtype).tiny) + eps
+    return torch.exp(-(p * p.log()).sum())
+
+
+def _rows(z: Tensor) -> Tensor:
+    if z.ndim != 2 or len(z) < 1:
+        raise VidsslError(f"diagnostics: needs rows (N, d), got {tuple(z.shape)}")
+    wide: Tensor = widen(z)
+    return wide

@@ -1,0 +1,164 @@
+"""ReSSL: a view should relate to other videos as a weakly augmented view of the same video does.
+
+Zheng et al. 2021, "ReSSL: Relational Self-Supervised Learning with Weak Augmentation", arXiv 2107.09282.
+
+    >>> objective = ReSSL(dim=128, queue_size=4096)
+    >>> loss = objective([q], [k]).loss           # q, k (B, 128): student and teacher rows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vidssl.errors import VidsslError
+from vidssl.objectives.base import (
+    BatchInfo,
+    Objective,
+    ObjectiveOutput,
+    View,
+    cross_view_pairs,
+    different_videos,
+    l2_normalise,
+    projections,
+    student_rows,
+)
+from vidssl.objectives.precision import in_full_precision
+
+
+def ressl_loss(
+    q: Tensor,
+    k: Tensor,
+    queue: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.04,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """-mean_i sum_j softmax_j(k_i·m_j / t_t) log softmax_j(q_i·m_j / t_s) over the rows m_j of the queue.
+
+    Args:
+        q: (B, d) student rows; k: (B, d) teacher rows; queue: (K, d). All l2-normalised; k and queue get no gradient.
+        student_temperature, teacher_temperature: t_s > t_t, so that the target is the sharper one.
+        mask: (B, K) or (K,) bool, the entries that take part. A row without any contributes nothing.
+
+    Returns:
+        Scalar, nats; the cross-entropy, which differs from the divergence by the entropy of the target.
+
+    Raises:
+        VidsslError: if the shapes do not fit, or a temperature is not positive.
+    """
+    if q.ndim != 2 or q.shape != k.shape or queue.ndim != 2 or queue.shape[1] != q.shape[1]:
+        shapes = f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(queue.shape)}"
+        raise VidsslError(f"ressl: needs q (B, d), k (B, d) and queue (K, d), got {shapes}")
+    if min(student_temperature, teacher_temperature) <= 0:
+        raise VidsslError(
+            f"ressl: temperatures {student_temperature}, {teacher_temperature}: must be positive"
+        )
+    queue = queue.detach()
+    student = q @ queue.T / student_temperature
+    teacher = k.detach() @ queue.T / teacher_temperature
+    if mask is None:
+        return -(teacher.softmax(dim=1) * student.log_softmax(dim=1)).sum(dim=1).mean()
+    mask = mask.expand_as(student)
+    counts = mask.any(dim=1)
+    # A row with nothing to compare with is computed with everything (no NaN) and left out of the mean.
+    mask = mask | ~counts[:, None]
+    target = teacher.masked_fill(~mask, -torch.inf).softmax(dim=1)
+    log_student = student.masked_fill(~mask, -torch.inf).log_softmax(dim=1).masked_fill(~mask, 0)
+    rows = -(target * log_student).sum(dim=1)
+    return (rows * counts).sum() / counts.sum().clamp_min(1)
+
+
+class ReSSL(Objective):
+    """ReSSL with a queue of past teacher rows that survives a checkpoint.
+
+    Every step: logits against the queue as it is, then the teacher's rows overwrite its oldest entries. Student views
+    are compared with teacher views that show something else of the same video; the loss is the mean over those pairs.
+
+    Args:
+        dim: d.
+        queue_size: K, any number: it need not be a multiple of the batch.
+        student_temperature, teacher_temperature: see `ressl_loss`.
+        use_keys: also relate to the teacher's rows of this batch, except those of the own video.
+        ignore_unfilled: leave out queue entries that are still the random rows of the start.
+        seed: of those random rows; give it the same value on every process.
+    """
+
+    needs_teacher = True
+    default_projector = (1024, 256)
+    default_head = {"norm": "none", "last_bias": True}  # noqa: RUF012
+
+    def __init__(
+        self,
+        dim: int,
+        queue_size: int = 4096,
+        student_temperature: float = 0.1,
+        teacher_temperature: float = 0.04,
+        use_keys: bool = False,
+        ignore_unfilled: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if queue_size < 1:
+            raise VidsslError(f"queue_size={queue_size}: must be at least 1")
+        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
+        self.use_keys, self.ignore_unfilled = use_keys, ignore_unfilled
+        rows = torch.randn(queue_size, dim, generator=torch.Generator().manual_seed(seed))
+        self.queue: Tensor
+        self.written: Tensor
+        self.register_buffer("queue", l2_normalise(rows))
+        # Rows ever written: modulo K the place of the next one, capped at K the number of filled places.
+        self.register_buffer("written", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def pointer(self) -> Tensor:
+        """Where the next row goes, in [0, K)."""
+        return self.written % len(self.queue)
+
+    @in_full_precision
+    def forward(
+        self,
+        student: Sequence[View],
+        teacher: Sequence[View] | None = None,
+        batch: BatchInfo | None = None,
+    ) -> ObjectiveOutput:
+        """Student predictions (or projections) against the teacher's projections. Logs: loss."""
+        if not teacher:
+            raise VidsslError("ressl: needs the rows of a teacher")
+        q = [l2_normalise(view) for view in student_rows(student)]
+        keys = [l2_normalise(view).detach() for view in projections(teacher)]
+        # A copy: the queue is overwritten before the backward pass reads it.
+        queue = self.queue.to(q[0].dtype, copy=True)
+        banks = [self._bank(queue, k, batch) for k in keys]
+        temperatures = self.student_temperature, self.teacher_temperature
+        pairs = cross_view_pairs(len(q), len(keys), None if batch is None else batch.teacher_views)
+        losses = [ressl_loss(q[s], keys[t], banks[t][0], *temperatures, mask=banks[t][1]) for s, t in pairs]
+        loss = torch.stack(losses).mean()
+        if self.training:
+            self.enqueue(torch.cat(keys))
+        return ObjectiveOutput(loss, {"ressl/loss": loss.detach()})
+
+    def _bank(self, queue: Tensor, keys: Tensor, batch: BatchInfo | None) -> tuple[Tensor, Tensor | None]:
+        """What rows are related to, and which of it counts for which row."""
+        if not (self.use_keys or self.ignore_unfilled):
+            return queue, None
+        b, size = len(keys), len(queue)
+        filled = torch.ones(size, dtype=torch.bool, device=keys.device)
+        if self.ignore_unfilled:
+            filled = torch.arange(size, device=keys.device) < self.written
+        if not self.use_keys:
+            return queue, filled
+        ids = torch.arange(b, device=keys.device) if batch is None else batch.video_id.to(keys.device)
+        return torch.cat([queue, keys]), torch.cat([filled.expand(b, size), different_videos(ids)], dim=1)
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Write (n, d) rows over the oldest; of more than K rows only the last K remain."""
+        size, n = len(self.queue), len(keys)
+        kept = keys[-size:].to(self.queue.dtype)
+        first = self.written + (n - len(kept))
+        places = (first + torch.arange(len(kept), device=self.queue.device)) % size
+        self.queue[places] = kept
+        self.written += n

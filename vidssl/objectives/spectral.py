@@ -1,0 +1,179 @@
+"""Spectral contrastive loss: attract two views, repel different videos by the squared inner product.
+
+HaoChen, Wei, Gaidon, Ma 2021, "Provable Guarantees for Self-Supervised Deep Learning with Spectral Contrastive Loss",
+arXiv 2106.04156. The temporal form attracts a frame to a later one through a learned linear evolution operator.
+
+    >>> loss = SpectralContrastive(mu=10.0)([z1, z2]).loss     # z1, z2 (B, d), not normalised
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError
+from vidssl.objectives.base import (
+    BatchInfo,
+    Objective,
+    ObjectiveOutput,
+    View,
+    check_choice,
+    different_videos,
+    frame_rows,
+    projections,
+    view_pairs,
+)
+from vidssl.objectives.precision import in_full_precision
+
+
+def spectral_contrastive_loss(
+    z1: Tensor, z2: Tensor, mu: float = 1.0, clip: bool = True, negatives: Tensor | None = None
+) -> Tensor:
+    """(-2 mean_i <z1_i, z2_i> + mean_{i≠j} <z1_i, z2_j>²) / mu of rows clipped to a squared norm of mu.
+
+    Args:
+        z1, z2: (B, d) projections of the two views, row i of both from the same video; not normalised.
+        mu: squared norm to which longer rows are clipped; where all are, also the weight of the repulsion.
+        clip: False leaves the norms as they are.
+        negatives: (B, B) bool, which pairs (i, j) repel each other; all i ≠ j by default. The mean is over them, and
+            zero when there is none.
+
+    Returns:
+        Scalar, at least -2 when clipped.
+
+    Raises:
+        ValueError: if the shapes differ, B < 2, or mu is not positive.
+    """
+    if z1.ndim != 2 or z1.shape != z2.shape:
+        raise VidsslError(
+            f"spectral: views must be (B, d) of one shape, got {tuple(z1.shape)} and {tuple(z2.shape)}"
+        )
+    if z1.shape[0] < 2:
+        raise VidsslError(f"spectral: needs at least 2 videos in the batch, got {z1.shape[0]}")
+    if mu <= 0:
+        raise VidsslError(f"spectral: mu={mu}: must be positive")
+    if clip:
+        z1, z2 = clip_norm(z1, mu), clip_norm(z2, mu)
+    attraction = -2 * (z1 * z2).sum(dim=1).mean()
+    squares = (z1 @ z2.T).square()
+    if negatives is None:
+        n = z1.shape[0]
+        repulsion = (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))
+    else:
+        repulsion = (squares * negatives).sum() / negatives.sum().clamp_min(1)
+    return (attraction + repulsion) / mu
+
+
+def clip_norm(z: Tensor, mu: float) -> Tensor:
+    """Rows longer than sqrt(mu) shortened to it; the gradient flows through the shortening."""
+    radius = math.sqrt(mu)
+    norm: Tensor = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    return z * (radius / norm.clamp_min(radius))
+
+
+class SpectralContrastive(Objective):
+    """Spectral contrastive loss, averaged over all unordered pairs of views.
+
+    Args:
+        mu: see `spectral_contrastive_loss`; published values are 1 (CIFAR) and 10 (ImageNet).
+        clip: clip the norms.
+        negatives: "global": rows of the whole batch; "process": only rows of the same process, as data parallelism
+            without a gather would have it. Rows of the same video never repel each other.
+    """
+
+    default_projector = (1024, 1024, 1024)
+    default_head = {"last_norm": True}  # noqa: RUF012
+
+    def __init__(self, mu: float = 1.0, clip: bool = True, negatives: str = "global") -> None:
+        super().__init__()
+        check_choice("negatives", negatives, ("global", "process"))
+        self.mu, self.clip, self.negatives = mu, clip, negatives
+
+    @in_full_precision
+    def forward(
+        self,
+        student: Sequence[View],
+        teacher: Sequence[View] | None = None,
+        batch: BatchInfo | None = None,
+    ) -> ObjectiveOutput:
+        """Reads the student's projections. Logs: loss."""
+        pairs = view_pairs(projections(student), "spectral")
+        negatives = None if batch is None else different_videos(batch.video_id.to(pairs[0][0].device))
+        counts = None if batch is None else batch.rows_per_process
+        blocks = [slice(None)]
+        if self.negatives == "process" and counts is not None:
+            edges = [sum(counts[:p]) for p in range(len(counts) + 1)]
+            # A process with a single row has no negative and takes no part.
+            blocks = [slice(a, b) for a, b in pairwise(edges) if b - a >= 2]
+            if not blocks:
+                raise VidsslError("spectral: negatives='process' needs at least 2 videos on some process")
+        losses = [
+            spectral_contrastive_loss(
+                a[rows], b[rows], self.mu, self.clip, None if negatives is None else negatives[rows, rows]
+            )
+            for a, b in pairs
+            for rows in blocks
+        ]
+        loss = torch.stack(losses).mean()
+        return ObjectiveOutput(loss, {"spectral/loss": loss.detach()})
+
+
+class TemporalSpectral(Objective):
+    """Spectral contrastive loss between a frame and the one `lag` frames later, through a linear operator.
+
+    Rows x are frames at t, rows y the operator applied to frames at t + lag; the minimiser factorises the transition
+    density of the process, and the operator is its evolution in feature space (Turri et al. 2025, self-supervised
+    evolution operator learning, whose loss this is for clip=False and mu=1).
+
+    Args:
+        dim: d of the per-frame rows.
+        lag: in feature frames, at least 1.
+        mu, clip: see `spectral_contrastive_loss`.
+        same_video_negatives: let frames of the same video at other moments repel each other too.
+    """
+
+    needs_frames = True
+    default_projector = (512, 128)
+
+    def __init__(
+        self, dim: int, lag: int = 1, mu: float = 1.0, clip: bool = False, same_video_negatives: bool = False
+    ) -> None:
+        super().__init__()
+        if lag < 1:
+            raise VidsslError(f"lag={lag}: must be at least 1 frame")
+        self.lag, self.mu, self.clip, self.same_video_negatives = lag, mu, clip, same_video_negatives
+        self.evolution = nn.Linear(dim, dim, bias=False)
+        nn.init.eye_(self.evolution.weight)  # nothing changes: the best guess before any training
+
+    @in_full_precision
+    def forward(
+        self,
+        student: Sequence[View],
+        teacher: Sequence[View] | None = None,
+        batch: BatchInfo | None = None,
+    ) -> ObjectiveOutput:
+        """Reads the student's frames, mean over views. Logs: loss, operator_norm (spectral radius bound)."""
+        losses = [self._view_loss(frames, batch) for frames in frame_rows(student, predicted=False)]
+        loss = torch.stack(losses).mean()
+        logs = {
+            "temporal_spectral/loss": loss.detach(),
+            "temporal_spectral/operator_norm": torch.linalg.matrix_norm(self.evolution.weight.detach(), 2),
+        }
+        return ObjectiveOutput(loss, logs)
+
+    def _view_loss(self, frames: Tensor, batch: BatchInfo | None) -> Tensor:
+        b, t, _ = frames.shape
+        if t <= self.lag:
+            raise VidsslError(f"temporal_spectral: lag={self.lag} needs more than {t} frames")
+        now = rearrange(frames[:, : t - self.lag], "b t d -> (b t) d")
+        later = rearrange(frames[:, self.lag :], "b t d -> (b t) d")
+        negatives = None
+        if not self.same_video_negatives:
+            ids = torch.arange(b, device=frames.device) if batch is None else batch.video_id.to(frames.device)
+            negatives = different_videos(ids.repeat_interleave(t - self.lag))
+        return spectral_contrastive_loss(now, self.evolution(later), self.mu, self.clip, negatives)
