@@ -1,0 +1,14 @@
+"""The training loop on accelerate."""
+
+from pathlib import Path
+
+from vidssl.config import Config
+
+__all__ = ["pretrain"]
+
+
+def pretrain(config: Config, resume: bool = False) -> Path:
+    """Train the encoder that `config` describes; see :func:`vidssl.training.trainer.pretrain`."""
+    from vidssl.training.trainer import pretrain as run
+
+    return run(config, resume)

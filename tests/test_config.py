@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vidssl.config import config_folder, find_config, load_config
+from vidssl.errors import VidsslError
+
+RECIPE = "output: runs/x\ndata: {train: videos}\ntrain: {steps: 5}\n"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(RECIPE)
+    return file
+
+
+def test_overrides_reach_every_level(recipe):
+    config = load_config(
+        recipe,
+        [
+            "train.lr=1e-4",
+            "views=[{count: 2, frames: 4}, {name: local, count: 6, teacher: false}]",
+            "views.1.size=96",
+            "model.pretrained=local-dir:/a b/c",
+            "objective.hsic.gamma=1.5",
+            "data.window_seconds=null",
+        ],
+    )
+    assert config.train.lr == 1e-4
+    assert config.views[1].size == 96
+    assert config.model.pretrained == "local-dir:/a b/c"
+    assert config.objective == {"hsic": {"gamma": 1.5}}
+    assert config.data.window_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        (
+            "train.btch_size=3",
+            ["train.btch_size: unknown key", "did you mean 'batch_size'", "allowed: batch_size"],
+        ),
+        ("trian.steps=3", ["trian: unknown key", "did you mean 'train'"]),
+        ("train.lr=abc", ["train.lr", "'abc'", "number"]),
+        ("train.lr=-1", ["train.lr", "-1", "greater than 0"]),
+        ("train.epochs=3", ["exactly one of steps and epochs"]),
+        ("train.precision=fp8", ["train.precision", "'fp8'", "bf16"]),
+        ("objective={}", ["at least one objective"]),
+        ("views=[{count: 1}]", ["at least two views"]),
+        ("views=[{frmes: 4}]", ["views.0.frmes", "did you mean 'frames'"]),
+        ("views=[{seconds: 1, stride: 2}]", ["views.0", "seconds or stride"]),
+        ("views=[{teacher: false}]", ["teacher: true"]),
+        ("views=[{name: a, teacher: false}, {name: b}]", ["come before"]),
+        ("output=3", ["output", "3", "string"]),
+        ("train.batch_size", ["expected key=value"]),
+        ("output.x=1", ["is a value"]),
+        ("views.7.frames=1", ["not a"]),
+    ],
+)
+def test_mistakes_are_one_line_that_names_them(recipe, override, parts):
+    with pytest.raises(VidsslError) as error:
+        load_config(recipe, [override])
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_missing_section_and_bad_yaml(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("output: x\ntrain: {steps: 1}\n")
+    with pytest.raises(VidsslError, match="data: missing"):
+        load_config(file)
+    file.write_text("output: [x\n")
+    with pytest.raises(VidsslError, match="not a YAML file"):
+        load_config(file)
+    file.write_text("!!python/object/apply:os.system ['echo hi']\n")
+    with pytest.raises(VidsslError, match="not a YAML file"):
+        load_config(file)
+    with pytest.raises(VidsslError, match="did you mean 'demo'"):
+        find_config("dmo")
+
+
+@pytest.mark.parametrize("file", sorted(config_folder().glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_recipe_is_valid(file):
+    from vidssl.objectives.composite import build_objectives
+
+    config = load_config(file)
+    build_objectives(config.objective, 64)
+    assert find_config(file.stem) == find_config(f"configs/{file.name}")

@@ -1,0 +1,273 @@
+"""The typed schema of a recipe (configs/*.yaml): loading, dotted overrides, and errors of one line.
+
+A recipe is validated against this schema before anything is loaded. The lower floors never see a config object; the
+training floor hands its fields on as ordinary arguments.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vidssl.errors import VidsslError, did_you_mean
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataConfig(Section):
+    """Where the videos are and how a window of each is decoded."""
+
+    train: str = Field(description="folder of videos (train/<class>/<file>) or a `path,label` CSV")
+    window_seconds: Positive | None = Field(
+        4.0, description="length of the decoded window; null: whole video"
+    )
+    decode_size: Count = Field(256, description="longest allowed short side (pixels) of the decoded frames")
+    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = Field(
+        2, description="decoding processes for each training process"
+    )
+    max_attempts: Count = Field(10, description="substitutes tried for an unreadable video before giving up")
+    check: bool = Field(True, description="open every video once before training (cached by size and time)")
+    allow_empty_classes: bool = Field(False, description="go on when a class folder has no readable video")
+
+
+class ViewConfig(Section):
+    """One kind of view cut from the decoded window; every draw is made once for a clip and held over its frames."""
+
+    name: str = "global"
+    count: Count = 2
+    frames: Count = 8
+    seconds: Positive | None = Field(None, description="temporal extent of the clip (exclusive with stride)")
+    stride: Count | None = Field(None, description="frames between two frames of the clip")
+    size: Count = 224
+    scale: tuple[Fraction, Fraction] = Field((0.4, 1.0), description="range of the crop's share of the area")
+    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    flip: Fraction = 0.5
+    jitter: tuple[float, float, float, float] = Field(
+        (0.4, 0.4, 0.2, 0.1), description="strength of brightness, contrast, saturation, hue"
+    )
+    jitter_p: Fraction = 0.8
+    gray_p: Fraction = 0.2
+    blur_p: Fraction = 0.5
+    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    teacher: bool = Field(True, description="whether the teacher sees this view (global views)")
+
+    @model_validator(mode="after")
+    def _one_extent(self) -> ViewConfig:
+        if self.seconds is not None and self.stride is not None:
+            raise ValueError("give seconds or stride, not both")
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)} must be [smaller, larger]")
+        return self
+
+
+class ModelConfig(Section):
+    """Arguments of :func:`vidssl.create_model`."""
+
+    name: str = "ViT-B-16"
+    pretrained: str | None = Field(None, description="open_clip tag, checkpoint file, local-dir: or hf-hub:")
+    temporal: str = "divided"
+    options: dict[str, Any] = Field(default_factory=dict)
+    freeze: Literal["none", "projection", "all_but_temporal"] = Field(
+        "none", description="projection: keep the map into the joint image-text space as it is"
+    )
+
+
+class TeacherConfig(Section):
+    """Exponential moving average of the whole student; the momentum rises by a cosine to `final`."""
+
+    momentum: Fraction = 0.99
+    final: Fraction = 1.0
+
+
+class TrainConfig(Section):
+    """The loop."""
+
+    batch_size: Count = Field(64, description="videos in one optimiser step, over all processes")
+    steps: Count | None = Field(None, description="optimiser steps (exclusive with epochs)")
+    epochs: Positive | None = None
+    accumulation: Count = Field(
+        1,
+        description="micro-batches the encoder works through; loss and gradient are those of the whole batch",
+    )
+    lr: Positive = 1e-3
+    pretrained_lr_scale: Annotated[float, Field(ge=0.0)] = Field(
+        0.1, description="factor on lr for weights that came from a checkpoint"
+    )
+    min_lr: Annotated[float, Field(ge=0.0)] = 1e-6
+    warmup: Fraction = Field(0.05, description="share of the steps with a linearly rising learning rate")
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.04
+    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    eps: Positive = 1e-6
+    clip_grad: Positive | None = 1.0
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where a GPU supports it"
+    )
+    compile: bool = False
+    log_every: Count = 10
+    checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: ten in a run")
+    keep_checkpoints: Count = 2
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of steps and epochs (set the other to null)")
+        return self
+
+
+class Config(Section):
+    """A recipe."""
+
+    output: str = Field(description="folder of the run; created, or resumed with --resume")
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig
+    views: tuple[ViewConfig, ...] = (ViewConfig(),)
+    model: ModelConfig = ModelConfig()
+    objective: dict[str, dict[str, Any]] = Field(default={"hsic": {}})
+    teacher: TeacherConfig = TeacherConfig()
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _enough_views(self) -> Config:
+        if sum(view.count for view in self.views) < 2:
+            raise ValueError("views: at least two views of every video are needed")
+        if not any(view.teacher for view in self.views):
+            raise ValueError("views: at least one view must have teacher: true")
+        shown = [view.teacher for view in self.views]
+        if shown != sorted(shown, reverse=True):
+            raise ValueError("views: those with teacher: true come before those without")
+        if not self.objective:
+            raise ValueError("objective: at least one objective is needed")
+        return self
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a recipe, apply dotted overrides (`train.batch_size=64`), validate.
+
+    Args:
+        path: a YAML file, or the name of a recipe that ships with the package (``hsic`` or ``configs/hsic.yaml``).
+        overrides: ``key.subkey=value`` strings; values are read as YAML.
+
+    Raises:
+        VidsslError: one line naming the file, the key, the value, what is allowed and the closest known name.
+    """
+    file = find_config(path)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise VidsslError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise VidsslError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
+    for override in overrides:
+        _apply_override(raw, override)
+    return validate_config(raw, str(path))
+
+
+def validate_config(raw: Mapping[str, Any], source: str) -> Config:
+    """Validate plain data against the schema; errors are one line that begins with `source`."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise VidsslError(f"{source}: {_first_line(error)}") from None
+
+
+def config_folder() -> Path:
+    """Where the shipped recipes lie: inside the installed package, or beside it in a source checkout."""
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def find_config(path: str | Path) -> Path:
+    """The file itself, or the shipped recipe of that name."""
+    if Path(path).is_file():
+        return Path(path)
+    shipped = {file.stem: file for file in sorted(config_folder().glob("*.yaml"))}
+    if Path(path).parent.name in ("", "configs") and Path(path).stem in shipped:
+        return shipped[Path(path).stem]
+    guess = did_you_mean(Path(path).stem, shipped)
+    raise VidsslError(f"{path}: no such recipe{guess} (shipped: {', '.join(shipped)})")
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise VidsslError(f"override {override!r}: expected key=value, such as train.batch_size=64")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise VidsslError(f"override {override!r}: {text!r} is not a YAML value") from None
+    *parents, last = key.strip().split(".")
+    node: Any = raw
+    for part in parents:
+        node = _child(node, part, override)
+    if isinstance(node, list):
+        node[_position(node, last, override)] = value
+    else:
+        node[last] = value
+
+
+def _child(node: Any, part: str, override: str) -> Any:
+    if isinstance(node, list):
+        return node[_position(node, part, override)]
+    child = node.get(part)
+    if child is None:
+        child = node[part] = {}
+    if not isinstance(child, dict | list):
+        raise VidsslError(f"override {override!r}: {part!r} is a value ({child!r}), not a section")
+    return child
+
+
+def _position(node: list[Any], part: str, override: str) -> int:
+    if part.isdecimal() and int(part) < len(node):
+        return int(part)
+    raise VidsslError(f"override {override!r}: {part!r} is not a position in a list of {len(node)}")
+
+
+def _first_line(error: ValidationError) -> str:
+    details = error.errors(include_url=False)
+    first = details[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        allowed = _fields_at(location[:-1])
+        message = f"{key}: unknown key{did_you_mean(location[-1], allowed)} (allowed: {', '.join(allowed)})"
+    elif first["type"] == "missing":
+        message = f"{key}: missing; set it in the file or with {key}=…"
+    else:
+        text = first["msg"].removeprefix("Value error, ")
+        value = "" if isinstance(first["input"], dict) else f"{first['input']!r}: "
+        message = f"{key}: {value}{text}" if key else text
+    return message + (f" (and {len(details) - 1} more)" if len(details) > 1 else "")
+
+
+def _fields_at(location: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location:
+        if part.isdecimal():
+            continue
+        model = _section_of(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (tuple, list, Union, types.UnionType):
+        for argument in get_args(annotation):
+            if isinstance(argument, type) and issubclass(argument, BaseModel):
+                return argument
+    raise AssertionError(f"no section under {annotation!r}")

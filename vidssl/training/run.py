@@ -1,0 +1,120 @@
+"""Setting up a run: folder, videos, modules. Everything that can be wrong is found here, before step one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import yaml
+
+from vidssl.config import Config, ViewConfig
+from vidssl.data.check import check_index, require_readable_classes
+from vidssl.data.index import VideoIndex
+from vidssl.data.quarantine import BadVideo, write_quarantine
+from vidssl.data.views import ViewSpec
+from vidssl.errors import VidsslError
+from vidssl.models.encoder import VideoEncoder
+from vidssl.models.factory import create_model
+from vidssl.models.io import save_encoder
+from vidssl.models.student import Student
+from vidssl.objectives.composite import Composite, build_objectives
+from vidssl.records import environment, write_json
+from vidssl.training.checkpoint import latest_checkpoint
+from vidssl.training.optim import freeze_parameters
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+T = TypeVar("T")
+INITIAL, QUARANTINE = "initial", "quarantine.csv"
+
+
+def on_main(accelerator: Accelerator, function: Callable[[], T]) -> T:
+    """Run on the first process and hand the result, or the user's error, to all of them."""
+    from accelerate.utils import broadcast_object_list
+
+    box: list[T | VidsslError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            box[0] = function()
+        except VidsslError as error:
+            box[0] = error
+    broadcast_object_list(box)
+    result = box[0]
+    if isinstance(result, VidsslError):
+        raise result
+    return result  # type: ignore[return-value]
+
+
+def prepare_folder(config: Config, resume: bool) -> Path | None:
+    """Claim the run folder; returns the checkpoint to resume from.
+
+    Raises:
+        VidsslError: when the folder already holds a run and `resume` is False, or is a file.
+    """
+    folder = Path(config.output)
+    if folder.exists() and not folder.is_dir():
+        raise VidsslError(f"output: {folder}: is a file; a folder is needed")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not resume:
+            raise VidsslError(
+                f"output: {folder}: is not empty; continue it with --resume or choose another folder"
+            )
+        return latest_checkpoint(folder)
+    return None
+
+
+def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder) -> None:
+    """Make the run folder: the resolved recipe, the versions, the unreadable videos, and the untrained encoder, which is
+    kept because every trained number is reported beside its. Harmless when the run is resumed."""
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    write_json(folder / "environment.json", environment())
+    if not (folder / INITIAL).is_dir():
+        if bad:
+            write_quarantine(folder / QUARANTINE, bad)
+        save_encoder(encoder, folder / INITIAL)
+
+
+def read_videos(config: Config) -> tuple[VideoIndex, tuple[BadVideo, ...]]:
+    """The readable training videos, and the others with the reason."""
+    index = VideoIndex.read(config.data.train)
+    if not config.data.check:
+        return index, ()
+    report = check_index(index, workers=max(config.data.workers, 1))
+    require_readable_classes(report, allow_empty_classes=config.data.allow_empty_classes)
+    return report.good, report.bad
+
+
+def view_specs(views: tuple[ViewConfig, ...]) -> tuple[ViewSpec, ...]:
+    """The recipe's views as the data floor's own type."""
+    return tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in views)
+
+
+def build_student(config: Config) -> tuple[Student, Composite]:
+    """The encoder with its pretrained weights, the objectives and their heads; the same on every process."""
+    torch.manual_seed(config.seed)
+    encoder = create_model(
+        config.model.name, config.model.pretrained, temporal=config.model.temporal, **config.model.options
+    )
+    objective, heads = build_objectives(config.objective, encoder.embed_dim)
+    encoder.spec["sampling"] = _sampling(config)
+    student = Student(encoder, heads, micro_batches=config.train.accumulation)
+    freeze_parameters(student, config.model.freeze)
+    if config.train.compile:
+        encoder.compile()
+    return student, objective
+
+
+def _sampling(config: Config) -> dict[str, Any]:
+    """How the first view is cut; evaluation takes it as its default."""
+    view = config.views[0]
+    return {
+        "frames": view.frames,
+        "seconds": view.seconds or config.data.window_seconds,
+        "stride": view.stride,
+    }

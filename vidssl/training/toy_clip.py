@@ -1,0 +1,159 @@
+"""A CLIP of a few million weights, trained from captioned images in about a minute on two cores.
+
+It stands in for a large pretrained image CLIP in the demo and in tests: same classes, same files, no download. The
+objective is the symmetric InfoNCE of CLIP (Radford et al. 2021, arXiv 2103.00020), the result an open_clip folder:
+
+>>> images, captions = captioned_frames(4096, size=64, seed=0, keep=0.7)
+>>> train_toy_clip(images, captions, "clip", steps=400, batch_size=128, seed=0)
+>>> model = open_clip.create_model("local-dir:clip")
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError
+
+CONTEXT_LENGTH = 32
+# Statistics of the images are not worth estimating here: map [0, 1] to [-1, 1].
+MEAN = (0.5, 0.5, 0.5)
+STD = (0.5, 0.5, 0.5)
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 0.05
+WARMUP = 0.1  # fraction of the steps
+
+
+def toy_clip_config(image_size: int = 64, patch_size: int = 8) -> dict[str, Any]:
+    """open_clip's model configuration: a ViT of 4 layers and a text tower of 2, width and embedding 128."""
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {
+            "image_size": image_size,
+            "patch_size": patch_size,
+            "width": 128,
+            "head_width": 32,
+            "layers": 4,
+        },
+        "text_cfg": {
+            "context_length": CONTEXT_LENGTH,
+            "vocab_size": 49408,
+            "width": 128,
+            "heads": 4,
+            "layers": 2,
+        },
+    }
+
+
+def learning_rate_at(step: int, steps: int) -> float:
+    """Linear warm-up, then a half cosine to zero; as a fraction of the peak."""
+    warmup = max(1, round(WARMUP * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices without replacement, epoch after epoch; a short last batch is dropped."""
+    while True:
+        order = torch.randperm(count, generator=generator)
+        yield from order[: count - count % batch_size].split(batch_size)
+
+
+def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW without decay of gains, biases and the logit scale."""
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.98), eps=1e-6)
+
+
+def save_clip(model: nn.Module, model_config: dict[str, Any], folder: Path | str) -> None:
+    """Write `open_clip_config.json` and `open_clip_model.safetensors`, which "local-dir:<folder>" loads."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+    config = {"model_cfg": model_config, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+
+
+def _check(images: NDArray[np.uint8], captions: Sequence[str], steps: int, batch_size: int) -> None:
+    if (
+        images.dtype != np.uint8
+        or images.ndim != 4
+        or images.shape[1] != images.shape[2]
+        or images.shape[3] != 3
+    ):
+        raise VidsslError(
+            f"toy CLIP: images {images.dtype} {images.shape}: must be square uint8 (N, H, H, 3)"
+        )
+    if len(captions) != len(images):
+        raise VidsslError(f"toy CLIP: {len(captions)} captions for {len(images)} images")
+    if not 2 <= batch_size <= len(images) or steps < 1:
+        raise VidsslError(
+            f"toy CLIP: batch_size={batch_size}, steps={steps}: "
+            f"allowed are a batch of 2 to {len(images)} (the images) and at least one step"
+        )
+
+
+def train_toy_clip(
+    images: NDArray[np.uint8],
+    captions: Sequence[str],
+    folder: Path | str,
+    *,
+    steps: int = 400,
+    batch_size: int = 128,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, float], None] | None = None,
+) -> None:
+    """Train a small CLIP and save it as an open_clip folder.
+
+    Args:
+        images: (N, H, H, 3) uint8, H a multiple of 8. captions: N sentences; words after the 30th token are cut.
+        folder: where the two files go; made if absent.
+        steps, batch_size: AdamW steps, pairs in each.
+        seed: of the initial weights and of the batches; the caller's random state is left as it was.
+        progress: called after every step with its number (from 1) and its loss.
+
+    Raises:
+        VidsslError: if the shapes, the number of captions, steps or batch_size do not fit.
+    """
+    import open_clip
+
+    _check(images, captions, steps, batch_size)
+    config = toy_clip_config(image_size=images.shape[1])
+    tokens = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)(list(captions))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**config).to(device).train()
+    optimizer = _optimizer(model)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_at(step, steps))
+    loss_of = open_clip.ClipLoss()
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
+    batches = _batches(len(images), batch_size, torch.Generator().manual_seed(seed))
+    for step, rows in zip(range(1, steps + 1), batches, strict=False):
+        pixels = torch.from_numpy(images[rows.numpy()]).to(device).permute(0, 3, 1, 2)
+        image_features, text_features, scale = model((pixels / 255 - mean) / std, tokens[rows].to(device))
+        loss = loss_of(image_features, text_features, scale)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        if progress is not None:
+            progress(step, loss.item())
+    save_clip(model, config, folder)
