@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from vidssl.errors import VidsslError
+from vidssl.evaluation.probes import choose_l2, fit_logistic, probe, stratified_split
+
+
+def blobs(rng: np.random.Generator, n: int, d: int = 6, k: int = 3, spread: float = 1.0):
+    centres = rng.normal(size=(k, d)) * 2
+    labels = rng.integers(k, size=n)
+    x = centres[labels] + spread * rng.normal(size=(n, d)) * rng.uniform(0.5, 20, size=d)
+    return torch.from_numpy(x), torch.from_numpy(labels)
+
+
+@pytest.mark.parametrize("l2", [1e-3, 1e-1, 10.0])
+def test_equals_scikit_learn(l2):
+    x, y = blobs(np.random.default_rng(0), 200)
+    model = fit_logistic(x, y, 3, l2)
+    standardised = ((x - x.mean(0)) / x.std(0, unbiased=False)).numpy()
+    reference = LogisticRegression(C=1 / (l2 * len(x)), tol=1e-10, max_iter=10_000).fit(standardised, y)
+    ours = model(x).numpy()
+    np.testing.assert_allclose(
+        log_softmax(ours, axis=1), reference.predict_log_proba(standardised), atol=2e-5
+    )
+
+
+def test_warm_start_reaches_the_same_optimum():
+    x, y = blobs(np.random.default_rng(1), 150)
+    cold = fit_logistic(x, y, 3, 1e-2)
+    warm = fit_logistic(x, y, 3, 1e-2, start=fit_logistic(x, y, 3, 10.0))
+    torch.testing.assert_close(warm(x).log_softmax(1), cold(x).log_softmax(1), atol=1e-5, rtol=0)
+
+
+def test_separable_data_is_solved_and_noise_is_not():
+    rng = np.random.default_rng(2)
+    x, y = blobs(rng, 300, d=8, spread=0.01)
+    scores, _ = probe(x[:200], y[:200], x[200:], 3)
+    assert (scores.argmax(1) == y[200:]).double().mean() == 1.0
+    noise = torch.from_numpy(rng.normal(size=(300, 50)))
+    scores, l2 = probe(noise[:200], y[:200], noise[200:], 3)
+    assert (scores.argmax(1) == y[200:]).double().mean() < 0.55
+    assert l2 >= 0.1  # pure noise asks for the strongest penalties
+
+
+def test_constant_dimensions_do_not_matter():
+    x, y = blobs(np.random.default_rng(3), 100)
+    padded = torch.cat([x, torch.full((100, 2), 1e6) + 1e-4 * torch.randn(100, 2).double()], 1)
+    torch.testing.assert_close(fit_logistic(padded, y, 3, 0.1)(padded), fit_logistic(x, y, 3, 0.1)(x))
+
+
+def test_stratified_split_holds_out_some_of_every_class():
+    labels = torch.tensor([0] * 10 + [1] * 2 + [2])
+    kept, out = stratified_split(labels, 0.2, np.random.default_rng(0))
+    assert sorted(kept.tolist() + out.tolist()) == list(range(13))
+    assert torch.bincount(labels[out], minlength=3).tolist() == [2, 1, 0]
+
+
+def test_nothing_to_hold_out_is_an_error():
+    with pytest.raises(VidsslError, match="held out"):
+        choose_l2(torch.randn(3, 4), torch.arange(3), 3)
