@@ -1,0 +1,80 @@
+"""The options that all evaluation commands share, written once."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from vidssl.evaluation import EvalOptions
+
+
+def eval_options(
+    *,
+    frames: Annotated[int | None, typer.Option(min=1, help="frames of a clip (default: as trained)")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="temporal extent of a clip, 0 for the whole video (default: as trained)"),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="frames between two frames, instead of --seconds")
+    ] = None,
+    clips: Annotated[int, typer.Option(min=1, help="clips of a video, averaged")] = 3,
+    crops: Annotated[int, typer.Option(help="spatial crops of a clip: 1 or 3 (3 needs --resize crop)")] = 1,
+    resize: Annotated[
+        Literal["squash", "crop"], typer.Option(help="squash: the whole frame as a square; crop: its centre")
+    ] = "squash",
+    size: Annotated[
+        int | None, typer.Option(min=1, help="side of the square in pixels (default: the model's)")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="videos encoded at a time")] = 16,
+    workers: Annotated[int, typer.Option(min=0, help="decoding processes")] = 2,
+    decoder: Annotated[
+        Literal["auto", "decord", "pyav", "torchcodec"], typer.Option(help="auto: decord, then PyAV")
+    ] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    ] = None,
+) -> EvalOptions:
+    """Parsed options -> how videos are shown to an encoder; also joins the processes of `accelerate launch`."""
+    from accelerate import PartialState
+
+    from vidssl.evaluation import EvalOptions
+
+    state = PartialState()
+    if device is None and state.num_processes > 1:
+        device = str(state.device)
+    return EvalOptions(
+        frames=frames,
+        seconds=math.inf if seconds == 0 else seconds,
+        stride=stride,
+        clips=clips,
+        crops=crops,  # type: ignore[arg-type]  # EvalSpec says what is allowed
+        resize=resize,
+        size=size,
+        batch_size=batch_size,
+        workers=workers,
+        backend=decoder,
+        device=device,
+    )
+
+
+def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the command's `options` parameter by the options of `eval_options`."""
+    shared = inspect.signature(eval_options, eval_str=True, locals={"EvalOptions": Any}).parameters
+    own = inspect.signature(command, eval_str=True, locals={"EvalOptions": Any}).parameters
+
+    def wrapper(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in shared}
+        command(**given, options=eval_options(**chosen))
+
+    kept = [parameter for name, parameter in own.items() if name != "options"]
+    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept), *shared.values()]
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper

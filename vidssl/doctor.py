@@ -1,0 +1,93 @@
+"""`vidssl doctor`: versions, devices, and which optional parts work on this machine and why the others do not."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidssl.config import config_folder
+from vidssl.records import environment
+
+# What each import is for; the ones without a package of their own name are extras: pip install "vidssl[extra]".
+PARTS = {
+    "open_clip": "image and text towers",
+    "transformers": "language models that write prompts",
+    "pytorchvideo.models": "R3D, X3D, SlowFast and MViT backbones",
+    "lightly.loss": "baseline objectives, extra `lightly`",
+    "timm": "image backbones, extra `timm`",
+    "tensorboard": "tracker, extra `tensorboard`",
+    "wandb": "tracker, extra `wandb`",
+    "matplotlib": "plots, extra `plots`",
+}
+
+
+def diagnose() -> dict[str, Any]:
+    """Everything that `show` prints, as plain data."""
+    import torch
+
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        **environment(),
+        "devices": {"cpu_threads": torch.get_num_threads(), "cores": os.cpu_count(), "cuda": cuda},
+        "decoders": {name: _decoder(name) for name in ("decord", "pyav", "torchcodec")},
+        "parts": {name: _imports(name) for name in PARTS},
+        "ffmpeg": shutil.which("ffmpeg"),
+        "configs": sorted(file.name for file in config_folder().glob("*.yaml")),
+        "config_folder": str(config_folder()),
+    }
+
+
+def show(report: Mapping[str, Any]) -> None:
+    """Print the report for a person."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    line(f"vidssl {report['vidssl']}, Python {report['python']}, {report['platform']}")
+    line("versions: " + ", ".join(f"{name} {version}" for name, version in report["packages"].items()))
+    devices = report["devices"]
+    line(f"devices: {devices['cores']} cores, {', '.join(devices['cuda']) or 'no GPU'}")
+    line("decoders:")
+    for name, state in report["decoders"].items():
+        line(f"  {name:12} {state}")
+    line("parts:")
+    for name, state in report["parts"].items():
+        line(f"  {name:22} {state} ({PARTS[name]})")
+    line(f"recipes in {report['config_folder']}: {', '.join(report['configs']) or 'none'}")
+
+
+def _decoder(name: str) -> str:
+    """Decode a clip made on the spot; 'works' or the reason why not."""
+    from vidssl.data.sprite_files import write_clip
+    from vidssl.data.video import open_video
+    from vidssl.errors import VidsslError
+
+    try:
+        import numpy as np
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "clip.mp4"
+            write_clip(file, np.zeros((4, 32, 32, 3), dtype=np.uint8))
+            with open_video(file, backend=name) as reader:
+                reader.frames([0, 3])
+    except (VidsslError, ImportError, OSError, RuntimeError) as error:
+        return f"does not work: {' '.join(str(error).split())[:200]}"
+    return "works"
+
+
+def _imports(name: str) -> str:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        return f"not available: {error}"
+    except (OSError, RuntimeError, AttributeError) as error:
+        return f"does not load: {' '.join(str(error).split())[:200]}"
+    return "works"
