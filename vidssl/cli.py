@@ -14,6 +14,7 @@ import typer
 
 from vidssl.cli_options import with_eval_options
 from vidssl.errors import VidsslError
+from vidssl.launching import relaunch_on_cpu
 
 if TYPE_CHECKING:
     from vidssl.evaluation import EvalOptions
@@ -219,6 +220,7 @@ def doctor(output: Annotated[Path | None, typer.Option(help="write the report as
 
 def main() -> None:
     """Entry point of the `vidssl` command."""
+    relaunch_on_cpu(sys.argv[1:])
     try:
         app()
     except VidsslError as error:

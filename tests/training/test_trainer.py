@@ -129,6 +129,7 @@ def test_two_processes_have_the_losses_of_one(recipe, trained, tmp_path):
     run = tmp_path / "two"
     done = launch(["pretrain", str(recipe), f"output={run}"], processes=2)
     assert done.returncode == 0, done.stderr
+    assert json.loads((run / "environment.json").read_text())["processes"] == 2
     ours, reference = log_of(run), log_of(trained)
     assert len(ours) == len(reference)
     for mine, theirs in zip(ours, reference, strict=True):

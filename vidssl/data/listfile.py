@@ -9,6 +9,7 @@ they become names; -1 is no label.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -81,14 +82,15 @@ def write_list(path: Path, rows: Sequence[tuple[str, str | None]], root: Path) -
         VidsslError: a name holds a line break.
     """
     folder = path.absolute().parent
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(("path", "label"))
+    for name, label in rows:
+        if not {"\n", "\r"}.isdisjoint(name + (label or "")):
+            raise VidsslError(f"{name!r}: a list cannot hold a name with a line break")
+        writer.writerow((name if folder == root else (root / name).as_posix(), label or ""))
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        writer.writerow(("path", "label"))
-        for name, label in rows:
-            if not {"\n", "\r"}.isdisjoint(name + (label or "")):
-                raise VidsslError(f"{name!r}: a list cannot hold a name with a line break")
-            writer.writerow((name if folder == root else (root / name).as_posix(), label or ""))
+    partial.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
     partial.replace(path)
 
 
@@ -120,7 +122,7 @@ def _understand(path: Path, lines: Sequence[_Line]) -> tuple[Callable[[str], Row
         header = columns if set(columns) & {*PATH_COLUMNS, *LABEL_COLUMNS} else []
         at = _column(header, PATH_COLUMNS, default=0)
         rows = [_fields(split, line) for line in lines[bool(header) : 1000]]
-        fit = [row for row in rows if len(row) == len(header or row[:2])]
+        fit = [row for row in rows if row and len(row) == len(header or row[:2])]
         named = sum(at is not None and is_video_name(row[at]) for row in fit)
         scores.append((named, sum(len(row) > 1 for row in fit), split, header))
     _, _, split, header = max(scores, key=lambda score: score[:2])
@@ -221,7 +223,5 @@ def _drop_repeated(path: Path, entries: Sequence[_Entry]) -> list[_Entry]:
             )
     if len(first) < len(entries):
         times = len(entries) - len(first)
-        warnings.warn(
-            f"{path}: {times} lines repeat a path listed before; each video counts once", stacklevel=4
-        )
+        warnings.warn(f"{path}: videos listed again, each counts once: {times}", stacklevel=4)
     return list(first.values())

@@ -57,7 +57,7 @@ def probe_all(paths: Sequence[Path], workers: int, timeout: float) -> Iterator[O
             yield from threads.imap_unordered(probe, enumerate(paths))
         finally:
             for prober in probers:
-                prober.stop()
+                prober.close()
 
 
 class _Prober:
@@ -66,7 +66,7 @@ class _Prober:
     module = "vidssl.data.probe_worker"
 
     def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+        self.timeout, self.closed = timeout, False
         self.process: subprocess.Popen[bytes] | None = None
 
     def probe(self, place: int, path: Path) -> Outcome:
@@ -82,6 +82,11 @@ class _Prober:
             return Outcome(place, None, f"took longer than {self.timeout:g} s to open", final=False)
         return Outcome(place, None, f"the decoder crashed ({_how_it_ended(process)})", final=False)
 
+    def close(self) -> None:
+        """Stop for good: a thread that is still at work must not start another process."""
+        self.closed = True
+        self.stop()
+
     def stop(self) -> None:
         process, self.process = self.process, None
         if process is not None:
@@ -89,6 +94,8 @@ class _Prober:
             process.communicate()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        if self.closed:
+            raise RuntimeError("closed")
         self.process = subprocess.Popen(
             [sys.executable, "-m", self.module],
             stdin=subprocess.PIPE,

@@ -130,17 +130,14 @@ class PyAVReader(VideoReader):
         import av
 
         container, stream = self._container()
-        place = {
-            stamp: i
-            for i, stamp in enumerate(self._timeline.packet_pts[: self._timeline.key_at[key]].tolist())
-        }
+        earlier = set(self._timeline.packet_pts[: self._timeline.key_at[key]].tolist())
         try:
             container.seek(int(self._timeline.key_dts[key]), stream=stream)
             packets = whole_packets(container, stream)
             for packet in packets:
                 if self._is_key(packet, key):
                     return chain((packet,), packets)
-                if packet.pts not in place:
+                if packet.pts not in earlier:
                     return None
         except (av.FFmpegError, OSError, ValueError):
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -56,7 +56,7 @@ class VideoInfo:
     width: int
 
 
-class VideoReader(AbstractContextManager["VideoReader", None], Protocol):
+class VideoReader(Protocol):
     """One open video; a context manager that closes itself.
 
     Attributes:

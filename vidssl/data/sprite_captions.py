@@ -17,8 +17,8 @@ from vidssl.errors import VidsslError
 SHAPE_WORDS = dict(zip(SHAPES, ("heart", "letter P", "arrow", "letter L"), strict=True))
 COLOUR_WORDS = tuple(HUES)
 SIZE_WORDS = ("small", "medium", "large")
-# Clockwise from upright in steps of 45°.
-ORIENTATION_WORDS = ("up", "up-right", "right", "down-right", "down", "down-left", "left", "up-left")
+# Clockwise from upright in steps of 45°; compass points, so that no word means both a place and an orientation.
+ORIENTATION_WORDS = ("north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest")
 # Row by row over the 3 x 3 grid.
 POSITION_WORDS = (
     "near the top left",
@@ -93,7 +93,9 @@ def captioned_frames(
         VidsslError: if count is not positive or keep lies outside (0, 1].
     """
     if count < 1 or not 0 < keep <= 1:
-        raise VidsslError(f"captioned frames: count={count}, keep={keep}: count must be >= 1 and 0 < keep <= 1")
+        raise VidsslError(
+            f"captioned frames: count={count}, keep={keep}: count must be >= 1 and 0 < keep <= 1"
+        )
     rng = np.random.default_rng(seed)
     images = np.empty((count, size, size, 3), dtype=np.uint8)
     captions = []

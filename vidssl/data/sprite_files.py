@@ -107,7 +107,9 @@ def write_sprite_dataset(
     for name in classes:
         if name not in MOTION_CLASSES:
             allowed = ", ".join(MOTION_CLASSES)
-            raise VidsslError(f"class {name!r}: unknown{did_you_mean(name, MOTION_CLASSES)} (allowed: {allowed})")
+            raise VidsslError(
+                f"class {name!r}: unknown{did_you_mean(name, MOTION_CLASSES)} (allowed: {allowed})"
+            )
     if len(set(classes)) != len(classes) or not classes:
         raise VidsslError(f"classes {list(classes)}: must be one or more different names")
     counts = dict(zip(SPLITS, (clips_per_class_train, clips_per_class_val), strict=True))

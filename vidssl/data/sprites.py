@@ -52,7 +52,12 @@ HUES: dict[str, float] = {
 }
 RADIUS = 0.28  # of the bounding circle at scale 1, in frame sides
 SCALE_RANGE = (0.39, 1.28)  # ends of the circle of sizes; the factors below stay inside it for 16 frames
-SPEEDS = (1 / 64, 2 / 64, 3 / 64, 4 / 64)  # frame sides a frame; never 0, which would leave `direction` undefined
+SPEEDS = (
+    1 / 64,
+    2 / 64,
+    3 / 64,
+    4 / 64,
+)  # frame sides a frame; never 0, which would leave `direction` undefined
 SPINS = tuple(np.deg2rad((-15.0, -7.5, 0.0, 7.5, 15.0)).tolist())  # a frame
 ZOOMS = (-0.015, 0.0, 0.015)  # change of log size a frame
 
@@ -146,7 +151,9 @@ def _check_label(name: str, value: int) -> None:
             f"sprite factor {name!r}: unknown{did_you_mean(name, FACTORS)} (allowed: {', '.join(FACTORS)})"
         )
     if not 0 <= value < FACTORS[name]:
-        raise VidsslError(f"sprite factor {name!r}: {value} is out of range (allowed: 0 to {FACTORS[name] - 1})")
+        raise VidsslError(
+            f"sprite factor {name!r}: {value} is out of range (allowed: 0 to {FACTORS[name] - 1})"
+        )
 
 
 def sample_factors(
@@ -226,7 +233,9 @@ def render_coverage(sprite: Sprite, frames: int = 16, size: int = 64) -> Floats:
     return _coverage(sprite.shape, *_local_coordinates(sprite, frames, size))
 
 
-def render_clip(factors: SpriteFactors | Sprite, frames: int = 16, size: int = 64, seed: int = 0) -> NDArray[np.uint8]:
+def render_clip(
+    factors: SpriteFactors | Sprite, frames: int = 16, size: int = 64, seed: int = 0
+) -> NDArray[np.uint8]:
     """Render one clip; a pure function of its arguments.
 
     A bright, saturated sprite lies on a duller background, so that equal hues stay apart. Both carry a smooth

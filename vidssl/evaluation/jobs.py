@@ -217,7 +217,7 @@ def _header(task: str, subject: Subject, options: EvalOptions) -> Result:
         "model": {key: value for key, value in subject.encoder.spec.items() if key != "model_cfg"},
         "sampling": sampling_record(options.spec(subject.encoder)),
         "decoder": options.backend,
-        "environment": environment(),
+        "environment": {**environment(), "processes": distributed.world_size()},
     }
 
 

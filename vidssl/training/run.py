@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 import yaml
 
+from vidssl import distributed
 from vidssl.config import Config, ViewConfig
 from vidssl.data.check import check_index, require_readable_classes
 from vidssl.data.index import VideoIndex
@@ -73,7 +74,7 @@ def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
-    write_json(folder / "environment.json", environment())
+    write_json(folder / "environment.json", {**environment(), "processes": distributed.world_size()})
     if not (folder / INITIAL).is_dir():
         if bad:
             write_quarantine(folder / QUARANTINE, bad)

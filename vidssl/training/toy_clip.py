@@ -23,13 +23,14 @@ from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
 
-CONTEXT_LENGTH = 32
-# Statistics of the images are not worth estimating here: map [0, 1] to [-1, 1].
-MEAN = (0.5, 0.5, 0.5)
-STD = (0.5, 0.5, 0.5)
+CONTEXT_LENGTH = 24
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.05
 WARMUP = 0.1  # fraction of the steps
+POSITION_GAIN = 8.0
+HARD = 0.0
+QK = 3.0
+TEXT_WIDTH = 64
 
 
 def toy_clip_config(image_size: int = 64, patch_size: int = 8) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def toy_clip_config(image_size: int = 64, patch_size: int = 8) -> dict[str, Any]
         "text_cfg": {
             "context_length": CONTEXT_LENGTH,
             "vocab_size": 49408,
-            "width": 128,
+            "width": TEXT_WIDTH,
             "heads": 4,
             "layers": 2,
         },
@@ -61,11 +62,17 @@ def learning_rate_at(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices without replacement, epoch after epoch; a short last batch is dropped."""
+def _batches(tokens: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    words = torch.zeros(len(tokens), 49408).scatter_(1, tokens, 1.0)
+    words[:, [0, 49406, 49407]] = 0
+    words = words[:, words.any(0)]
     while True:
-        order = torch.randperm(count, generator=generator)
-        yield from order[: count - count % batch_size].split(batch_size)
+        if torch.rand((), generator=generator) < HARD:
+            anchor = torch.randint(len(words), (), generator=generator)
+            overlap = words @ words[anchor] + torch.rand(len(words), generator=generator)
+            yield overlap.topk(batch_size).indices
+        else:
+            yield torch.randint(len(words), (batch_size,), generator=generator)
 
 
 def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
@@ -76,13 +83,19 @@ def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.98), eps=1e-6)
 
 
-def save_clip(model: nn.Module, model_config: dict[str, Any], folder: Path | str) -> None:
+def save_clip(
+    model: nn.Module,
+    model_config: dict[str, Any],
+    mean: Sequence[float],
+    std: Sequence[float],
+    folder: Path | str,
+) -> None:
     """Write `open_clip_config.json` and `open_clip_model.safetensors`, which "local-dir:<folder>" loads."""
     from safetensors.torch import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+    preprocess = {"mean": list(mean), "std": list(std), "interpolation": "bicubic", "resize_mode": "shortest"}
     config = {"model_cfg": model_config, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -139,11 +152,17 @@ def train_toy_clip(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = open_clip.CLIP(**config).to(device).train()
+    with torch.no_grad():
+        model.visual.positional_embedding.mul_(POSITION_GAIN)
+        for b in model.visual.transformer.resblocks:
+            b.attn.in_proj_weight[:256] *= QK
     optimizer = _optimizer(model)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_at(step, steps))
     loss_of = open_clip.ClipLoss()
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
-    batches = _batches(len(images), batch_size, torch.Generator().manual_seed(seed))
+    sample = torch.from_numpy(images[:1024]).double() / 255
+    mean_, std_ = sample.mean((0, 1, 2)).tolist(), sample.std((0, 1, 2)).tolist()
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean_, std_))
+    batches = _batches(tokens, batch_size, torch.Generator().manual_seed(seed))
     for step, rows in zip(range(1, steps + 1), batches, strict=False):
         pixels = torch.from_numpy(images[rows.numpy()]).to(device).permute(0, 3, 1, 2)
         image_features, text_features, scale = model((pixels / 255 - mean) / std, tokens[rows].to(device))
@@ -156,4 +175,4 @@ def train_toy_clip(
             model.logit_scale.clamp_(0, math.log(100))
         if progress is not None:
             progress(step, loss.item())
-    save_clip(model, config, folder)
+    save_clip(model, config, mean_, std_, folder)

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.data.conftest import write_numbered
+from vidssl.data import probing
+from vidssl.data.check import BadVideo, CheckReport, check_index, require_readable_classes, write_quarantine
+from vidssl.data.index import VideoIndex
+from vidssl.data.reader import VideoInfo
+from vidssl.data.video import probe_video
+from vidssl.errors import VidsslError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that takes the place of the user's cache."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(folder / name))
+    return folder / "vidssl"
+
+
+@pytest.fixture
+def index(tmp_path: Path, numbered: Path) -> VideoIndex:
+    """Two classes of real videos, three of them broken."""
+    for name in ("run/a.mp4", "run/b.mp4", "jump/c.mp4", "run/broken.mp4", "jump/text.mp4", "jump/empty.mp4"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(numbered.read_bytes())
+    (tmp_path / "data/run/broken.mp4").write_bytes(numbered.read_bytes()[:900])
+    (tmp_path / "data/jump/text.mp4").write_text("hello")
+    (tmp_path / "data/jump/empty.mp4").write_bytes(b"")
+    return VideoIndex.read(tmp_path / "data")
+
+
+@pytest.fixture
+def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are really opened."""
+    names: list[str] = []
+    original = probing._Prober.probe
+
+    def recording(self: probing._Prober, place: int, path: Path) -> probing.Outcome:
+        names.append(path.name)
+        return original(self, place, path)
+
+    monkeypatch.setattr(probing._Prober, "probe", recording)
+    return names
+
+
+def test_good_and_bad_are_told_apart(index: VideoIndex) -> None:
+    report = check_index(index, workers=2)
+    assert report.good.paths == ("jump/c.mp4", "run/a.mp4", "run/b.mp4")
+    assert report.good.classes == index.classes
+    assert report.infos == tuple(probe_video(report.good.path(i)) for i in range(3))
+    assert [(bad.path, bad.label) for bad in report.bad] == [
+        ("jump/empty.mp4", "jump"),
+        ("jump/text.mp4", "jump"),
+        ("run/broken.mp4", "run"),
+    ]
+    assert report.bad[0].reason == "the file is empty"
+    assert "moov atom not found" in report.bad[2].reason
+
+
+def test_only_changed_files_are_opened_again(index: VideoIndex, probed: list[str], numbered: Path) -> None:
+    first = check_index(index)
+    assert len(probed) == 6
+    assert check_index(index) == first
+    assert len(probed) == 6
+    assert check_index(index.subset([0])).good.paths == ("jump/c.mp4",)
+    text = index.root / "jump/text.mp4"
+    text.write_bytes(numbered.read_bytes())
+    os.utime(index.root / "run/a.mp4", ns=(1, 1))
+    (index.root / "run/b.mp4").unlink()
+    second = check_index(index)
+    assert sorted(probed[6:]) == ["a.mp4", "b.mp4", "text.mp4"]
+    assert "jump/text.mp4" in second.good.paths
+    assert BadVideo("run/b.mp4", "no such file", "run") in second.bad
+    check_index(index, cache=False)
+    assert len(probed) == 6 + 3 + 6
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"files": 3}', "\udcff"])
+def test_a_damaged_cache_is_ignored(index: VideoIndex, cache: Path, probed: list[str], content: str) -> None:
+    first = check_index(index)
+    (file,) = (cache / "checked").iterdir()
+    file.write_text(content, errors="surrogateescape")
+    assert check_index(index) == first
+    assert len(probed) == 12
+    assert check_index(index) == first
+    assert len(probed) == 12
+    assert [path.name for path in (cache / "checked").iterdir()] == [
+        file.name
+    ]  # nothing half-written beside it
+
+
+def test_entries_of_a_strange_form_are_asked_again(index: VideoIndex, cache: Path, probed: list[str]) -> None:
+    first = check_index(index)
+    (file,) = (cache / "checked").iterdir()
+    content = json.loads(file.read_text())
+    content["files"]["run/a.mp4"] = None
+    content["files"]["run/b.mp4"] = [*content["files"]["run/b.mp4"][:2], [1, 2]]
+    file.write_text(json.dumps(content))
+    assert check_index(index) == first
+    assert sorted(probed[6:]) == ["a.mp4", "b.mp4"]
+
+
+def test_a_new_decoder_asks_all_again(index: VideoIndex, cache: Path, probed: list[str]) -> None:
+    check_index(index)
+    (file,) = (cache / "checked").iterdir()
+    file.write_text(json.dumps({**json.loads(file.read_text()), "av": "0.1"}))
+    check_index(index)
+    assert len(probed) == 12
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(index: VideoIndex, cache: Path) -> None:
+    cache.parent.mkdir()
+    cache.write_text("a file where the folder should be")
+    assert len(check_index(index).good) == 3
+
+
+def test_crashes_and_hangs_cost_one_file_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probed: list[str]
+) -> None:
+    names = ["a", "segfault", "b", "hang", "exit", "broken", "c", "segfault2", "d"]
+    for name in names:
+        (tmp_path / f"{name}.mp4").touch()
+    monkeypatch.setattr(probing._Prober, "module", "tests.data.probe_that_fails")
+    index = VideoIndex.read(tmp_path)
+    started = time.monotonic()
+    report = check_index(index, workers=2, timeout=2.0)
+    assert time.monotonic() - started < 20
+    assert report.good.paths == ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    assert report.infos[0] == VideoInfo(num_frames=8, fps=4.0, duration=2.0, height=6, width=5)
+    assert {bad.path: bad.reason for bad in report.bad} == {
+        "broken.mp4": "broken",
+        "exit.mp4": "the decoder crashed (exit code 3)",
+        "hang.mp4": "took longer than 2 s to open",
+        "segfault.mp4": "the decoder crashed (SIGSEGV)",
+        "segfault2.mp4": "the decoder crashed (SIGSEGV)",
+    }
+    probed.clear()
+    check_index(index, workers=1, timeout=1.0)  # a crash may be chance, the file's own word is not
+    assert sorted(probed) == ["exit.mp4", "hang.mp4", "segfault.mp4", "segfault2.mp4"]
+
+
+def test_stopping_early_leaves_no_process(index: VideoIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    original = probing._Prober._start
+
+    def recording(self: probing._Prober) -> subprocess.Popen[bytes]:
+        started.append(original(self))
+        return started[-1]
+
+    monkeypatch.setattr(probing._Prober, "_start", recording)
+    outcomes = probing.probe_all([index.path(i) for i in range(6)] * 5, workers=2, timeout=60)
+    next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert started
+    time.sleep(0.1)
+    assert None not in [process.poll() for process in started]
+
+
+def test_a_worker_that_cannot_start_is_no_fault_of_the_files(
+    index: VideoIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing._Prober, "module", "tests.data.no_such_module")
+    with pytest.raises(RuntimeError, match="no process can be started"):
+        check_index(index)
+
+
+def test_a_script_without_a_main_guard_can_check(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "a.mp4", frames=5)
+    code = (
+        "from vidssl.data.check import check_index; from vidssl.data.index import VideoIndex\n"
+        f"print(len(check_index(VideoIndex.read({str(tmp_path)!r}), cache=False).good))"
+    )
+    result = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("1\n", "")  # and no bar for what takes no time
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"timeout": 0.0}])
+def test_impossible_options(index: VideoIndex, options: dict[str, int]) -> None:
+    with pytest.raises(VidsslError, match="must be"):
+        check_index(index, **options)  # type: ignore[arg-type]
+
+
+def test_an_empty_class_stops_unless_allowed(index: VideoIndex) -> None:
+    report = check_index(index)
+    require_readable_classes(report)
+    run_only = CheckReport(
+        report.good.subset([1, 2]),
+        (BadVideo("jump/c.mp4", "moov atom not found", "jump"), *report.bad),
+        report.infos[1:],
+    )
+    with pytest.raises(VidsslError) as caught:
+        require_readable_classes(run_only)
+    assert str(caught.value) == (
+        f"{index.root}: class 'jump': none of its 3 videos can be read, the first is jump/c.mp4: moov atom not found; "
+        "repair it, or set allow_empty_classes"
+    )
+    require_readable_classes(run_only, allow_empty_classes=True)
+    nothing = CheckReport(report.good.subset([]), report.bad, ())
+    with pytest.raises(VidsslError, match="none of the 3 videos can be read, the first is jump/empty"):
+        require_readable_classes(nothing, allow_empty_classes=True)
+
+
+def test_quarantine_lines(tmp_path: Path) -> None:
+    file = tmp_path / "run" / "quarantine.csv"
+    bad = [BadVideo('a, "b".mp4', "moov atom\nnot found"), BadVideo("ü\udcff.mp4", "x,y", "jump")]
+    write_quarantine(file, bad[:1])
+    write_quarantine(file, bad[1:])
+    write_quarantine(file, [])
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        assert list(csv.reader(lines)) == [['a, "b".mp4', "moov atom not found"], ["ü\udcff.mp4", "x,y"]]
+
+
+def test_quarantine_lines_of_many_processes_stay_whole(tmp_path: Path) -> None:
+    file = tmp_path / "quarantine.csv"
+    code = (
+        "import sys; from vidssl.data.quarantine import BadVideo, write_quarantine\n"
+        "for i in range(200): write_quarantine(sys.argv[1], [BadVideo(f'{sys.argv[2]}-{i}.mp4', 'x' * 300)])"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(file), str(n)]) for n in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    with file.open(newline="") as lines:
+        rows = [tuple(row) for row in csv.reader(lines)]
+    assert sorted(rows) == sorted((f"{n}-{i}.mp4", "x" * 300) for n in range(4) for i in range(200))

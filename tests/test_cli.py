@@ -1,0 +1,236 @@
+"""The commands as a user types them: what they print, write and exit with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from vidssl import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def vidssl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process; returns exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vidssl", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capfd.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, sprites: Path, tiny_clip: Path) -> Path:
+    """A short run on the rendered videos."""
+    from vidssl.config import validate_config
+    from vidssl.training import pretrain
+
+    run = tmp_path_factory.mktemp("checkpoint") / "run"
+    recipe = {
+        "output": str(run),
+        "data": {"train": str(sprites / "train"), "window_seconds": None, "decode_size": 32, "workers": 0},
+        "views": [{"frames": 4, "seconds": 1.0, "size": 32}],
+        "model": {"name": f"local-dir:{tiny_clip}"},
+        "objective": {"hsic": {"gamma": 1.0, "projector": [32, 16]}},
+        "train": {"batch_size": 8, "steps": 2, "precision": "fp32"},
+    }
+    return pretrain(validate_config(recipe, "test"))
+
+
+def one_line(code: int, out: str, err: str) -> str:
+    """The message of a user's mistake: exit code 2, one line on stderr, no traceback."""
+    assert code == 2
+    assert err.startswith("vidssl: ")
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in out + err
+    return err
+
+
+FAST = ("--clips", 1, "--workers", 0, "--device", "cpu")
+
+
+def test_zero_shot(vidssl, checkpoint, sprites):
+    code, out, _ = vidssl("zero-shot", checkpoint, sprites / "val", *FAST)
+    assert code == 0
+    for row in ("trained", "untrained", "debiased (transductive)", "majority class", "chance"):
+        assert row in out
+    [file] = (checkpoint / "results").glob("zero-shot-*.json")
+    result = json.loads(file.read_text())
+    assert (
+        result["classes"]["texts"][0] == "a shape moving to the right"
+    )  # found in classes.csv beside the data
+    assert result["templates"]["list"] == ["{}.", "a video of {}.", "a photo of {}."]
+    assert result["scores"]["chance"]["top1"] == pytest.approx(1 / 3)
+    assert result["scores"]["trained"]["total"] == 9
+    assert result["sampling"]["frames"] == 4
+    assert {"packages", "git_commit", "python"} <= result["environment"].keys()
+
+
+def test_linear_probe_and_knn(vidssl, checkpoint, sprites, tmp_path):
+    for command in ("linear-probe", "knn"):
+        file = tmp_path / f"{command}.json"
+        code, out, _ = vidssl(
+            command, checkpoint, sprites / "train", sprites / "val", *FAST, "--output", file
+        )
+        assert code == 0
+        assert "untrained" in out
+        assert "motion energy" in out
+        assert {"trained", "chance"} <= {name.split(",")[0] for name in json.loads(file.read_text())["scores"]}
+
+
+def test_every_video_is_its_own_nearest_neighbour(vidssl, checkpoint, sprites, tmp_path):
+    """Features, labels and file order would have to be mixed up for this to be below 1."""
+    file = tmp_path / "knn.json"
+    assert vidssl("knn", checkpoint, sprites / "val", sprites / "val", "--k", 1, *FAST, "--output", file)[0] == 0
+    assert json.loads(file.read_text())["scores"]["trained, k = 1"]["top1"] == 1.0
+
+
+def test_extract_and_classify(vidssl, checkpoint, sprites, tmp_path):
+    code, out, _ = vidssl("extract", checkpoint, sprites / "val", tmp_path / "f.safetensors", *FAST)
+    assert code == 0
+    assert load_file(tmp_path / "f.safetensors")["features"].shape == (9, 32)
+    record = json.loads((tmp_path / "f.json").read_text())
+    assert record["videos"][0]["path"].endswith(".mp4")
+    video = next((sprites / "val").rglob("*.mp4"))
+    code, out, _ = vidssl(
+        "classify",
+        checkpoint,
+        video,
+        "--labels",
+        "moving left, growing",
+        *FAST,
+        "--output",
+        tmp_path / "c.json",
+    )
+    assert code == 0
+    assert "moving left" in out
+    probabilities = json.loads((tmp_path / "c.json").read_text())["probabilities"]
+    assert sum(probabilities.values()) == pytest.approx(1)
+
+
+def test_a_broken_video_is_reported_and_counts_as_wrong(vidssl, checkpoint, sprites, tmp_path):
+    data = tmp_path / "val"
+    shutil.copytree(sprites / "val", data)
+    broken = next((data / "growing").iterdir())
+    broken.write_bytes(b"not a video")
+    file = tmp_path / "r.json"
+    code, out, _ = vidssl("zero-shot", checkpoint, data, *FAST, "--output", file)
+    assert code == 0
+    assert f"counted as wrong: {broken}" in out.replace("\n", "")
+    result = json.loads(file.read_text())
+    assert result["scores"]["trained"]["failed"] == 1
+    assert result["scores"]["trained"]["total"] == 9
+
+
+def test_data_commands(vidssl, sprites, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(sprites / "val", data)
+    code, out, _ = vidssl("data", "index", data, "--output", data / "list.csv")
+    assert code == 0
+    assert "9 videos, 3 classes" in out
+    assert vidssl("data", "index", data / "list.csv")[0] == 0
+    assert vidssl("data", "check", data)[0] == 0
+    next((data / "growing").iterdir()).write_bytes(b"")
+    code, out, _ = vidssl("data", "check", data, "--output", tmp_path / "check.json")
+    assert code == 1
+    assert "8 readable, 1 unreadable" in out
+    assert len(json.loads((tmp_path / "check.json").read_text())["unreadable"]) == 1
+
+
+def test_doctor(vidssl, tmp_path):
+    code, out, _ = vidssl("doctor", "--output", tmp_path / "doctor.json")
+    assert code == 0
+    report = json.loads((tmp_path / "doctor.json").read_text())
+    assert report["decoders"]["pyav"] == "works"
+    assert "hsic.yaml" in report["configs"]
+    assert "PyAV" in out or "pyav" in out
+
+
+def test_mistakes_exit_with_2_and_one_line(vidssl, checkpoint, recipe, sprites, tiny_clip, tmp_path):
+    empty, unreadable, other = tmp_path / "empty", tmp_path / "unreadable", tmp_path / "other"
+    empty.mkdir()
+    shutil.copytree(sprites / "val", unreadable)
+    for file in (unreadable / "growing").iterdir():
+        file.write_bytes(b"not a video")
+    (other / "class").mkdir(parents=True)
+    (other / "class" / "notes.txt").write_text("no video")
+    val = sprites / "val"
+    for arguments, said in (
+        (("zero-shot", tmp_path / "nowhere", val), "nowhere"),
+        (("zero-shot", checkpoint, tmp_path / "nowhere"), "nowhere"),
+        (("zero-shot", checkpoint, empty), "empty"),
+        (("zero-shot", checkpoint, other), "no video"),
+        (("zero-shot", checkpoint, unreadable), "growing"),
+        (("zero-shot", checkpoint, val, "--templates", "acton"), "did you mean 'action'"),
+        (("zero-shot", checkpoint, val, "--crops", 2), "crops"),
+        (("zero-shot", tiny_clip, val), "encoder"),
+        (("linear-probe", checkpoint, val, unreadable), "growing"),
+        (
+            ("classify", checkpoint, unreadable / "growing" / "growing_0000.mp4", "--labels", "a,b"),
+            "growing_0000.mp4",
+        ),
+        (("classify", checkpoint, tmp_path / "x.mp4", "--labels", "a,b"), "x.mp4"),
+        (("pretrain", recipe, "train.lr=fast"), "train.lr"),
+        (("pretrain", recipe, "train.stepz=3"), "did you mean 'steps'"),
+        (("pretrain", tmp_path / "no.yaml"), "no such recipe"),
+        (("pretrain", recipe, f"data.train={empty}"), "empty"),
+        (("pretrain", recipe, f"data.train={unreadable}"), "growing"),
+        (("pretrain", recipe, "model.name=ViT-B-16", f"model.pretrained=local-dir:{tiny_clip}"), "ViT-B-16"),
+    ):
+        assert said in one_line(
+            *vidssl(*arguments, *(FAST if arguments[0] in ("zero-shot", "linear-probe") else ()))
+        ), arguments
+    assert not (tmp_path / "run").exists()
+
+
+def test_checkpoint_of_another_architecture(vidssl, checkpoint, sprites, tmp_path):
+    broken = tmp_path / "encoder"
+    shutil.copytree(next((checkpoint / "checkpoints").iterdir()) / "encoder", broken)
+    config = json.loads((broken / "config.json").read_text())
+    config["spec"]["model_cfg"]["vision_cfg"]["width"] = 128
+    (broken / "config.json").write_text(json.dumps(config))
+    message = one_line(*vidssl("zero-shot", broken, sprites / "val", *FAST))
+    assert "model.safetensors" in message
+
+
+def test_usage_errors_are_clicks_own(vidssl):
+    assert vidssl("zero-shot")[0] == 2
+    assert vidssl("no-such-command")[0] == 2
+    assert vidssl("--help")[0] == 0
+
+
+def test_two_processes_evaluate_like_one(checkpoint, sprites, tmp_path):
+    results = []
+    for processes in (1, 2):
+        file = tmp_path / f"{processes}.json"
+        done = subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes),
+             "--main_process_port", "0", "--num_cpu_threads_per_process", "1", "-m", "vidssl", "linear-probe",
+             str(checkpoint), str(sprites / "train"), str(sprites / "val"), "--clips", "1", "--workers", "0",
+             "--output", str(file)],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        result = json.loads(file.read_text())
+        assert result["environment"]["processes"] == processes
+        results.append(result["scores"])
+    assert results[0] == results[1]
