@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vidssl.config import config_folder, find_config, load_config
+from vidssl.config import find_config, load_config
 from vidssl.errors import VidsslError
+from vidssl.resources import resource_folder
 
 RECIPE = "output: runs/x\ndata: {train: videos}\ntrain: {steps: 5}\n"
 
@@ -84,7 +85,9 @@ def test_missing_section_and_bad_yaml(tmp_path):
         find_config("dmo")
 
 
-@pytest.mark.parametrize("file", sorted(config_folder().glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted(resource_folder("configs").glob("*.yaml")), ids=lambda file: file.stem
+)
 def test_every_shipped_recipe_is_valid(file):
     from vidssl.objectives.composite import build_objectives
 

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vidssl.errors import VidsslError, did_you_mean
+from vidssl.resources import resource_folder
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -185,17 +186,11 @@ def validate_config(raw: Mapping[str, Any], source: str) -> Config:
         raise VidsslError(f"{source}: {_first_line(error)}") from None
 
 
-def config_folder() -> Path:
-    """Where the shipped recipes lie: inside the installed package, or beside it in a source checkout."""
-    packaged = Path(__file__).parent / "configs"
-    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "configs"
-
-
 def find_config(path: str | Path) -> Path:
     """The file itself, or the shipped recipe of that name."""
     if Path(path).is_file():
         return Path(path)
-    shipped = {file.stem: file for file in sorted(config_folder().glob("*.yaml"))}
+    shipped = {file.stem: file for file in sorted(resource_folder("configs").glob("*.yaml"))}
     if Path(path).parent.name in ("", "configs") and Path(path).stem in shipped:
         return shipped[Path(path).stem]
     guess = did_you_mean(Path(path).stem, shipped)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidssl.config import config_folder
 from vidssl.records import environment
+from vidssl.resources import resource_folder
 
 # What each import is for; the ones without a package of their own name are extras: pip install "vidssl[extra]".
 PARTS = {
@@ -37,8 +37,8 @@ def diagnose() -> dict[str, Any]:
         "decoders": {name: _decoder(name) for name in ("decord", "pyav", "torchcodec")},
         "parts": {name: _imports(name) for name in PARTS},
         "ffmpeg": shutil.which("ffmpeg"),
-        "configs": sorted(file.name for file in config_folder().glob("*.yaml")),
-        "config_folder": str(config_folder()),
+        "configs": sorted(file.name for file in resource_folder("configs").glob("*.yaml")),
+        "config_folder": str(resource_folder("configs")),
     }
 
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from vidssl.errors import VidsslError
 from vidssl.evaluation.classes import (
-    TEMPLATES,
     class_list,
     find_classes,
     join_labels,
@@ -16,6 +15,7 @@ from vidssl.evaluation.classes import (
     read_classes,
     readable_name,
     resolve_templates,
+    template_presets,
 )
 
 LABELS = Path(__file__).parents[2] / "../shared/data/labels"
@@ -90,8 +90,8 @@ def test_class_list_beside_the_data_is_found_only_when_it_covers_it(tmp_path):
 
 def test_templates(tmp_path):
     classes = class_list(["run"], "list")
-    assert len(TEMPLATES["clip_k700"]) == 28 == len(set(TEMPLATES["clip_k700"]))
-    assert resolve_templates(None, classes) == TEMPLATES["clip_k700"]
+    assert len(template_presets()["clip_k700"]) == 28 == len(set(template_presets()["clip_k700"]))
+    assert resolve_templates(None, classes) == template_presets()["clip_k700"]
     assert resolve_templates("look, {}!", classes) == ("look, {}!",)
     file = tmp_path / "t.txt"
     file.write_text("a {}\nb {}\n")
@@ -109,4 +109,4 @@ def test_the_28_templates_are_clips_own():
     import json
 
     published = json.loads((LABELS / "openai_clip/kinetics700.json").read_text())["templates"]
-    assert sorted(published) == sorted(TEMPLATES["clip_k700"])
+    assert sorted(published) == sorted(template_presets()["clip_k700"])

@@ -88,7 +88,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
     """The packets that the file holds in full, from the first key frame on: nothing before it can be decoded.
 
     Where reading fails in the middle of a file, the stream ends there.
@@ -106,6 +106,6 @@ def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Pa
             raise
 
 
-def decoded_frames(packets: Iterable[Packet]) -> Iterator[VideoFrame]:
+def decoded_frames(packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
     """The frames of ``packets`` in order of time; the last packet of a stream is empty and drains the decoder."""
     return chain.from_iterable(packet.decode() for packet in packets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class Orientation(NamedTuple):
     def of(cls, frame: VideoFrame) -> Orientation:
         """The orientation that the frame's display matrix asks for; odd angles go to the nearest quarter turn."""
         try:
-            matrix = frame.side_data.get("DISPLAYMATRIX")
+            matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:  # PyAV cannot list side data of kinds it does not know (seen with stereo HEVC)
             quarter_turns = round(-frame.rotation / 90) % 4  # clockwise; a mirror would go unseen here
             return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[

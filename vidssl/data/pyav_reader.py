@@ -55,7 +55,7 @@ class PyAVReader(VideoReader):
                 if frame.is_corrupt:
                     raise DecodeError(self.path, self.backend, f"frame {wanted[row]} is damaged")
                 rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
-                pictures[row] = upright.apply(rgb.to_ndarray())
+                pictures[row] = upright.apply(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
         return pictures if np.array_equal(wanted, checked) else pictures[inverse]
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class PyAVReader(VideoReader):
                 return
         yield from decoded_frames(self._packets_from_start())
 
-    def _sought(self, key: int) -> Iterator[Packet] | None:
+    def _sought(self, key: int) -> Iterator[Packet[VideoStream]] | None:
         """The packets from key frame ``key`` on, found by seeking; None when the seek fails or lands behind it."""
         import av
 
@@ -143,16 +143,16 @@ class PyAVReader(VideoReader):
             return None
         return None
 
-    def _read_up_to(self, key: int) -> Iterator[Packet] | None:
+    def _read_up_to(self, key: int) -> Iterator[Packet[VideoStream]] | None:
         """The packets from key frame ``key`` on, found by reading the file from its start."""
         packets = self._packets_from_start()
         found = next((packet for packet in packets if self._is_key(packet, key)), None)
         return None if found is None else chain((found,), packets)
 
-    def _is_key(self, packet: Packet, key: int) -> bool:
+    def _is_key(self, packet: Packet[VideoStream], key: int) -> bool:
         return packet.is_keyframe and packet.pts == self._timeline.key_pts[key]
 
-    def _packets_from_start(self) -> Iterator[Packet]:
+    def _packets_from_start(self) -> Iterator[Packet[VideoStream]]:
         self.close()  # opening again is the one way back to the start that every container knows
         container, stream = self._container()
         return whole_packets(container, stream)

@@ -80,7 +80,7 @@ def read_timeline(path: Path) -> Timeline:
         orientation, components = Orientation.of(first), first.format.components
         fps = float(stream.average_rate or stream.guessed_rate or 0) or DEFAULT_FPS
         pts = _trusted_stamps(packets, first, container, stream)
-        times = (pts - pts[0]) * float(first.time_base) if pts is not None else _count_frames(path, fps)
+        times = (pts - pts[0]) * float(stream.time_base or 1) if pts is not None else _count_frames(path, fps)
         width, height = (first.height, first.width) if orientation.transpose else (first.width, first.height)
         keys = packets.key & (packets.pts != NO_STAMP)
         return Timeline(
@@ -119,7 +119,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[_Pack
     return _Packets(pts_column, dts_column, key, shown), first
 
 
-def _is_hidden(packet: Packet, stream: VideoStream) -> bool:
+def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
     """Whether a VP8 or VP9 packet holds only a picture that is never shown (an "alternate reference").
 
     Read from the show_frame bit of the frame header (RFC 6386 §9.1; VP9 bitstream specification §6.2). A VP9
@@ -177,10 +177,11 @@ def _count_frames(path: Path, fps: float) -> NDArray[np.float64]:
                 raise DecodeError(path, "pyav", one_line(error)) from error
     if not stamps:
         raise DecodeError(path, "pyav", "the first frame is damaged")
-    given = [stamp for stamp in stamps if stamp is not None]
-    if len(given) == len(stamps) and (np.diff(given) >= 0).all():
-        return (np.array(given, dtype=np.int64) - given[0]) * tick
-    return np.arange(len(stamps)) / fps
+    given = np.array([stamp for stamp in stamps if stamp is not None], dtype=np.int64)
+    times: NDArray[np.float64] = np.arange(len(stamps)) / fps
+    if given.size == len(stamps) and (np.diff(given) >= 0).all():
+        times = (given - given[0]) * tick
+    return times
 
 
 def _has_leading_pictures(packets: _Packets) -> bool:

@@ -57,7 +57,7 @@ def probe_video(path: str | Path) -> VideoInfo:
 
 
 class AutoReader(VideoReader):
-    """decord where it agrees with PyAV to the last bit, PyAV elsewhere and from decord's first failure on."""
+    """decord where it delivers what PyAV delivers, PyAV elsewhere and from decord's first failure on."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

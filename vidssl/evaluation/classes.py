@@ -8,36 +8,14 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vidssl.errors import VidsslError, did_you_mean
-
-TEMPLATES: dict[str, tuple[str, ...]] = {
-    "name": ("{}",),
-    "action": ("a video of a person {}.",),
-    # For class texts that are whole phrases, such as "two people shaking hands".
-    "caption": ("{}.", "a video of {}.", "a photo of {}."),
-    # The 28 templates that CLIP used for Kinetics-700 (Radford et al. 2021); "a example" is the original's spelling.
-    "clip_k700": tuple(
-        f"{opening} {body}"
-        for body, opening in product(
-            (
-                "{}.",
-                "a person {}.",
-                "a person using {}.",
-                "a person doing {}.",
-                "a person during {}.",
-                "a person performing {}.",
-                "a person practicing {}.",
-            ),
-            ("a photo of", "a video of", "a example of", "a demonstration of"),
-        )
-    ),
-}
+from vidssl.resources import resource_folder
 
 
 @dataclass(frozen=True)
@@ -164,6 +142,18 @@ def join_labels(labels: Sequence[str | None], classes: ClassList, source: str) -
     return torch.tensor([positions[name_key(str(label))] for label in labels], dtype=torch.int64)
 
 
+@cache
+def template_presets() -> dict[str, tuple[str, ...]]:
+    """The presets of ``prompts/templates.json``.
+
+    ``name`` is the bare text and ``action`` one template for names of actions; ``caption`` is for texts that are whole
+    phrases ("two people shaking hands"). ``clip_k700`` are the 28 templates that CLIP used for Kinetics-700 (Radford et
+    al. 2021, arXiv 2103.00020), "a example" being the original's spelling.
+    """
+    presets = json.loads((resource_folder("prompts") / "templates.json").read_text(encoding="utf-8"))
+    return {name: tuple(templates) for name, templates in presets.items()}
+
+
 def resolve_templates(given: str | None, classes: ClassList) -> tuple[str, ...]:
     """Templates by preset name, from a file with one template a line, or a single template that holds ``{}``.
 
@@ -171,8 +161,9 @@ def resolve_templates(given: str | None, classes: ClassList) -> tuple[str, ...]:
         VidsslError: for an unknown preset or a template without exactly one ``{}``.
     """
     choice = given or classes.default_templates
-    if choice in TEMPLATES:
-        return TEMPLATES[choice]
+    presets = template_presets()
+    if choice in presets:
+        return presets[choice]
     if "{}" in choice:
         templates: tuple[str, ...] = (choice,)
     elif Path(choice).is_file():
@@ -180,7 +171,7 @@ def resolve_templates(given: str | None, classes: ClassList) -> tuple[str, ...]:
         templates = tuple(line.strip() for line in lines if line.strip())
     else:
         raise VidsslError(
-            f"templates: {choice!r}: not a preset{did_you_mean(choice, TEMPLATES)} ({', '.join(TEMPLATES)}), "
+            f"templates: {choice!r}: not a preset{did_you_mean(choice, presets)} ({', '.join(presets)}), "
             "a file, or a template with {}"
         )
     for template in templates:
