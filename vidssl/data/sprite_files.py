@@ -90,6 +90,7 @@ def write_sprite_dataset(
     size: int = 64,
     fps: int = 8,
     seed: int = 0,
+    texture: float = 1.0,
 ) -> None:
     """Write `<root>/{train,val}/<class>/<class>_0000.mp4` … and `<root>/classes.csv` (id,name,text).
 
@@ -100,6 +101,8 @@ def write_sprite_dataset(
         root: folder, made if absent.
         classes: names out of MOTION_CLASSES, which are also the folders' names; ids follow this order.
         frames, size, fps: T, pixels of a side (even), frames a second.
+        texture: strength of the textures. They are the surest sign of which video a clip is from, so without them a
+            network has to look at shapes and motion to tell videos apart.
 
     Raises:
         VidsslError: for an unknown or repeated class, a size that is odd, or a count below zero.
@@ -127,7 +130,7 @@ def write_sprite_dataset(
                 key = (seed, SPLITS.index(split), list(MOTION_CLASSES).index(name), index)
                 rng = np.random.default_rng(key)
                 sprite = MOTION_CLASSES[name].draw(rng, frames)
-                clip = render_clip(sprite, frames, size, seed=int(rng.integers(2**31)))
+                clip = render_clip(sprite, frames, size, seed=int(rng.integers(2**31)), texture=texture)
                 write_clip(folder / f"{name}_{index:04d}.mp4", clip, fps)
     with (root / "classes.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -234,7 +234,11 @@ def render_coverage(sprite: Sprite, frames: int = 16, size: int = 64) -> Floats:
 
 
 def render_clip(
-    factors: SpriteFactors | Sprite, frames: int = 16, size: int = 64, seed: int = 0
+    factors: SpriteFactors | Sprite,
+    frames: int = 16,
+    size: int = 64,
+    seed: int = 0,
+    texture: float = 1.0,
 ) -> NDArray[np.uint8]:
     """Render one clip; a pure function of its arguments.
 
@@ -244,6 +248,7 @@ def render_clip(
     Args:
         factors: labels, or a Sprite with physical values.
         frames: T. size: pixels, H = W. seed: of the two textures only.
+        texture: their strength, 0 for plain colours.
 
     Returns:
         (T, H, W, 3) uint8 RGB.
@@ -262,9 +267,9 @@ def render_clip(
     u, v, radius = _local_coordinates(sprite, frames, size)
     sprite_texture = _waves(rng, rng.normal(0, 1.8, size=(3, 2)).astype(np.float32), u, v)
 
-    ground = _colour(sprite.bg_hue, 0.7, 0.3) * (1 + np.float32(0.16) * ground_texture[..., None])
+    ground = _colour(sprite.bg_hue, 0.7, 0.3) * (1 + np.float32(0.16 * texture) * ground_texture[..., None])
     coverage = _coverage(sprite.shape, u, v, radius)
-    shade = 1 + np.float32(0.13) * sprite_texture
+    shade = 1 + np.float32(0.13 * texture) * sprite_texture
     out = np.empty((frames, size, size, 3), dtype=np.uint8)
     for channel, level in enumerate(_colour(sprite.fg_hue, 0.65, 0.97)):
         below = ground[..., channel]
