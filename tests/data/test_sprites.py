@@ -101,6 +101,10 @@ def test_render_is_a_pure_function_and_every_argument_matters() -> None:
     assert np.array_equal(clip, render_clip(factors, seed=5))
     assert np.array_equal(clip[:4], render_clip(factors, frames=4, seed=5))
     assert not np.array_equal(clip, render_clip(factors, seed=6))
+    plain = render_clip(factors, seed=5, texture=0.0)
+    assert np.array_equal(
+        plain, render_clip(factors, seed=6, texture=0.0)
+    )  # the seed is of the textures alone
     for name, count in FACTORS.items():
         other = replace(factors, **{name: (getattr(factors, name) + 1) % count})
         assert not np.array_equal(clip, render_clip(other, seed=5)), name
@@ -154,7 +158,9 @@ def test_the_scene_is_a_torus() -> None:
 
 @pytest.mark.parametrize("direction", range(8))
 def test_sprites_move_as_labelled(direction: int) -> None:
-    factors = SpriteFactors(shape=1, scale=3, fg_hue=4, direction=direction, speed=2, spin=2, zoom=1, x0=6, y0=1)
+    factors = SpriteFactors(
+        shape=1, scale=3, fg_hue=4, direction=direction, speed=2, spin=2, zoom=1, x0=6, y0=1
+    )
     heading = direction * np.pi / 4
     step = 64 * SPEEDS[2] * np.array([np.cos(heading), np.sin(heading)])
     steps = wrapped(np.diff(torus_centre(render_coverage(factors.sprite())), axis=0), 64)
@@ -190,7 +196,9 @@ def test_poses_stay_on_their_circles(seed: int, frame: float) -> None:
 
 def test_captions_say_what_the_frame_shows() -> None:
     sprite = Sprite(shape=0, fg_hue=0, bg_hue=3, scale=0.45, angle=0.0, x=0.1, y=0.1, vx=0.8 / 15)
-    assert frame_caption(sprite) == "a small red heart on a green background, near the top left, pointing north"
+    assert (
+        frame_caption(sprite) == "a small red heart on a green background, near the top left, pointing north"
+    )
     assert "near the top right" in frame_caption(sprite, frame=15)
     assert "an orange arrow" in frame_caption(replace(sprite, shape=2, fg_hue=1)).replace("a small", "an")
     assert frame_words(replace(sprite, angle=np.pi / 2))["orientation"] == "east"
@@ -265,7 +273,9 @@ def test_poses_of_one_frame_do_not_tell_the_class_but_their_change_does() -> Non
     for frame in (0, 8, 15):
         single = np.array([pose_moments(s, frame) for s in sprites])
         assert held_out_accuracy(single, labels) < 0.125 + 4 * 0.0105
-    change = [[s.at(1).x - s.x, s.at(1).y - s.y, s.at(1).angle - s.angle, s.at(1).scale / s.scale] for s in sprites]
+    change = [
+        [s.at(1).x - s.x, s.at(1).y - s.y, s.at(1).angle - s.angle, s.at(1).scale / s.scale] for s in sprites
+    ]
     steps = np.sign(np.round(wrapped(np.array(change) - [0, 0, 0, 1], 1.0), 6))
     assert held_out_accuracy(steps, labels) > 0.95
 

@@ -24,7 +24,8 @@ def box(x: Floats, y: Floats, half_width: float, half_height: float) -> Floats:
 
 def disc(x: Floats, y: Floats, radius: float) -> Floats:
     """Signed distance of the disc around the origin."""
-    return np.sqrt(x * x + y * y) - radius
+    distance: Floats = np.sqrt(x * x + y * y) - np.float32(radius)
+    return distance
 
 
 def heart(x: Floats, y: Floats) -> Floats:
@@ -33,7 +34,8 @@ def heart(x: Floats, y: Floats) -> Floats:
     x, y = np.abs(x), y - drop
     square = (x + np.abs(y)) / np.sqrt(2.0, dtype=x.dtype) - side
     lobe = side / np.sqrt(2.0)
-    return np.minimum(square, disc(x - np.float32(lobe), y + np.float32(lobe), side))
+    joined: Floats = np.minimum(square, disc(x - np.float32(lobe), y + np.float32(lobe), side))
+    return joined
 
 
 def letter_p(x: Floats, y: Floats) -> Floats:
@@ -48,7 +50,8 @@ def arrow(x: Floats, y: Floats) -> Floats:
     apex, base, half_width = -0.98, 0.0, 0.82
     slope = float(np.hypot(base - apex, half_width))
     flank = (x * (base - apex) - (y - apex) * half_width) / slope
-    return np.minimum(np.maximum(flank, y - base), box(x, y - 0.42, 0.24, 0.54))
+    joined: Floats = np.minimum(np.maximum(flank, y - base), box(x, y - 0.42, 0.24, 0.54))
+    return joined
 
 
 def letter_l(x: Floats, y: Floats) -> Floats:

@@ -213,7 +213,8 @@ def _local_coordinates(sprite: Sprite, frames: int, size: int) -> tuple[Floats, 
 
 def _coverage(shape: int, u: Floats, v: Floats, radius: Floats) -> Floats:
     distance = list(SHAPES.values())[shape](u, v) * radius
-    return np.clip(np.float32(0.5) - distance, 0.0, 1.0)
+    coverage: Floats = np.clip(np.float32(0.5) - distance, 0.0, 1.0)
+    return coverage
 
 
 def _waves(rng: np.random.Generator, vectors: Floats, x: Floats, y: Floats) -> Floats:

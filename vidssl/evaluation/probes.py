@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidssl.errors import VidsslError
 
-L2_GRID = tuple(float(x) for x in np.logspace(-6, 2, 17))
+L2_GRID = tuple(float(x) for x in np.logspace(-5, 2, 15))
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,36 @@ def choose_l2(
     order = np.argsort(grid)[::-1]  # from strong to weak, each fit starting from the last one
     for _ in range(repeats):
         kept, out = stratified_split(labels, held_out, generator)
-        model = None
-        for position in order:
-            model = fit_logistic(features[kept], labels[kept], num_classes, grid[position], start=model)
-            losses[position] += F.cross_entropy(
-                model(features[out]), labels[out].to(model.weight.device)
-            ).item()
+        losses += _held_out_losses(features, labels, num_classes, grid, order, kept, out)
     return grid[int(losses.argmin())]
+
+
+def _held_out_losses(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    grid: Sequence[float],
+    order: NDArray[np.int64],
+    kept: Tensor,
+    out: Tensor,
+) -> NDArray[np.float64]:
+    """Held-out cross-entropy for each penalty; infinite past the point where weakening it has hurt twice.
+
+    Weak penalties take the longest to fit and are never chosen once over-fitting has set in.
+    """
+    losses = np.full(len(grid), np.inf)
+    model, last, rises = None, np.inf, 0
+    for position in order:
+        model = fit_logistic(
+            features[kept], labels[kept], num_classes, grid[position], start=model, max_iterations=100
+        )
+        logits = model(features[out])
+        losses[position] = F.cross_entropy(logits, labels[out].to(logits.device)).item()
+        rises += bool(losses[position] > last)
+        last = losses[position]
+        if rises == 2:
+            break
+    return losses
 
 
 def probe(
