@@ -53,21 +53,29 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "barlow": {"barlow": {**HEADS}},
     "dino": {"dino": {"projector": [256, 512]}},
     "control: hsic, gamma = 0": {"hsic": {"gamma": 0.0, "estimator": "exact", **PREDICTED}},
-    "control: hsic, shuffled identities": {"hsic": {"gamma": 3.0, "gamma_start": 1.0, "estimator": "exact", **PREDICTED}},
+    "control: hsic, shuffled identities": {
+        "hsic": {"gamma": 3.0, "gamma_start": 1.0, "estimator": "exact", **PREDICTED}
+    },
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--set", choices=("sprites", "clips"), required=True)
-    parser.add_argument("--videos", type=Path, help="folder of real videos with manifest.csv (for --set clips)")
+    parser.add_argument(
+        "--videos", type=Path, help="folder of real videos with manifest.csv (for --set clips)"
+    )
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vidssl-benchmark")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=list(OBJECTIVES))
-    parser.add_argument("--table-only", action="store_true", help="write the table of the runs that are there")
+    parser.add_argument(
+        "--table-only", action="store_true", help="write the table of the runs that are there"
+    )
     arguments = parser.parse_args()
     work = arguments.work / f"{arguments.set}-{arguments.steps}"
     work.mkdir(parents=True, exist_ok=True)
@@ -80,7 +88,9 @@ def main() -> None:
     write_table(arguments.set, work, arguments)
 
 
-def run_one(name: str, seed: int, sources: Path, model: Path, work: Path, arguments: argparse.Namespace) -> None:
+def run_one(
+    name: str, seed: int, sources: Path, model: Path, work: Path, arguments: argparse.Namespace
+) -> None:
     """Pretrain and probe once, unless the result is there."""
     label = "".join(character if character.isalnum() else "-" for character in name)
     file = work / f"{label}-{seed}.json"
@@ -153,7 +163,9 @@ def evaluate(subject: Subject, which: str, sources: Path) -> dict[str, dict[str,
     options = EvalOptions(clips=1 if which == "sprites" else 3, workers=0, batch_size=32)
     if which == "sprites":
         fit, test = (VideoIndex.read(sources / split) for split in ("train", "val"))
-        rows = [features_of(subject, index, options, description="features").features for index in (fit, test)]
+        rows = [
+            features_of(subject, index, options, description="features").features for index in (fit, test)
+        ]
         folds = [(rows[0], torch.from_numpy(fit.label_ids), rows[1], torch.from_numpy(test.label_ids))]
         return {key: score_folds(key, folds) for key in ("trained", "untrained")}
     index = VideoIndex.read(sources / "labelled.csv")

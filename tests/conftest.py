@@ -50,8 +50,17 @@ def recipe(tmp_path: Path, sprites: Path, tiny_clip: Path) -> Path:
         "data": {"train": str(sprites / "train"), "window_seconds": None, "decode_size": 32, "workers": 0},
         "views": [{"frames": 4, "seconds": 1.0, "size": 32, "scale": [0.5, 1.0], "blur_p": 0.0}],
         "model": {"name": f"local-dir:{tiny_clip}", "pretrained": f"local-dir:{tiny_clip}"},
-        "objective": {"hsic": {"gamma": 1.0, "estimator": "exact", "projector": [32, 16], "predictor": [32, 16]}},
-        "train": {"batch_size": 8, "steps": 6, "lr": 1e-3, "precision": "fp32", "checkpoint_every": 3, "log_every": 1},
+        "objective": {
+            "hsic": {"gamma": 1.0, "estimator": "exact", "projector": [32, 16], "predictor": [32, 16]}
+        },
+        "train": {
+            "batch_size": 8,
+            "steps": 6,
+            "lr": 1e-3,
+            "precision": "fp32",
+            "checkpoint_every": 3,
+            "log_every": 1,
+        },
     }
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(data))

@@ -91,13 +91,17 @@ def test_linear_probe_and_knn(vidssl, checkpoint, sprites, tmp_path):
         assert code == 0
         assert "untrained" in out
         assert "motion energy" in out
-        assert {"trained", "chance"} <= {name.split(",")[0] for name in json.loads(file.read_text())["scores"]}
+        assert {"trained", "chance"} <= {
+            name.split(",")[0] for name in json.loads(file.read_text())["scores"]
+        }
 
 
 def test_every_video_is_its_own_nearest_neighbour(vidssl, checkpoint, sprites, tmp_path):
     """Features, labels and file order would have to be mixed up for this to be below 1."""
     file = tmp_path / "knn.json"
-    assert vidssl("knn", checkpoint, sprites / "val", sprites / "val", "--k", 1, *FAST, "--output", file)[0] == 0
+    assert (
+        vidssl("knn", checkpoint, sprites / "val", sprites / "val", "--k", 1, *FAST, "--output", file)[0] == 0
+    )
     assert json.loads(file.read_text())["scores"]["trained, k = 1"]["top1"] == 1.0
 
 
