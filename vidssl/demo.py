@@ -86,7 +86,7 @@ def _train_clip(folder: Path, seed: int) -> None:
 
     from vidssl.training.toy_clip import train_toy_clip
 
-    images, captions = captioned_frames(CLIP_FRAMES, size=64, seed=seed, keep=0.7)
+    images, captions = captioned_frames(CLIP_FRAMES, size=64, seed=seed, keep=0.5)
     with tqdm(total=CLIP_STEPS, desc="clip", unit="step", dynamic_ncols=True) as bar:
 
         def progress(step: int, loss: float) -> None:

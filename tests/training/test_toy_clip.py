@@ -8,7 +8,7 @@ import torch
 
 from vidssl.data.sprite_captions import captioned_frames
 from vidssl.errors import VidsslError
-from vidssl.training.toy_clip import train_toy_clip
+from vidssl.training.toy_clip import ATTENTION_GAIN, _sharpen, save_clip, toy_clip_config, train_toy_clip
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,42 @@ def test_the_saved_folder_is_open_clips_own_format(trained):
         torch.testing.assert_close(
             encoder.text.encode(["a small red heart"]), model.encode_text(tokens), atol=1e-5, rtol=0
         )
+
+
+def test_reloading_changes_no_feature(tmp_path, monkeypatch):
+    """Bit for bit, with the tokenizer that open_clip bundles: no request leaves the process."""
+    import socket
+
+    import open_clip
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("tried to use the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    config = toy_clip_config(image_size=32)
+    model = open_clip.CLIP(**config).eval()
+    save_clip(model, config, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), tmp_path)
+    loaded, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
+    loaded.eval()
+    tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(["a red heart", "an arrow, near the left"])
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded.encode_image(images), model.encode_image(images))
+        assert torch.equal(loaded.encode_text(tokens), model.encode_text(tokens))
+    assert preprocess.transforms[-1].mean == [0.1, 0.2, 0.3]
+    assert preprocess.transforms[-1].std == [0.4, 0.5, 0.6]
+
+
+def test_sharpening_leaves_values_alone():
+    """Queries and keys grow by the gain each, the value third of the stacked weight stays."""
+    import open_clip
+
+    visual = open_clip.CLIP(**toy_clip_config(image_size=32)).visual
+    before = visual.transformer.resblocks[0].attn.in_proj_weight.detach().clone()
+    _sharpen(visual)
+    after = visual.transformer.resblocks[0].attn.in_proj_weight
+    torch.testing.assert_close(after[:256], ATTENTION_GAIN * before[:256])
+    assert torch.equal(after[256:], before[256:])
 
 
 def test_same_seed_same_weights_and_no_global_state(trained, tmp_path):
