@@ -405,3 +405,11 @@ def test_wrong_clips_are_named(clips: Tensor, words: str, tiny_clip: Path) -> No
     with pytest.raises(VidsslError, match="encoder: clips") as error:
         make(tiny_clip, load_text=False)(clips)
     assert words in str(error.value)
+
+
+def test_temporal_std_makes_a_fresh_encoder_see_the_order_of_frames(tiny_clip):
+    clips = torch.randn(2, 3, 4, 32, 32)
+    blind = vidssl.create_model(f"local-dir:{tiny_clip}").eval()
+    seeing = vidssl.create_model(f"local-dir:{tiny_clip}", temporal_std=0.1).eval()
+    torch.testing.assert_close(blind(clips).clip, blind(clips.flip(2)).clip)
+    assert (seeing(clips).clip - seeing(clips.flip(2)).clip).abs().max() > 1e-3
