@@ -154,7 +154,7 @@ def recipe(
             "data": {"train": str(sources / "train"), "window_seconds": None if sprites else 4.0, "decode_size": 64,
                      "workers": 0},
             "views": [view],
-            "model": {"name": f"local-dir:{model}", "options": {"load_weights": False, "temporal_std": 0.1}},
+            "model": {"name": f"local-dir:{model}", "options": {"load_weights": False}},
             "objective": OBJECTIVES[name],
             "teacher": {"momentum": 0.97},
             "train": {"batch_size": arguments.batch_size, "steps": arguments.steps, "lr": arguments.lr,

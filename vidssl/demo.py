@@ -42,7 +42,7 @@ def run_demo(folder: Path, seed: int = 0) -> dict[str, Any]:
     videos, clip, run = folder / "videos", folder / "clip", folder / "run"
     with _part(f"rendering {8 * (TRAIN_CLIPS + VAL_CLIPS)} videos"):
         write_sprite_dataset(
-            videos, clips_per_class_train=TRAIN_CLIPS, clips_per_class_val=VAL_CLIPS, seed=seed
+            videos, clips_per_class_train=TRAIN_CLIPS, clips_per_class_val=VAL_CLIPS, seed=seed, texture=0.0
         )
     with _part("training a small CLIP on captioned frames"):
         _train_clip(clip, seed)

@@ -62,7 +62,7 @@ class EvalOptions:
         return EvalSpec(
             clip=ClipSpec(frames, stride=stride, seconds=seconds),
             clips_per_video=self.clips,
-            size=self.size or encoder.image_size,
+            size=self.size or trained.get("size") or encoder.image_size,
             resize=self.resize,
             crops=self.crops,
         )

@@ -35,9 +35,8 @@ class ClipVideoEncoder(VideoEncoder):
             are then what the last block makes of it in each frame before that average.
         temporal_init: ``"copy"`` or ``"random"``, see :meth:`TemporalAttention.of_block`.
         max_frames: rows of the time embedding (zero at the start), interpolated linearly for clips of another T.
-        temporal_std: standard deviation of the time embedding and of the temporal output maps at the start. With 0 the
-            encoder starts exactly as the image model, but blind to the order of frames, and finds it only slowly; when
-            there are no image weights to keep, 0.1 lets it see time from the first step.
+        time_signal: whether attention over time is told the order of frames from the start, see
+            :class:`TemporalAttention`; the start stays that of the image model either way.
         activation_checkpointing: recompute each block in the backward pass; can be switched at any time.
         mean, std, spec, text: see :class:`VideoEncoder`.
     """
@@ -51,7 +50,7 @@ class ClipVideoEncoder(VideoEncoder):
         temporal_init: str,
         max_frames: int,
         activation_checkpointing: bool,
-        temporal_std: float = 0.0,
+        time_signal: bool = True,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         spec: dict[str, Any],
@@ -74,12 +73,9 @@ class ClipVideoEncoder(VideoEncoder):
         if temporal == "divided":
             blocks = visual.transformer.resblocks
             self.temporal = nn.ModuleList(
-                TemporalAttention.of_block(block, temporal_init) for block in blocks
+                TemporalAttention.of_block(block, temporal_init, time_signal) for block in blocks
             )
             self.time_embedding = nn.Parameter(torch.zeros(max_frames, self.width))
-            if temporal_std > 0:
-                for weight in (self.time_embedding, *(layer.fc.weight for layer in self.temporal)):
-                    nn.init.normal_(weight, std=temporal_std)
 
     def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""

@@ -27,7 +27,7 @@ _CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "rand
 class ClipOptions:
     """Options of :func:`create_model` for CLIP towers.
 
-    cls_mode, temporal_init, max_frames, temporal_std, activation_checkpointing: see :class:`ClipVideoEncoder`.
+    cls_mode, temporal_init, max_frames, time_signal, activation_checkpointing: see :class:`ClipVideoEncoder`.
     image_size: side in pixels the encoder is made for instead of the architecture's; the position embedding of loaded
         weights is interpolated. (Clips of other sizes work in any case.)
     load_text: whether to build and load the text tower too.
@@ -37,7 +37,7 @@ class ClipOptions:
     cls_mode: str = "per_frame"
     temporal_init: str = "copy"
     max_frames: int = 8
-    temporal_std: float = 0.0
+    time_signal: bool = True
     image_size: int | None = None
     activation_checkpointing: bool = False
     load_text: bool = True
@@ -150,9 +150,6 @@ def _parse_options(options: Mapping[str, Any]) -> ClipOptions:
         elif isinstance(known[key].default, bool):
             if not isinstance(value, bool):
                 raise VidsslError(f"create_model: {key}: {value!r}: must be true or false")
-        elif isinstance(known[key].default, float):
-            if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-                raise VidsslError(f"create_model: {key}: {value!r}: must be a number of at least 0")
         elif not (key == "image_size" and value is None):
             check_count(key, value)
     return ClipOptions(**options)

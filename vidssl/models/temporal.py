@@ -13,6 +13,7 @@ Because `fc` starts at zero in every block, the video model starts as the image 
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -32,11 +33,17 @@ class TemporalAttention(nn.Module):
         width: W, size of a token.
         heads: number of attention heads; divides `width`.
         norm: LayerNorm of the block, copied; a fresh one by default.
+        time_signal: add `sinusoids` to what attends. Without it attention over time is blind to the order of frames
+            until the time embedding has grown from zero, which it does slowly because neither it nor the zero output
+            map gains anything while the other is zero. Behind that map the signal changes nothing at the start.
     """
 
-    def __init__(self, width: int, heads: int, norm: nn.Module | None = None) -> None:
+    def __init__(
+        self, width: int, heads: int, norm: nn.Module | None = None, time_signal: bool = False
+    ) -> None:
         super().__init__()
         self.heads = heads
+        self.time_signal = time_signal
         self.norm = nn.LayerNorm(width) if norm is None else copy.deepcopy(norm)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -48,7 +55,7 @@ class TemporalAttention(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     @classmethod
-    def of_block(cls, block: Any, init: str) -> TemporalAttention:
+    def of_block(cls, block: Any, init: str, time_signal: bool = False) -> TemporalAttention:
         """For one residual block of an open_clip transformer.
 
         Args:
@@ -57,7 +64,7 @@ class TemporalAttention(nn.Module):
                 of standard deviation 0.02. The norm is a copy either way.
         """
         attention: nn.MultiheadAttention = block.attn
-        temporal = cls(attention.embed_dim, attention.num_heads, block.ln_1)
+        temporal = cls(attention.embed_dim, attention.num_heads, block.ln_1, time_signal)
         if init == "copy":
             with torch.no_grad():
                 temporal.qkv.weight.copy_(attention.in_proj_weight)
@@ -69,10 +76,25 @@ class TemporalAttention(nn.Module):
         """x: (B, T, S, W), S places in each of T frames. Returns the residual, same shape."""
         places = x.shape[2]
         sequences = rearrange(self.norm(x), "b t s w -> (b s) t w")
+        if self.time_signal:
+            sequences = sequences + sinusoids(*sequences.shape[1:], like=sequences)
         q, k, v = rearrange(self.qkv(sequences), "n t (three h d) -> three n h t d", three=3, h=self.heads)
         attended = _attention(q, k, v)
         residual: Tensor = self.fc(self.out(rearrange(attended, "n h t d -> n t (h d)")))
         return rearrange(residual, "(b s) t w -> b t s w", s=places)
+
+
+def sinusoids(length: int, width: int, like: Tensor) -> Tensor:
+    """(T, W) sines and cosines of the frame's place in the clip, with the dtype and device of `like`.
+
+    Places are shares of the clip, (t + 1/2) / T, so clips of any number of frames over the same seconds read alike.
+    Wavelengths fall geometrically from four clips to one tenth of a clip (after Vaswani et al. 2017, arXiv 1706.03762,
+    section 3.5).
+    """
+    place = (torch.arange(length, device=like.device, dtype=torch.float64) + 0.5) / length
+    cycles = torch.logspace(math.log10(0.25), 1, (width + 1) // 2, device=like.device, dtype=torch.float64)
+    angle = 2 * math.pi * place[:, None] * cycles
+    return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :width].to(like.dtype)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -118,4 +118,5 @@ def _sampling(config: Config) -> dict[str, Any]:
         "frames": view.frames,
         "seconds": view.seconds or config.data.window_seconds,
         "stride": view.stride,
+        "size": view.size,
     }
