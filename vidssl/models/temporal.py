@@ -77,7 +77,7 @@ class TemporalAttention(nn.Module):
         places = x.shape[2]
         sequences = rearrange(self.norm(x), "b t s w -> (b s) t w")
         if self.time_signal:
-            sequences = sequences + sinusoids(*sequences.shape[1:], like=sequences)
+            sequences = sequences + sinusoids(sequences.shape[1], sequences.shape[2], like=sequences)
         q, k, v = rearrange(self.qkv(sequences), "n t (three h d) -> three n h t d", three=3, h=self.heads)
         attended = _attention(q, k, v)
         residual: Tensor = self.fc(self.out(rearrange(attended, "n h t d -> n t (h d)")))
