@@ -21,3 +21,9 @@ def test_schedule_rises_then_falls_to_the_final_rate():
 def test_very_short_runs_have_finite_rates(total):
     for step in range(total):
         assert 0 < learning_rate(step, total, base=1.0, warmup=0.05, final=1e-6) <= 1.0
+
+
+def test_short_runs_warm_up_too_unless_told_not_to():
+    rates = [learning_rate(s, 40, base=1.0, warmup=0.05, final=0.0) for s in range(40)]
+    assert rates[:10] == pytest.approx([(s + 1) / 10 for s in range(10)])
+    assert learning_rate(0, 40, base=1.0, warmup=0.0, final=0.0) == 1.0
