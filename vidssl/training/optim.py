@@ -77,12 +77,12 @@ def parameter_groups(
 def learning_rate(step: int, total: int, *, base: float, warmup: float, final: float) -> float:
     """Linear warm-up over the first `warmup` share of the steps, then a cosine from `base` to `final`.
 
-    A short run warms up for at least `MIN_WARMUP` steps (half the run at most): AdamW's first updates have full size
+    A short run warms up for at least `MIN_WARMUP` steps (or all of it): AdamW's first updates have full size
     whatever the gradient's, and rounding differences grow with them. `warmup` = 0 means none.
 
     Step 0 already learns (its rate is ``base / warm-up steps``); the last step ends at `final`.
     """
-    warmup_steps = max(round(warmup * total), min(MIN_WARMUP, total // 2) if warmup > 0 else 0, 1)
+    warmup_steps = max(round(warmup * total), min(MIN_WARMUP, total) if warmup > 0 else 0, 1)
     if step < warmup_steps:
         return base * (step + 1) / warmup_steps
     progress = (step - warmup_steps + 1) / max(total - warmup_steps, 1)
