@@ -104,7 +104,7 @@ def extract_features(
     failed: list[Tensor] = []
     failures: list[Failure] = []
     share = len(range(rank, len(index), processes))
-    bar = tqdm(total=share, desc=description, unit="video", disable=rank > 0, delay=1)
+    bar = tqdm(total=share, desc=description, unit="video", disable=rank > 0 or share < 2, delay=1)
     for batch in loader:
         views = render_eval_views(batch.to(device, non_blocking=True), spec, mean, std)
         for name, feature in _average_over_views(extractors, views).items():
