@@ -56,9 +56,12 @@ class PytorchVideoEncoder(VideoEncoder):
     Args:
         name: key of `NETWORKS`.
         image_size, max_frames: what MViT's position embedding is made for; the convolutional networks take any.
+        chunk_frames: see :class:`VideoEncoder`.
     """
 
-    def __init__(self, name: str, image_size: int, max_frames: int) -> None:
+    def __init__(
+        self, name: str, image_size: int, max_frames: int, chunk_frames: int | None = None
+    ) -> None:
         network = _find(name)
         super().__init__(
             embed_dim=network.width,
@@ -66,7 +69,14 @@ class PytorchVideoEncoder(VideoEncoder):
             mean=(_MEAN, _MEAN, _MEAN),
             std=(_STD, _STD, _STD),
             image_size=image_size,
-            spec={"family": "pytorchvideo", "name": name, "image_size": image_size, "max_frames": max_frames},
+            spec={
+                "family": "pytorchvideo",
+                "name": name,
+                "image_size": image_size,
+                "max_frames": max_frames,
+                "chunk_frames": chunk_frames,
+            },
+            chunk_frames=chunk_frames,
         )
         self.network = network
         self.max_frames = max_frames
@@ -127,7 +137,7 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
     Args:
         name: key of `NETWORKS`.
         pretrained: None, or a file of pytorchvideo's weights; its head is dropped.
-        options: `image_size` (pixels), `max_frames`; needed by MViT only.
+        options: `image_size` (pixels) and `max_frames`, needed by MViT only; `chunk_frames`.
 
     Raises:
         VidsslError: for unknown names and options, and for weights that do not fit.
@@ -135,15 +145,20 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
     from vidssl.models.factory import check_count
 
     network = _find(name)
-    allowed = {"image_size": network.image_size, "max_frames": network.max_frames}
+    allowed: dict[str, int | None] = {
+        "image_size": network.image_size,
+        "max_frames": network.max_frames,
+        "chunk_frames": None,
+    }
     for key, value in options.items():
         if key not in allowed:
             raise VidsslError(
                 f"create_model: unknown option {key!r} of pytorchvideo/{name}{did_you_mean(key, allowed)} "
                 f"(allowed: {', '.join(allowed)})"
             )
-        allowed[key] = check_count(key, value)
-    encoder = PytorchVideoEncoder(name, **allowed)
+        if not (key == "chunk_frames" and value is None):
+            allowed[key] = check_count(key, value)
+    encoder = PytorchVideoEncoder(name, **allowed)  # type: ignore[arg-type]
     encoder.spec["pretrained"] = pretrained
     if pretrained is not None:
         head = ("head.",) if encoder.fixed_size else (f"blocks.{len(encoder.net.blocks)}.",)

@@ -37,8 +37,12 @@ class ClipVideoEncoder(VideoEncoder):
         max_frames: rows of the time embedding (zero at the start), interpolated linearly for clips of another T.
         time_signal: whether attention over time is told the order of frames from the start, see
             :class:`TemporalAttention`; the start stays that of the image model either way.
+        causal: let a frame attend to itself and earlier frames only, so that its feature says nothing of later ones.
         activation_checkpointing: recompute each block in the backward pass; can be switched at any time.
-        mean, std, spec, text: see :class:`VideoEncoder`.
+        mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
+
+    Raises:
+        VidsslError: for `causal` with a class token that all frames share.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class ClipVideoEncoder(VideoEncoder):
         max_frames: int,
         activation_checkpointing: bool,
         time_signal: bool = True,
+        causal: bool = False,
+        chunk_frames: int | None = None,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         spec: dict[str, Any],
@@ -65,15 +71,21 @@ class ClipVideoEncoder(VideoEncoder):
             spec=spec,
             size_multiple=int(visual.patch_size[0]),
             text=text,
+            chunk_frames=chunk_frames,
         )
+        if causal and cls_mode == "shared":
+            raise VidsslError(
+                "create_model: causal: the class token of cls_mode='shared' sees every frame; use cls_mode='per_frame'"
+            )
         self.visual = visual
         self.cls_mode = cls_mode
+        self.sees = "frame" if temporal == "none" else "past" if causal else "clip"
         self.activation_checkpointing = activation_checkpointing
         self.temporal: nn.ModuleList | None = None
         if temporal == "divided":
             blocks = visual.transformer.resblocks
             self.temporal = nn.ModuleList(
-                TemporalAttention.of_block(block, temporal_init, time_signal) for block in blocks
+                TemporalAttention.of_block(block, temporal_init, time_signal, causal) for block in blocks
             )
             self.time_embedding = nn.Parameter(torch.zeros(max_frames, self.width))
 
@@ -170,6 +182,7 @@ class FrameAverageEncoder(VideoEncoder):
             text=text,
         )
         self.visual = visual
+        self.sees = "frame"
 
     def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`.

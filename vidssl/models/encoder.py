@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
@@ -40,9 +41,15 @@ class VideoEncoder(nn.Module):
         size_multiple: what height and width must be divisible by.
         text: frozen text tower of the same embedding space. It is held beside the module, not in it: absent from
             `parameters()` and `state_dict()`, shared by `copy.deepcopy`, and moved along by `.to(device)`.
+        chunk_frames: encode every so many frames as a clip of their own; None: the whole clip at once.
+
+    Attributes:
+        sees: what the feature of a frame can depend on: that ``"frame"``, it and the ``"past"``, or the whole
+            ``"clip"`` (with `chunk_frames`, the whole chunk). Predicting a frame that its context has seen is no task.
     """
 
     text: TextEncoder | None
+    sees: str = "clip"
 
     def __init__(
         self,
@@ -55,6 +62,7 @@ class VideoEncoder(nn.Module):
         spec: dict[str, Any],
         size_multiple: int = 1,
         text: TextEncoder | None = None,
+        chunk_frames: int | None = None,
     ) -> None:
         super().__init__()
         self.embed_dim = embed_dim
@@ -65,6 +73,7 @@ class VideoEncoder(nn.Module):
         self.spec = spec
         self.size_multiple = size_multiple
         self.text = text
+        self.chunk_frames = chunk_frames
 
     def forward(self, clips: Tensor, patches: bool = False) -> ClipFeatures:
         """Encode clips.
@@ -77,7 +86,20 @@ class VideoEncoder(nn.Module):
             VidsslError: for another shape or dtype.
         """
         self._check(clips)
-        return self.features(clips, patches)
+        if self.chunk_frames is None:
+            return self.features(clips, patches)
+        if clips.shape[2] % self.chunk_frames:
+            raise VidsslError(
+                f"encoder: clips of {clips.shape[2]} frames: must be a multiple of chunk_frames={self.chunk_frames}"
+            )
+        pieces = rearrange(clips, "b c (n t) h w -> (b n) c t h w", t=self.chunk_frames)
+        clip, frames, tokens = self.features(pieces, patches)
+        batch = clips.shape[0]
+        return ClipFeatures(
+            reduce(clip, "(b n) d -> b d", "mean", b=batch),
+            rearrange(frames, "(b n) t d -> b (n t) d", b=batch),
+            None if tokens is None else rearrange(tokens, "(b n) t h w d -> b (n t) h w d", b=batch),
+        )
 
     def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
         """`forward` without the checks; what a subclass implements."""

@@ -27,7 +27,8 @@ _CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "rand
 class ClipOptions:
     """Options of :func:`create_model` for CLIP towers.
 
-    cls_mode, temporal_init, max_frames, time_signal, activation_checkpointing: see :class:`ClipVideoEncoder`.
+    cls_mode, temporal_init, max_frames, time_signal, causal, activation_checkpointing: see :class:`ClipVideoEncoder`.
+    chunk_frames: see :class:`VideoEncoder`.
     image_size: side in pixels the encoder is made for instead of the architecture's; the position embedding of loaded
         weights is interpolated. (Clips of other sizes work in any case.)
     load_text: whether to build and load the text tower too.
@@ -38,6 +39,8 @@ class ClipOptions:
     temporal_init: str = "copy"
     max_frames: int = 8
     time_signal: bool = True
+    causal: bool = False
+    chunk_frames: int | None = None
     image_size: int | None = None
     activation_checkpointing: bool = False
     load_text: bool = True
@@ -57,7 +60,7 @@ def create_model(
             ``"hf-hub:org/repo"``.
         temporal: ``"divided"`` attention over time, or ``"none"``: the mean over frames of image features. The
             pytorchvideo networks convolve or attend over time in their own way and ignore it.
-        options: fields of :class:`ClipOptions`; for pytorchvideo `image_size` and `max_frames`.
+        options: fields of :class:`ClipOptions`; for pytorchvideo `image_size`, `max_frames` and `chunk_frames`.
 
     Returns:
         The encoder, in training mode; its text tower (CLIP only) under `text`.
@@ -125,7 +128,9 @@ def build_from_spec(
         if family == "pytorchvideo":
             from vidssl.models.backbones import PytorchVideoEncoder
 
-            video = PytorchVideoEncoder(spec["name"], spec["image_size"], spec["max_frames"])
+            video = PytorchVideoEncoder(
+                spec["name"], spec["image_size"], spec["max_frames"], spec.get("chunk_frames")
+            )
             video.spec = dict(spec)
             return video
         if family != "open_clip":
@@ -150,7 +155,7 @@ def _parse_options(options: Mapping[str, Any]) -> ClipOptions:
         elif isinstance(known[key].default, bool):
             if not isinstance(value, bool):
                 raise VidsslError(f"create_model: {key}: {value!r}: must be true or false")
-        elif not (key == "image_size" and value is None):
+        elif not (value is None and known[key].default is None):
             check_count(key, value)
     return ClipOptions(**options)
 

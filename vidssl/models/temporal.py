@@ -36,14 +36,21 @@ class TemporalAttention(nn.Module):
         time_signal: add `sinusoids` to what attends. Without it attention over time is blind to the order of frames
             until the time embedding has grown from zero, which it does slowly because neither it nor the zero output
             map gains anything while the other is zero. Behind that map the signal changes nothing at the start.
+        causal: a frame attends to itself and earlier frames only.
     """
 
     def __init__(
-        self, width: int, heads: int, norm: nn.Module | None = None, time_signal: bool = False
+        self,
+        width: int,
+        heads: int,
+        norm: nn.Module | None = None,
+        time_signal: bool = False,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.heads = heads
         self.time_signal = time_signal
+        self.causal = causal
         self.norm = nn.LayerNorm(width) if norm is None else copy.deepcopy(norm)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -55,7 +62,9 @@ class TemporalAttention(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     @classmethod
-    def of_block(cls, block: Any, init: str, time_signal: bool = False) -> TemporalAttention:
+    def of_block(
+        cls, block: Any, init: str, time_signal: bool = False, causal: bool = False
+    ) -> TemporalAttention:
         """For one residual block of an open_clip transformer.
 
         Args:
@@ -64,7 +73,7 @@ class TemporalAttention(nn.Module):
                 of standard deviation 0.02. The norm is a copy either way.
         """
         attention: nn.MultiheadAttention = block.attn
-        temporal = cls(attention.embed_dim, attention.num_heads, block.ln_1, time_signal)
+        temporal = cls(attention.embed_dim, attention.num_heads, block.ln_1, time_signal, causal)
         if init == "copy":
             with torch.no_grad():
                 temporal.qkv.weight.copy_(attention.in_proj_weight)
@@ -79,7 +88,7 @@ class TemporalAttention(nn.Module):
         if self.time_signal:
             sequences = sequences + sinusoids(sequences.shape[1], sequences.shape[2], like=sequences)
         q, k, v = rearrange(self.qkv(sequences), "n t (three h d) -> three n h t d", three=3, h=self.heads)
-        attended = _attention(q, k, v)
+        attended = _attention(q, k, v, self.causal)
         residual: Tensor = self.fc(self.out(rearrange(attended, "n h t d -> n t (h d)")))
         return rearrange(residual, "(b s) t w -> b t s w", s=places)
 
@@ -97,9 +106,9 @@ def sinusoids(length: int, width: int, like: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :width].to(like.dtype)
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     """Scaled dot-product attention of (n, heads, T, d) for any n."""
     if q.shape[0] <= MAX_SEQUENCES:
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     pieces = zip(q.split(MAX_SEQUENCES), k.split(MAX_SEQUENCES), v.split(MAX_SEQUENCES), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(*piece) for piece in pieces])
+    return torch.cat([F.scaled_dot_product_attention(*piece, is_causal=causal) for piece in pieces])
