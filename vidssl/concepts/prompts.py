@@ -1,0 +1,259 @@
+"""The concept file, format ``vidssl.concepts/1``: names, descriptions, attributes and where they come from.
+
+One JSON file is one concept space; the order of its list is the order of the rows. Reading is strict about keys and
+types; whether the words are any good is for :mod:`vidssl.concepts.rules`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vidssl.concepts.names import display_name, slug
+from vidssl.concepts.templates import CATEGORY_TEMPLATES, DESCRIPTION_TEMPLATES
+from vidssl.errors import VidsslError, did_you_mean
+
+FORMAT: Final = "vidssl.concepts/1"
+
+
+class Problem(NamedTuple):
+    """Something a concept file should not have.
+
+    Attributes:
+        severity: ``error`` makes a space wrong or unusable, ``warning`` makes it worse.
+        concept: id of the concept, None for the file as a whole.
+        rule: name of the rule, such as ``description-names-label``.
+        message: one line for the person who wrote the file.
+    """
+
+    severity: Literal["error", "warning"]
+    concept: str | None
+    rule: str
+    message: str
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Attributes(Section):
+    """What can be seen of an action, as short phrases; `phases` in the order of time."""
+
+    objects: tuple[str, ...] = ()
+    scene: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    motion: tuple[str, ...] = ()
+    phases: tuple[str, ...] = ()
+
+
+class Concept(Section):
+    """One action.
+
+    Attributes:
+        id: slug, unique in the file, never an index.
+        name: as it stands in prompts.
+        aliases: other names of the same action.
+        sources: data sets that have it as a class.
+        descriptions: sentences; the first may name the action, the others do not.
+        attributes: None when nobody wrote any.
+    """
+
+    id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    descriptions: tuple[str, ...] = ()
+    attributes: Attributes | None = None
+
+
+class Templates(Section):
+    """How names and descriptions become sentences for the text encoder."""
+
+    category: tuple[str, ...] = CATEGORY_TEMPLATES
+    description: tuple[str, ...] = DESCRIPTION_TEMPLATES
+
+
+class Sampling(Section):
+    """How a language model was sampled."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_new_tokens: int | None = None
+    seed: int | None = None
+
+
+class Provenance(Section):
+    """Who wrote the sentences, from which instruction.
+
+    Attributes:
+        generator: ``hand``, ``converted``, or the interface of the language model (``transformers``, ``openai``, …).
+        model, revision: of the language model.
+        prompt_id, prompt_sha256: the instruction and the sha256 of its text.
+        created: YYYY-MM-DD.
+        reviewed_by_hand: whether a person read every sentence.
+    """
+
+    generator: str
+    model: str | None = None
+    revision: str | None = None
+    prompt_id: str | None = None
+    prompt_sha256: str | None = None
+    sampling: Sampling | None = None
+    created: str | None = Field(None, pattern=r"^\d{4}-\d{2}-\d{2}$")
+    reviewed_by_hand: bool = False
+    note: str | None = None
+
+
+class ConceptFile(Section):
+    """A concept space in words. `license` is that of the sentences."""
+
+    format: Literal["vidssl.concepts/1"] = FORMAT
+    name: str
+    license: str | None = None
+    concepts: tuple[Concept, ...]
+    templates: Templates = Templates()
+    provenance: Provenance | None = None
+
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Display names in the order of the rows."""
+        return tuple(concept.name for concept in self.concepts)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Identifiers in the order of the rows."""
+        return tuple(concept.id for concept in self.concepts)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over the whole content."""
+        return hashlib.sha256(dump_concepts(self).encode()).hexdigest()
+
+
+def concepts_from_names(names: Sequence[str], name: str, source: str | None = None) -> ConceptFile:
+    """A file of names without descriptions, from any spelling of them.
+
+    Args:
+        names: in the order of the rows.
+        name: of the space.
+        source: data set that has these classes.
+
+    Raises:
+        VidsslError: for no names, an empty one, or two spellings of one.
+    """
+    if not names:
+        raise VidsslError(f"{name}: no class names")
+    seen: dict[str, str] = {}
+    for given in names:
+        key = slug(given)
+        if not key:
+            raise VidsslError(f"{name}: {given!r} is no class name")
+        if key in seen:
+            raise VidsslError(f"{name}: {seen[key]!r} and {given!r} are the same class")
+        seen[key] = given
+    sources = () if source is None else (source,)
+    concepts = [Concept(id=slug(given), name=display_name(given), sources=sources) for given in names]
+    return ConceptFile(name=name, concepts=tuple(concepts))
+
+
+def parse_concepts(data: Any, source: str) -> ConceptFile:
+    """A concept file from its JSON value.
+
+    Raises:
+        VidsslError: naming the first key that is unknown, missing or of the wrong type, and how many more there are.
+    """
+    try:
+        return ConceptFile.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        problems = list(_schema_problems(error))
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise VidsslError(f"{source}: {problems[0].message}{more}") from None
+
+
+def schema_problems(data: Any) -> list[Problem]:
+    """Every key that is unknown, missing or of the wrong type."""
+    try:
+        ConceptFile.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        return list(_schema_problems(error))
+    return []
+
+
+def dump_concepts(file: ConceptFile) -> str:
+    """The text of a concept file: sorted keys, short values on one line, the same bytes for the same content."""
+    return _lay_out(file.model_dump(mode="json", exclude_none=True)) + "\n"
+
+
+def write_concepts(file: ConceptFile, path: str | Path) -> Path:
+    """Write a concept file, whole or not at all; parent folders are created."""
+    return write_text(Path(path), dump_concepts(file))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """UTF-8 with plain line ends, written under a temporary name, flushed, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    return path
+
+
+def _schema_problems(error: ValidationError) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False):
+        location = [str(part) for part in detail["loc"]]
+        key = ".".join(location)
+        if detail["type"] == "extra_forbidden":
+            allowed = _keys_at(location[:-1])
+            message = (
+                f"{key}: unknown key{did_you_mean(location[-1], allowed)} (allowed: {', '.join(allowed)})"
+            )
+        elif detail["type"] == "missing":
+            message = f"{key}: missing"
+        else:
+            shown = repr(detail["input"])
+            message = f"{key or 'file'}: {shown if len(shown) < 80 else shown[:79] + '…'}: {detail['msg']}"
+        yield Problem("error", None, "schema", message)
+
+
+def _keys_at(location: Sequence[str]) -> list[str]:
+    sections: dict[str, type[Section]] = {
+        "concepts": Concept,
+        "attributes": Attributes,
+        "templates": Templates,
+        "provenance": Provenance,
+        "sampling": Sampling,
+    }
+    inner = [sections[part] for part in location if part in sections]
+    return list((inner[-1] if inner else ConceptFile).model_fields)
+
+
+def _lay_out(value: Any, indent: int = 0, width: int = 110) -> str:
+    flat = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if not isinstance(value, dict | list) or len(flat) + indent <= width:
+        return flat
+    pad = " " * (indent + 1)
+    if isinstance(value, dict):
+        rows = [f"{pad}{json.dumps(key)}: {_lay_out(value[key], indent + 1, width)}" for key in sorted(value)]
+        return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
+    return (
+        "[\n"
+        + ",\n".join(pad + _lay_out(item, indent + 1, width) for item in value)
+        + "\n"
+        + " " * indent
+        + "]"
+    )

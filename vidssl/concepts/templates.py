@@ -1,0 +1,125 @@
+"""Prompt templates: ``"a video of a person {name}."`` and ``"{description}"``.
+
+``{}`` and ``{c}``, which other projects write, mean ``{name}``. A literal brace is doubled, as in Python; names and
+descriptions are inserted as they are, so that braces in them need no care.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from string import Formatter
+
+from vidssl.errors import VidsslError, did_you_mean
+from vidssl.resources import resource_folder
+
+CATEGORY_TEMPLATES = ("a video of a person {name}.",)
+DESCRIPTION_TEMPLATES = ("{description}",)
+_SYNONYMS = {"": "name", "c": "name", "name": "name", "description": "description"}
+
+
+@cache
+def parse_template(template: str) -> tuple[tuple[str, str | None], ...]:
+    """Pieces (literal text, then ``name``, ``description`` or None).
+
+    Raises:
+        VidsslError: for a lone brace or an unknown placeholder.
+    """
+    try:
+        pieces = list(Formatter().parse(template))
+    except ValueError as error:
+        raise VidsslError(f"template {template!r}: {error} (a literal brace is doubled)") from None
+    parsed: list[tuple[str, str | None]] = []
+    for literal, field, spec, conversion in pieces:
+        if field is not None and (field not in _SYNONYMS or spec or conversion):
+            raise VidsslError(
+                f"template {template!r}: unknown placeholder {{{field}}}{did_you_mean(field, ('name', 'description'))}"
+                " (allowed: {name}, {description}, and {} or {c} for {name})"
+            )
+        parsed.append((literal, None if field is None else _SYNONYMS[field]))
+    return tuple(parsed)
+
+
+def placeholders(template: str) -> set[str]:
+    """Which of ``name`` and ``description`` a template holds."""
+    return {field for _, field in parse_template(template) if field is not None}
+
+
+def render(template: str, name: str, description: str | None = None) -> str:
+    """Fill a template; blanks at the ends go.
+
+    Raises:
+        VidsslError: for a bad template, or one that wants a description when there is none.
+    """
+    values = {"name": name, "description": description}
+    text = ""
+    for literal, field in parse_template(template):
+        value = values[field] if field else ""
+        if value is None:
+            raise VidsslError(f"template {template!r}: there is no description of {name!r} to fill in")
+        text += literal + value
+    return text.strip()
+
+
+def template_fault(template: str, kind: str) -> str | None:
+    """What is wrong with a template of the kind ``category`` or ``description``; None when nothing is.
+
+    A template that gives every concept the same text separates none, so it has to hold its placeholder; and a category
+    template may use the name only, because the two spaces of a concept are to be made of different words.
+    """
+    try:
+        held = placeholders(template)
+    except VidsslError as error:
+        return str(error)
+    if kind == "category" and held != {"name"}:
+        want = "{name}" if "name" not in held else "{name} only"
+        return f"category template {template!r}: must hold {want}"
+    if kind == "description" and "description" not in held:
+        return f"description template {template!r}: must hold {{description}}"
+    return None
+
+
+@cache
+def template_presets() -> dict[str, tuple[str, ...]]:
+    """The presets of ``prompts/templates.json`` by name."""
+    presets = json.loads((resource_folder("prompts") / "templates.json").read_text(encoding="utf-8"))
+    return {name: tuple(templates) for name, templates in presets.items()}
+
+
+def category_templates(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Templates by preset name, from a file with one a line, as a single template, or as a list of templates.
+
+    Raises:
+        VidsslError: for an unknown preset, no template, or one without ``{name}``.
+    """
+    if not isinstance(given, str):
+        templates = tuple(given)
+    elif given in template_presets():
+        templates = template_presets()[given]
+    elif "{" in given:
+        templates = (given,)
+    elif Path(given).is_file():
+        lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
+        templates = tuple(line.strip() for line in lines if line.strip())
+    else:
+        raise VidsslError(
+            f"templates {given!r}: not a preset{did_you_mean(given, template_presets())} "
+            f"({', '.join(template_presets())}), a file, or a template with {{name}}"
+        )
+    if not templates:
+        raise VidsslError(f"templates {given!r}: there is none")
+    for template in templates:
+        if fault := template_fault(template, "category"):
+            raise VidsslError(fault)
+    return templates
+
+
+def respell(template: str, name: str, description: str = "{description}") -> str:
+    """The template with other placeholders, such as CLIP's ``{}`` for the name; literal braces stay doubled."""
+    values = {"name": name, "description": description}
+    pieces = []
+    for literal, field in parse_template(template):
+        pieces.append(literal.replace("{", "{{").replace("}", "}}") + (values[field] if field else ""))
+    return "".join(pieces)

@@ -1,0 +1,158 @@
+"""Choosing the concepts to train or to evaluate with: by data set, by file, or both, joined by name.
+
+``k400`` are the classes of Kinetics-400. ``k400+ucf101+hmdb51`` are the 530 names of three data sets, the vocabulary of
+LSS (Ranasinghe & Ryoo 2023, arXiv 2307.10922); it holds the names of the classes of two usual test sets, so that a
+zero-shot result on them is not one with unseen names: report both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+from vidssl.concepts.datasets import class_names, datasets
+from vidssl.concepts.names import join_key
+from vidssl.concepts.prompts import Concept, ConceptFile, Templates, concepts_from_names
+from vidssl.concepts.readers import read_concepts
+from vidssl.concepts.templates import category_templates
+from vidssl.errors import VidsslError, did_you_mean
+from vidssl.resources import resource_folder
+
+SHIPPED = ("k400-ucf101-hmdb51", "kinetics600-700", "ssv2")
+PRESETS = ("k400", "k600", "k700", "ucf101", "hmdb51", "ssv2")
+
+
+def load_concepts(
+    given: str | Path | Iterable[str | Path], templates: str | Sequence[str] | None = None
+) -> ConceptFile:
+    """The concepts of data sets and files, each once.
+
+    Args:
+        given: names of data sets (those with a shipped class list; `PRESETS` have descriptions), of shipped files
+            (`SHIPPED`), or paths of files of any format that `read_concepts` knows; several as a list or joined by
+            ``+``.
+        templates: category templates to use instead of the files' own: a preset, a template, or a list of templates.
+
+    Returns:
+        One file; its rows are in the order given, and a name that several bring keeps the words of the first.
+
+    Raises:
+        VidsslError: for an unknown name, or when the parts want different templates and `templates` does not decide.
+    """
+    parts = _parts(given)
+    if not parts:
+        raise VidsslError("concepts: none given")
+    files = [_load_one(part) for part in parts]
+    chosen = [concept for file in files for concept in file.concepts]
+    first = files[0]
+    kinds = {file.templates for file in files}
+    if templates is None and len(kinds) > 1:
+        raise VidsslError(
+            f"concepts {'+'.join(map(str, parts))}: their templates differ ({_shown(files)}); choose with templates="
+        )
+    category = first.templates.category if templates is None else category_templates(templates)
+    sources = {file.provenance for file in files}
+    return ConceptFile(
+        name="+".join(file.name for file in files),
+        license=first.license if len({file.license for file in files}) == 1 else None,
+        concepts=merge_by_name(chosen),
+        templates=Templates(category=category, description=first.templates.description),
+        provenance=first.provenance if len(sources) == 1 else None,
+    )
+
+
+def merge_by_name(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
+    """Each name once, in the order of first appearance, with the sources and aliases of all.
+
+    Raises:
+        VidsslError: when two names have one id.
+    """
+    merged: dict[str, Concept] = {}
+    for concept in concepts:
+        key = join_key(concept.name)
+        before = merged.get(key)
+        if before is None:
+            merged[key] = concept
+            continue
+        merged[key] = before.model_copy(
+            update={
+                "sources": tuple(dict.fromkeys(before.sources + concept.sources)),
+                "aliases": tuple(dict.fromkeys(before.aliases + concept.aliases)),
+                "descriptions": before.descriptions or concept.descriptions,
+                "attributes": before.attributes or concept.attributes,
+            }
+        )
+    ids: dict[str, str] = {}
+    for concept in merged.values():
+        if concept.id in ids:
+            raise VidsslError(
+                f"concepts {ids[concept.id]!r} and {concept.name!r} have the same id {concept.id!r}"
+            )
+        ids[concept.id] = concept.name
+    # An alias of one may be the name of another once files are joined.
+    return tuple(
+        concept.model_copy(update={"aliases": tuple(a for a in concept.aliases if join_key(a) not in merged)})
+        for concept in merged.values()
+    )
+
+
+@cache
+def shipped_file(name: str) -> ConceptFile:
+    """A concept file of this package.
+
+    Raises:
+        VidsslError: for another name.
+    """
+    file = resource_folder("prompts") / f"{name}.json"
+    if name not in SHIPPED or not file.is_file():
+        raise VidsslError(
+            f"shipped concepts {name!r}: not there{did_you_mean(name, SHIPPED)} ({', '.join(SHIPPED)})"
+        )
+    return read_concepts(file, format="vidssl")
+
+
+def _parts(given: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    if isinstance(given, Path):
+        return [given]
+    if isinstance(given, str):
+        return [given] if Path(given).expanduser().exists() else [part.strip() for part in given.split("+")]
+    return [part for item in given for part in _parts(item)]
+
+
+def _load_one(part: str | Path) -> ConceptFile:
+    if isinstance(part, str) and part in SHIPPED:
+        return shipped_file(part)
+    if isinstance(part, str) and part in PRESETS:
+        return _preset(part)
+    if isinstance(part, str) and part in datasets():
+        return _class_list(part)
+    path = Path(part).expanduser()
+    if not path.exists():
+        known = (*datasets(), *SHIPPED)
+        raise VidsslError(f"concepts {str(part)!r}: no such file or data set{did_you_mean(str(part), known)} "
+                          f"({', '.join(known)})")  # fmt: skip
+    return read_concepts(path)
+
+
+def _preset(dataset: str) -> ConceptFile:
+    """From all shipped files, because Kinetics-600 is spread over two of them."""
+    files = [file for file in map(shipped_file, SHIPPED) if any(dataset in c.sources for c in file.concepts)]
+    concepts = [concept for file in files for concept in file.concepts if dataset in concept.sources]
+    return files[0].model_copy(update={"name": dataset, "concepts": tuple(concepts)})
+
+
+def _class_list(dataset: str) -> ConceptFile:
+    """The shipped words where there are some for every class, otherwise names alone."""
+    names = class_names(dataset)
+    by_key = {join_key(concept.name): concept for name in SHIPPED for concept in shipped_file(name).concepts}
+    found = [by_key.get(join_key(name)) for name in names]
+    concepts = tuple(concept for concept in found if concept is not None)
+    if len(concepts) < len(names):
+        return concepts_from_names(names, dataset, source=dataset)
+    return shipped_file(SHIPPED[0]).model_copy(update={"name": dataset, "concepts": concepts})
+
+
+def _shown(files: Sequence[ConceptFile]) -> str:
+    shown = [f"{file.name}: {file.templates.category[0]!r}" for file in files]
+    return ", ".join(dict.fromkeys(shown))
