@@ -1,0 +1,231 @@
+"""Kalman filter, smoother and forecasts of linear-Gaussian state-space models, batched and differentiable.
+
+    x_t = A_t x_{t-1} + b_t + w_t,   w_t ~ N(0, Q_t)          n state dimensions
+    z_t = C_t x_t     + d_t + v_t,   v_t ~ N(0, R_t)          m observed dimensions
+
+Shapes, for all functions: z (…, T, m); every matrix (n, n), (T, n, n) or (…, T, n, n), every vector (n,), (T, n) or
+(…, T, n): the time axis stands right before the matrix or vector axes, batch axes before it. A[t], b[t], Q[t] lead INTO
+step t. A time axis may have length 1 (constant), batch axes broadcast.
+
+Precision is float32 or wider, also under autocast; float64 in, float64 out.
+
+    >>> result = kalman_filter(z, A, Q, C, R, m0, P0)          # z (B, T, m)
+    >>> loss = -result.log_likelihood.sum(-1).mean()
+    >>> smooth = rts_smoother(result, A, Q)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vidssl.dynamics.forecast import forecast, multi_step
+from vidssl.dynamics.layout import Layout, check_method, check_values, in_one_precision, shared
+from vidssl.dynamics.likelihood import (
+    innovation_log_likelihood,
+    log_density,
+    mask_covariance,
+    observed_entries,
+    unless_alike,
+)
+from vidssl.dynamics.means import predicted_means
+from vidssl.dynamics.results import FilterResult, Forecast, SmootherResult
+from vidssl.dynamics.riccati import CovariancePass, covariance_pass, symmetric
+from vidssl.dynamics.smoother import rts_smoother
+from vidssl.dynamics.steady import steady_state
+from vidssl.errors import VidsslError
+
+__all__ = [
+    "FilterResult",
+    "Forecast",
+    "SmootherResult",
+    "forecast",
+    "innovation_log_likelihood",
+    "kalman_filter",
+    "multi_step",
+    "rts_smoother",
+    "steady_state",
+]
+
+
+def kalman_filter(
+    z: Tensor,
+    A: Tensor,
+    Q: Tensor,
+    C: Tensor,
+    R: Tensor,
+    m0: Tensor,
+    P0: Tensor,
+    b: Tensor | None = None,
+    d: Tensor | None = None,
+    mask: Tensor | None = None,
+    predict_first: bool = True,
+    method: str = "joseph",
+) -> FilterResult:
+    """Filtered and predicted moments and the log-likelihood of every step (Kalman 1960).
+
+    Args:
+        z: (…, T, m) observations; NaN is a missing entry.
+        A, Q: (n, n), (T, n, n) or (…, T, n, n): transition into step t and its noise covariance. Q may be singular.
+        C, R: (m, n) and (m, m) in the same three forms: observation matrix and noise covariance. R is positive
+            definite; it may come from an encoder, one per step and sequence.
+        m0, P0: (n,) or (…, n), and (n, n) or (…, n, n): prior mean and covariance. P0 may be singular.
+        b, d: (n,), (T, n) or (…, T, n), and the same of m: offsets of state and observation.
+        mask: bool, broadcastable to (…, T, m), True where observed. A whole step or single entries may be missing.
+        predict_first: the prior is that of the state before step 0, and A[0], b[0], Q[0] lead from it into step 0.
+            False: it is the prior of step 0 itself, and A[0], b[0], Q[0] are not used.
+        method: "joseph", one step after another; "sqrt", the same on triangular square roots, for priors and noises
+            many orders of magnitude apart; "scan", parallel over time, for a GPU and long sequences.
+
+    Returns:
+        FilterResult, differentiable in every argument that is not bool, exactly and with every method; see there.
+
+    Raises:
+        VidsslError: for wrong shapes; an infinite entry; a Q, R or P0 that is not symmetric or not positive
+            (semi-)definite; or an innovation covariance that has no Cholesky factor. Names the argument, the step and
+            the sequence.
+
+    The covariances depend on the data only through what is missing. They are computed once for all sequences, in
+    (T, n, n), when no matrix has batch axes and the same entries are missing everywhere, and once per pattern of
+    missing entries when no matrix has batch axes; only the means are then computed per sequence.
+    """
+    check_method("kalman_filter", method)
+    with torch.autocast(z.device.type, enabled=False):
+        return _filter(_read(z, A, Q, C, R, m0, P0, b, d, mask, predict_first), method)
+
+
+class _Model(NamedTuple):
+    """Time first, see `layout`; m0 (b, n, k) and P0 (b, n, n). A, Q, b lead into step 1, or 0 if the filter predicts first."""
+
+    z: Tensor
+    A: Tensor
+    Q: Tensor
+    C: Tensor
+    R: Tensor
+    m0: Tensor
+    P0: Tensor
+    b: Tensor | None
+    d: Tensor | None
+    observed: Tensor | None
+    layout: Layout
+
+
+def _read(
+    z: Tensor,
+    A: Tensor,
+    Q: Tensor,
+    C: Tensor,
+    R: Tensor,
+    m0: Tensor,
+    P0: Tensor,
+    b: Tensor | None,
+    d: Tensor | None,
+    mask: Tensor | None,
+    predict_first: bool,
+) -> _Model:
+    """The arguments, checked and laid out."""
+    name = "kalman_filter"
+    if z.ndim < 2 or z.shape[-2] == 0:
+        raise VidsslError(f"{name}: z has shape {tuple(z.shape)}; it must be (…, T, m) with T of at least 1")
+    if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
+        raise VidsslError(f"{name}: A has shape {tuple(A.shape)}; it must end in (n, n)")
+    n, (*batch, steps, m) = A.shape[-1], z.shape
+    x = in_one_precision(name, {"z": z, "A": A, "Q": Q, "C": C, "R": R, "m0": m0, "P0": P0, "b": b, "d": d})
+    layout = Layout(name, steps, batch)
+    layout.read(x, n, m)
+    x["m0"], x["P0"] = layout.fixed("m0", x["m0"], (n,)), layout.fixed("P0", x["P0"], (n, n))
+    observed = observed_entries(name, x["z"], mask)
+    if observed is not None:
+        x["z"] = torch.where(observed, x["z"], 0)
+        observed = unless_alike(observed)
+        layout.batches["mask"] = tuple(observed.shape[:-2])
+    layout.batch  # noqa: B018  raises when batch axes do not fit together
+    check_values(
+        name,
+        x,
+        vectors=["z", "m0", "b", "d"],
+        matrices=["A", "C"],
+        covariances=["Q", "R", "P0"],
+        definite=["R"],
+    )
+    for key in ("Q", "R", "P0"):
+        x[key] = symmetric(x[key])
+    if not predict_first:
+        for key, axis in (("A", -3), ("Q", -3), ("b", -2)):
+            if key in x and x[key].shape[axis] > 1:
+                x[key] = x[key].narrow(axis, 1, steps - 1)
+    moves = steps if predict_first else steps - 1
+    # One covariance pass for all sequences: then they are the columns of the vectors.
+    columns = (observed is None or observed.ndim == 2) and shared(
+        *(x[key] for key in ("A", "Q", "C", "R", "P0"))
+    )
+    return _Model(
+        layout.vectors(x["z"], columns),
+        layout.matrices(x["A"], moves),
+        layout.matrices(x["Q"], moves),
+        layout.matrices(x["C"]),
+        layout.matrices(x["R"]),
+        layout.vectors(x["m0"], columns, 1)[0],
+        layout.matrices(x["P0"], 1)[0],
+        layout.vectors(x["b"], columns, moves) if "b" in x else None,
+        layout.vectors(x["d"], columns) if "d" in x else None,
+        None if observed is None else layout.vectors(observed, columns),
+        layout,
+    )
+
+
+def _filter(model: _Model, method: str) -> FilterResult:
+    z, A, _, C, R, start, _, b, d, observed, layout = model
+    passed, masked_C = _covariances(model, method)
+    y = z if d is None else z - d
+    between, offsets = A, b
+    if len(A) == len(C):
+        start, between = A[0] @ start, A[1:]
+        if b is not None:
+            start, offsets = start + b[0], b[1:]
+    lead = passed.gain.shape[1]
+    start = start.expand(lead, C.shape[-1], layout.size if lead == 1 else 1)
+    pred_mean = predicted_means(passed, between, masked_C, y, offsets, start, method == "scan")
+    innovation = y - C @ pred_mean
+    if observed is not None:
+        innovation = torch.where(observed, innovation, 0)
+    return FilterResult(
+        layout.vectors_back(pred_mean),
+        layout.matrices_back(passed.pred),
+        layout.vectors_back(pred_mean + passed.gain @ innovation),
+        layout.matrices_back(passed.filt),
+        layout.vectors_back(innovation),
+        layout.matrices_back(symmetric(C @ passed.pred @ C.mT + R)),
+        layout.vectors_back(log_density(innovation, passed.factor, observed)[:, :, None])[..., 0],
+    )
+
+
+def _covariances(model: _Model, method: str) -> tuple[CovariancePass, Tensor]:
+    """The covariance pass, and C with the rows of missing entries set to 0."""
+    C, R, observed, which = model.C, model.R, model.observed, None
+    if observed is not None:
+        if all(x.shape[-3] == 1 for x in (model.A, model.Q, C, R, model.P0)) and observed.shape[1] > 1:
+            observed, which = _patterns(observed)
+        C, R = C * observed, mask_covariance(R, observed[..., 0])
+    passed = covariance_pass(model.P0, model.A, model.Q, C, R, method)
+    if which is not None:
+        passed, C = CovariancePass(*(x[:, which] for x in passed)), C[:, which]
+    if bool(passed.failed.any()):
+        where = model.layout.where(passed.failed != 0)
+        raise VidsslError(
+            f"kalman_filter: innovation covariance{where} is not positive definite in {C.dtype}; "
+            "method='sqrt' and float64 reach further"
+        )
+    return passed, C
+
+
+def _patterns(observed: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Distinct patterns (T, U, m, 1) of what is observed (T, B, m, 1), and which one each sequence has; None if U = B."""
+    rows = rearrange(observed, "t b m 1 -> b (t m)")
+    distinct, which = torch.unique(rows, dim=0, return_inverse=True)
+    if len(distinct) == len(rows):
+        return observed, None
+    return rearrange(distinct, "u (t m) -> t u m 1", t=len(observed)), which

@@ -1,0 +1,59 @@
+"""What the state-space functions return. Leading dots are batch axes; T steps, n state and m observed dimensions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class FilterResult(NamedTuple):
+    """Moments of every step of a filter.
+
+    Covariances that all sequences share are expanded views (stride 0 over the batch), not copies.
+
+    Attributes:
+        pred_mean: (…, T, n) E[x_t | z_0 … z_{t-1}].
+        pred_cov: (…, T, n, n) its covariance.
+        filt_mean: (…, T, n) E[x_t | z_0 … z_t].
+        filt_cov: (…, T, n, n) its covariance.
+        innovation: (…, T, m) z_t - C x_t^- - d; 0 at entries that were not observed.
+        innovation_cov: (…, T, m, m) C P_t^- C' + R, of all entries, observed or not.
+        log_likelihood: (…, T) log p(z_t | z_0 … z_{t-1}) in nats, of the observed entries.
+    """
+
+    pred_mean: Tensor
+    pred_cov: Tensor
+    filt_mean: Tensor
+    filt_cov: Tensor
+    innovation: Tensor
+    innovation_cov: Tensor
+    log_likelihood: Tensor
+
+
+class SmootherResult(NamedTuple):
+    """Moments given the whole sequence.
+
+    Attributes:
+        mean: (…, T, n) E[x_t | z].
+        cov: (…, T, n, n) its covariance.
+        lag_one_cov: (…, T - 1, n, n), entry t is Cov(x_{t+1}, x_t | z).
+    """
+
+    mean: Tensor
+    cov: Tensor
+    lag_one_cov: Tensor
+
+
+class Forecast(NamedTuple):
+    """Moments of steps not yet seen.
+
+    Attributes:
+        mean, cov: (…, H, n) and (…, H, n, n) of the state.
+        obs_mean, obs_cov: (…, H, m) and (…, H, m, m) of the observation, noise included.
+    """
+
+    mean: Tensor
+    cov: Tensor
+    obs_mean: Tensor
+    obs_cov: Tensor
