@@ -12,6 +12,7 @@ from torch import Tensor
 import vidssl
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
+from vidssl.models.io import save_encoder
 
 
 def make(folder: Path, **options: Any) -> VideoEncoder:
@@ -72,7 +73,7 @@ def test_chunks_of_a_convolutional_network(tmp_path: Path) -> None:
     with torch.no_grad():
         assert encoder(torch.randn(1, 3, 4, 64, 64)).frames.shape == (1, 4, 192)
     assert encoder.sees == "clip"
-    vidssl.models.io.save_encoder(encoder, tmp_path / "saved")
+    save_encoder(encoder, tmp_path / "saved")
     assert vidssl.load(tmp_path / "saved").chunk_frames == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,14 +22,24 @@ FROM_LIGHTLY = {"infonce", "byol", "simsiam", "vicreg", "barlow", "dino"}
 def features(b: int = 4, k: int = 2, t: int = 3, d: int = 6) -> list[ClipFeatures]:
     generator = torch.Generator().manual_seed(0)
     return [
-        ClipFeatures(torch.randn(b, d, generator=generator), torch.randn(b, t, d, generator=generator), None)
+        ClipFeatures(
+            torch.randn(b, d, generator=generator).requires_grad_(),
+            torch.randn(b, t, d, generator=generator).requires_grad_(),
+            None,
+        )
         for _ in range(k)
     ]
 
 
+def concept_space(**words: Any) -> Any:
+    """Five concepts in six dimensions; remembers what it was asked for."""
+    vectors = torch.eye(6)[:5]
+    return SimpleNamespace(category=vectors, description=vectors.flip(0), sha256="ab" * 32, words=words)
+
+
 def run(spec: dict[str, dict[str, Any] | None], batch: BatchInfo | None = None) -> Any:
     torch.manual_seed(0)
-    composite, heads = build_objectives(spec, embed_dim=6)
+    composite, heads = build_objectives(spec, 6, concept_space)
     outputs = {name: [head(view) for view in features()] for name, head in heads.items()}
     batch = batch or BatchInfo(torch.arange(4))
     return composite, heads, outputs, composite(outputs, outputs, batch)
@@ -57,7 +68,7 @@ def test_weighted_sum_and_logs_under_the_names() -> None:
 def test_every_objective_builds_and_reaches_all_of_its_head(name: str) -> None:
     if name in FROM_LIGHTLY:
         pytest.importorskip("lightly.loss", reason="lightly is an optional extra")
-    composite, heads, _, output = run({name: {}})
+    composite, heads, _, output = run({name: {"projector": [8, 4]} if name == "ldm" else {}})
     output.loss.backward()
     for parameter_name, parameter in heads[name].named_parameters():
         assert parameter.grad is not None, parameter_name
@@ -107,6 +118,10 @@ def test_head_options_reach_the_head() -> None:
         ({"hsic": {"num_features": 2.5}}, "objective.hsic.num_features=2.5: must be a whole number"),
         ({"hsic": {"frames": 1}}, "objective.hsic.frames=1: must be true or false"),
         ({"hsic": {"estimator": 3}}, "objective.hsic.estimator=3: must be a word"),
+        ({"hsic": {"pool_frames": 2}}, "objective.hsic: pool_frames: is for objectives that read frames"),
+        ({"concept": {}}, "objective.concept: needs an encoder with a text tower"),
+        ({"concept": {"projector": [4]}}, "objective.concept.projector: unknown option"),
+        ({"hsic": {"vocabulary": "k400"}}, "objective.hsic.vocabulary: unknown option"),
         ({}, "at least one"),
     ],
 )
@@ -115,6 +130,30 @@ def test_mistakes_are_one_line(spec: dict[str, dict[str, Any]], message: str) ->
         build_objectives(spec, 6)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_concepts_get_their_space_from_the_options_of_words() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def space(**words: Any) -> Any:
+        asked.append(words)
+        return concept_space()
+
+    spec = {"concept": {"vocabulary": "k400+ucf101", "whiten": "zca", "sigma": 0.0}}
+    composite, heads = build_objectives(spec, 6, space)
+    assert asked == [{"vocabulary": "k400+ucf101", "whiten": "zca"}]
+    assert not list(heads["concept"].parameters())
+    assert torch.equal(heads["concept"](features()[0]).projection, features()[0].clip)
+    assert dict(composite.items())["concept"].sigma == 0.0  # type: ignore[attr-defined]
+
+
+def test_frames_can_be_pooled_before_the_head() -> None:
+    _, heads = build_objectives({"ldm": {"projector": [8, 4], "pool_frames": 3}}, 6)
+    view = features()[0]
+    pooled = view._replace(frames=view.frames.mean(dim=1, keepdim=True))
+    assert torch.equal(heads["ldm"](view).frames, heads["ldm"].projector(pooled.frames))
+    with pytest.raises(VidsslError, match="pool_frames=2: does not divide 3 frames"):
+        build_objectives({"ldm": {"pool_frames": 2}}, 6)[1]["ldm"](view)
 
 
 def test_missing_outputs_are_named() -> None:

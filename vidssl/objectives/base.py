@@ -32,12 +32,14 @@ class BatchInfo(NamedTuple):
         times: per view (B, T_v): seconds at which the view's frames were shown.
         teacher_views: for each teacher output the index of its view; the first views when None.
         rows_per_process: how many of the B rows came from each process, in order; None on one process.
+        anchors: per view (B, D): what the encoder made of it before any training; empty unless an objective needs them.
     """
 
     video_id: Tensor
     times: Sequence[Tensor] = ()
     teacher_views: Sequence[int] | None = None
     rows_per_process: Sequence[int] | None = None
+    anchors: Sequence[Tensor] = ()
 
 
 class Objective(nn.Module, ABC):
@@ -50,6 +52,11 @@ class Objective(nn.Module, ABC):
     needs_teacher: bool = False
     needs_predictor: bool = False
     needs_frames: bool = False
+    needs_anchor: bool = False
+    # Reads the encoder's own features: there is no head.
+    identity_head: ClassVar[bool] = False
+    # Predicts later frames, which the features of earlier ones must not have seen.
+    predicts_frames: ClassVar[bool] = False
     default_projector: ClassVar[Sequence[int]] = (512, 128)
     default_predictor: ClassVar[Sequence[int]] = (512, 128)
     # Further options of the head, such as its norm.
@@ -83,8 +90,12 @@ class Objective(nn.Module, ABC):
     def set_progress(self, fraction: float) -> None:
         """Told before every step how much of training is done, in [0, 1]; schedules live on it."""
 
+    def after_step(self) -> None:
+        """Told after every step of the optimiser; constraints on parameters are restored here."""
+
     def param_groups(self) -> list[dict[str, Any]]:
-        """Optimiser groups of the objective's own parameters; one with its own `lr` follows no schedule."""
+        """Optimiser groups of the objective's own parameters; one with its own `lr` follows no schedule, and `lr_scale`
+        is a factor on the schedule."""
         parameters = [p for p in self.parameters() if p.requires_grad]
         return [{"params": parameters}] if parameters else []
 

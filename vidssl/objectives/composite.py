@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,8 +17,11 @@ from vidssl.errors import VidsslError, did_you_mean
 from vidssl.models.heads import HeadOutput, ProjectionHead
 from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput
 from vidssl.objectives.baselines import BYOL, DINO, BarlowTwins, InfoNCE, SimSiam, VICReg
+from vidssl.objectives.concept import ConceptObjective, IdentityHead
+from vidssl.objectives.concept_vectors import ConceptVectors
 from vidssl.objectives.frame_head import FrameHead
 from vidssl.objectives.hsic import SSLHSIC
+from vidssl.objectives.ldm import LDM
 from vidssl.objectives.ressl import ReSSL
 from vidssl.objectives.spectral import SpectralContrastive, TemporalSpectral
 
@@ -27,6 +30,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "spectral": SpectralContrastive,
     "temporal_spectral": TemporalSpectral,
     "ressl": ReSSL,
+    "ldm": LDM,
+    "concept": ConceptObjective,
     "infonce": InfoNCE,
     "byol": BYOL,
     "simsiam": SimSiam,
@@ -35,6 +40,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "dino": DINO,
 }
 HEAD_OPTIONS = ("projector", "predictor", "norm", "last_norm", "last_bias")
+SPACE_OPTIONS = ("vocabulary", "templates", "whiten", "merge_threshold")
 
 
 class Composite(nn.Module):
@@ -63,10 +69,20 @@ class Composite(nn.Module):
         """Whether any objective reads a teacher's outputs."""
         return any(objective.needs_teacher for _, objective in self.items())
 
+    @property
+    def needs_anchor(self) -> bool:
+        """Whether any objective reads what the encoder was before training."""
+        return any(objective.needs_anchor for _, objective in self.items())
+
     def set_progress(self, fraction: float) -> None:
         """How much of training is done, in [0, 1]."""
         for _, objective in self.items():
             objective.set_progress(fraction)
+
+    def after_step(self) -> None:
+        """A step of the optimiser was made."""
+        for _, objective in self.items():
+            objective.after_step()
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Optimiser groups of all objectives' own parameters."""
@@ -124,15 +140,19 @@ class Composite(nn.Module):
 
 
 def build_objectives(
-    spec: Mapping[str, Mapping[str, Any] | None], embed_dim: int
+    spec: Mapping[str, Mapping[str, Any] | None],
+    embed_dim: int,
+    concept_space: Callable[..., ConceptVectors] | None = None,
 ) -> tuple[Composite, dict[str, nn.Module]]:
     """Objectives and their heads from plain data.
 
     Args:
         spec: name -> options. Options are those of the objective's class, of its head (projector, predictor: layer
-            sizes; norm, last_norm, last_bias), `weight`, and `objective`: which one this is, where the name is a
-            free one (``{"frames": {"objective": "hsic", "frames": True}}``).
+            sizes; norm, last_norm, last_bias; pool_frames for those on frames), `weight`, and `objective`: which
+            one this is, where the name is a free one (``{"frames": {"objective": "hsic", "frames": True}}``).
         embed_dim: D of the encoder.
+        concept_space: makes the space of an objective in concepts from its options vocabulary, templates, whiten and
+            merge_threshold.
 
     Returns:
         The weighted sum, and a head for each name (`ClipFeatures` to `HeadOutput`).
@@ -152,35 +172,53 @@ def build_objectives(
         weight = options.pop("weight", 1.0)
         _check_type(f"objective.{name}.weight", weight, 1.0)
         weights[name] = float(weight)
-        objectives[name], heads[name] = _build(name, OBJECTIVES[kind], options, embed_dim)
+        objectives[name], heads[name] = _build(
+            name, OBJECTIVES[kind], options, embed_dim, concept_space
+        )
     return Composite(objectives, weights), heads
 
 
 def _build(
-    name: str, kind: type[Objective], options: dict[str, Any], embed_dim: int
+    name: str,
+    kind: type[Objective],
+    options: dict[str, Any],
+    embed_dim: int,
+    concept_space: Callable[..., ConceptVectors] | None,
 ) -> tuple[Objective, nn.Module]:
     parameters = inspect.signature(kind).parameters
-    accepted = [key for key in parameters if key != "dim"]
-    allowed = ["weight", "objective", *HEAD_OPTIONS, *accepted]
+    in_space = "space" in parameters
+    head_options = () if kind.identity_head else (*HEAD_OPTIONS, "pool_frames")
+    accepted = [key for key in parameters if key not in ("dim", "space")]
+    allowed = ["weight", "objective", *head_options, *(SPACE_OPTIONS if in_space else ()), *accepted]
     for key, value in options.items():
         if key not in allowed:
             hint = did_you_mean(key, allowed)
             raise VidsslError(f"objective.{name}.{key}: unknown option{hint} (allowed: {', '.join(allowed)})")
         if key in parameters:
             _check_type(f"objective.{name}.{key}", value, parameters[key].default)
-    head = {**kind.default_head, **{key: options.pop(key) for key in HEAD_OPTIONS if key in options}}
+    head = {**kind.default_head, **{key: options.pop(key) for key in head_options if key in options}}
+    words = {key: options.pop(key) for key in SPACE_OPTIONS if in_space and key in options}
     head.setdefault("projector", kind.default_projector)
-    if not head["projector"]:
+    if not head["projector"] and not kind.identity_head:
         raise VidsslError(f"objective.{name}.projector: needs at least one layer size")
-    if "dim" in parameters:
-        options["dim"] = head["projector"][-1]
     try:
+        if in_space:
+            if concept_space is None:
+                raise VidsslError("needs an encoder with a text tower, to encode its concepts (a CLIP model)")
+            options["space"] = concept_space(**words)
+        if kind.identity_head:
+            return kind(**options), IdentityHead()
+        if "dim" in parameters:
+            options["dim"] = head["projector"][-1]
         objective = kind(**options)
         if not objective.needs_predictor:
             head.setdefault("predictor", None)
         head.setdefault("predictor", (*kind.default_predictor[:-1], head["projector"][-1]))
-        builder = FrameHead if objective.needs_frames else ProjectionHead
-        return objective, builder(embed_dim, **head)
+        if objective.needs_frames:
+            return objective, FrameHead(embed_dim, **head)
+        if "pool_frames" in head:
+            raise VidsslError("pool_frames: is for objectives that read frames")
+        return objective, ProjectionHead(embed_dim, **head)
     except VidsslError as error:
         raise VidsslError(f"objective.{name}: {error}") from error
 
@@ -227,5 +265,6 @@ def _gather_batch(batch: BatchInfo, counts: Sequence[int]) -> BatchInfo:
     return batch._replace(
         video_id=gather_rows(batch.video_id, counts),
         times=[gather_rows(times, counts) for times in batch.times],
+        anchors=[gather_rows(rows, counts) for rows in batch.anchors],
         rows_per_process=tuple(counts),
     )

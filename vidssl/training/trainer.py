@@ -11,6 +11,7 @@ uninterrupted one.
 from __future__ import annotations
 
 import contextlib
+import copy
 import signal
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from vidssl.data.quarantine import write_quarantine
 from vidssl.data.sampler import GlobalBatchSampler
 from vidssl.data.views import render_views
 from vidssl.errors import VidsslError
+from vidssl.models.encoder import VideoEncoder
 from vidssl.models.heads import HeadOutput
 from vidssl.models.student import Student
 from vidssl.models.teacher import Teacher, cosine_momentum
@@ -84,6 +86,7 @@ class Trainer:
         self.student.to(device)
         self.objective.to(device)
         self.teacher = Teacher(self.student)
+        self.anchor = self._anchor()
         self.optimizer = torch.optim.AdamW(
             parameter_groups(
                 self.student,
@@ -112,6 +115,8 @@ class Trainer:
             self.folder / "log.jsonl", self.step, self.total_steps, enabled=self.accelerator.is_main_process
         )
         self.log = log
+        for warning in run.leaks(self.student, self.objective):
+            log.say(warning)
         if config.trackers:
             self.accelerator.init_trackers("vidssl", config=self.config.model_dump(mode="json"))
         every = config.checkpoint_every or max(self.total_steps // 10, 1)
@@ -138,7 +143,8 @@ class Trainer:
         self.objective.set_progress(self.step / self.total_steps)
         views = render_views(batch, self.views, self.mean, self.std)
         outputs = self.wrapped(views)
-        output = self._loss(views, outputs.heads, BatchInfo(batch.video_id, batch.times))
+        info = BatchInfo(batch.video_id, batch.times, anchors=self._anchors(views))
+        output = self._loss(views, outputs.heads, info)
         logs = {**output.logs, "loss": output.loss.detach()}
         self.step += 1
         if self._is_logged(self.step):
@@ -162,12 +168,27 @@ class Trainer:
         output: ObjectiveOutput = self.objective(heads, targets, info)
         return output
 
+    def _anchor(self) -> VideoEncoder | None:
+        """The encoder as it was before training, where an objective wants to stay near it."""
+        if not self.objective.needs_anchor:
+            return None
+        return copy.deepcopy(self.student.encoder).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def _anchors(self, views: list[Tensor]) -> list[Tensor]:
+        """What it makes of each view."""
+        if self.anchor is None:
+            return []
+        with self.accelerator.autocast():
+            return [self.anchor(view).clip for view in views]
+
     def _update(self) -> Tensor:
         self._average_objective_gradients()
         limit = self.config.train.clip_grad or float("inf")
         norm: Tensor = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), limit)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.objective.after_step()
         progress = cosine_momentum(
             self.step, self.total_steps, self.config.teacher.momentum, self.config.teacher.final
         )

@@ -1,0 +1,227 @@
+"""Differential entropy of a batch of rows, estimated so that gradients flow into the rows; in nats.
+
+    gaussian  ½ log det Cov(z) + D/2 (1 + log 2π)                          exact for Gaussians, an upper bound otherwise
+    taylor    the same to second order in the correlations                 the VICReg / Barlow Twins surrogate
+    knn       D · mean log ε_k + log V_D + ψ(N) - ψ(k)                     Kozachenko & Leonenko 1987; any density
+    kde       -mean_i log 1/(N-1) Σ_{j≠i} N(z_i; z_j, h² I)                leave-one-out; smooths by h
+
+Which one is right is a matter of the data: on a thin ring in the plane the Gaussian form is off by two nats, while in
+many dimensions nearest neighbours are far away and only the Gaussian form has a usable gradient (Mikulasch & Zenke
+2026, arXiv 2605.03517, app. A.5). All keep the factor D, so that H(c z) = H(z) + D log c.
+
+    >>> loss = -gaussian_entropy(z)                                        # z (N, D)
+    >>> loss = -knn_entropy(z, k=3, max_rows=2048, generator=generator)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vidssl.errors import VidsslError
+from vidssl.objectives.precision import full_precision, widen
+
+LOG_2PI = math.log(2 * math.pi)
+# Distances below this share of the rows' spread are rounding: duplicates, whose logarithm would be -inf.
+KNN_FLOOR = 1e-8
+
+
+def gaussian_entropy(
+    z: Tensor, eps: float | None = None, relative: bool = False, mask: Tensor | None = None
+) -> Tensor:
+    """½ log det(Cov + eps I) + D/2 (1 + log 2π), with the covariance of N - 1.
+
+    Args:
+        z: (N, D), N > D; the estimate is biased down by about D²/4N, so N of at least 10 D is wise.
+        eps: added to the diagonal; None: 1e-6 in float32, 1e-8 in float64.
+        relative: eps in units of the mean variance tr Cov / D, which leaves H(c z) = H(z) + D log c exact.
+        mask: (N,) bool, rows that count; all when None.
+
+    Raises:
+        VidsslError: for N <= D, which has no determinant, or a covariance that is not positive definite.
+    """
+    with full_precision(z):
+        z = _rows("gaussian_entropy", z, mask)
+        n, d = z.shape
+        if n <= d:
+            raise VidsslError(
+                f"gaussian_entropy: {n} rows in {d} dimensions: log det needs more rows than dimensions, better 10 "
+                "times as many"
+            )
+        cov = _covariance(z)
+        eps = (1e-6 if z.dtype == torch.float32 else 1e-8) if eps is None else eps
+        lift = eps * cov.diagonal().mean() if relative else cov.new_tensor(eps)
+        factor, failed = torch.linalg.cholesky_ex(cov + lift * torch.eye(d, dtype=cov.dtype, device=z.device))
+        if bool(failed):
+            raise VidsslError(
+                f"gaussian_entropy: the covariance of {n} rows in {d} dimensions is singular even with "
+                f"eps={eps:g}; raise eps, or the rows have collapsed or are not finite"
+            )
+        half_log_det: Tensor = factor.diagonal().log().sum()
+        return half_log_det.to(z.dtype) + d / 2 * (1 + LOG_2PI)
+
+
+def taylor_entropy(z: Tensor, eps: float = 0.0, mask: Tensor | None = None) -> Tensor:
+    """½ Σ_i log S_ii - ¼ Σ_{i≠j} S_ij² / (S_ii S_jj) + D/2 (1 + log 2π): `gaussian_entropy` for weak correlations.
+
+    Needs no more rows than dimensions, and costs no determinant. Arguments as there, N >= 2; eps is added to S_ii.
+    """
+    with full_precision(z):
+        z = _rows("taylor_entropy", z, mask, at_least=2)
+        cov = _covariance(z)
+        variance = cov.diagonal() + eps
+        correlation = cov.square() / (variance[:, None] * variance[None, :])
+        off_diagonal = correlation.sum() - correlation.diagonal().sum()
+        half_log_det = 0.5 * variance.log().sum() - 0.25 * off_diagonal
+        return half_log_det.to(z.dtype) + z.shape[1] / 2 * (1 + LOG_2PI)
+
+
+def knn_entropy(
+    z: Tensor,
+    k: int = 3,
+    clip_quantile: float | None = None,
+    mask: Tensor | None = None,
+    max_rows: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """D · mean log ε_k + log V_D + ψ(N) - ψ(k), ε_k the distance to the k-th nearest other row.
+
+    V_D = π^{D/2} / Γ(D/2 + 1) is the volume of the unit ball.
+
+    Args:
+        z: (N, D), N > k. Time and memory of the search grow with N²; the gradient costs N.
+        k: neighbour; larger is smoother and more biased.
+        clip_quantile: distances beyond this quantile of theirs, in (0, 1), count as that quantile and get no gradient,
+            which keeps outliers from being driven away.
+        mask: (N,) bool, rows that count; all when None.
+        max_rows: a random choice of as many rows when there are more.
+        generator: of that choice, on the CPU; needed with `max_rows`.
+
+    Duplicates count as 1e-8 of the rows' spread apart and get no gradient.
+
+    Raises:
+        VidsslError: for N <= k, k < 1 or a quantile outside (0, 1).
+    """
+    if k < 1:
+        raise VidsslError(f"knn_entropy: k={k}: must be at least 1")
+    if clip_quantile is not None and not 0 < clip_quantile < 1:
+        raise VidsslError(f"knn_entropy: clip_quantile={clip_quantile}: must be in (0, 1), or None")
+    with full_precision(z):
+        z = _sample("knn_entropy", _rows("knn_entropy", z, mask, at_least=k + 1), max_rows, generator)
+        n, d = z.shape
+        with torch.no_grad():
+            neighbour = (
+                _distances(z).masked_fill(_diagonal(z), torch.inf).topk(k, largest=False).indices[:, -1]
+            )
+            floor = KNN_FLOOR * _centred(z).square().sum(1).mean().sqrt() + torch.finfo(z.dtype).tiny
+        distance: Tensor = torch.linalg.vector_norm(z - z[neighbour], dim=1)
+        if clip_quantile is not None:
+            limit = distance.detach().quantile(clip_quantile)
+            distance = torch.where(distance > limit, limit, distance)
+        log_volume = d / 2 * math.log(math.pi) - math.lgamma(d / 2 + 1)
+        counts = torch.special.digamma(torch.tensor([n, k], dtype=torch.float64)).tolist()
+        entropy: Tensor = d * distance.clamp_min(floor).log().mean() + (log_volume + counts[0] - counts[1])
+        return entropy
+
+
+def kde_entropy(
+    z: Tensor,
+    bandwidth: float | Tensor,
+    mask: Tensor | None = None,
+    max_rows: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """-mean_i log 1/(N-1) Σ_{j≠i} N(z_i; z_j, h² I): every row under a density of the others.
+
+    Args:
+        z: (N, D), N >= 2; time and memory grow with N².
+        bandwidth: h, in units of z; it should follow the model's noise, h = standard deviation of the prediction.
+        mask, max_rows, generator: as in `knn_entropy`.
+
+    An upper bound in expectation: the cross-entropy to the smoothed density. Its excess grows fast with D.
+
+    Raises:
+        VidsslError: for fewer than two rows or a bandwidth that is not positive.
+    """
+    if not isinstance(bandwidth, Tensor) and not bandwidth > 0:
+        raise VidsslError(f"kde_entropy: bandwidth={bandwidth}: must be positive")
+    with full_precision(z):
+        z = _sample("kde_entropy", _rows("kde_entropy", z, mask, at_least=2), max_rows, generator)
+        n, d = z.shape
+        h = torch.as_tensor(bandwidth, dtype=z.dtype, device=z.device)
+        kernel = -0.5 * (_distances(z) / h).square()
+        kernel = kernel.masked_fill(_diagonal(z), -torch.inf)
+        log_density = kernel.logsumexp(dim=1) - math.log(n - 1) - d * (h.log() + LOG_2PI / 2)
+        return -log_density.mean()
+
+
+def categorical_entropy(probabilities: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Entropy -Σ_k p̄_k log p̄_k of the mean of (N, K) distributions: how evenly a batch uses K classes; exact."""
+    with full_precision(probabilities):
+        mean = _rows("categorical_entropy", probabilities, mask, at_least=1).mean(dim=0)
+        entropy: Tensor = torch.special.entr(mean).sum()
+        return entropy
+
+
+def joint_entropy(*parts: Tensor, entropy: Callable[[Tensor], Tensor] = gaussian_entropy) -> Tensor:
+    """H[z, z', …] of tensors (N, D_i) with the same N rows: the entropy of their concatenation."""
+    if len({len(part) for part in parts}) != 1:
+        raise VidsslError(
+            f"joint_entropy: parts of {[len(part) for part in parts]} rows; all must have the same"
+        )
+    return entropy(torch.cat(parts, dim=1))
+
+
+def conditional_entropy(
+    z: Tensor, given: Tensor, entropy: Callable[[Tensor], Tensor] = gaussian_entropy
+) -> Tensor:
+    """H[z | z'] = H[z, z'] - H[z'], both by the same estimator; for a drawn subset draw it before."""
+    return joint_entropy(z, given, entropy=entropy) - entropy(given)
+
+
+def _rows(name: str, z: Tensor, mask: Tensor | None, at_least: int = 1) -> Tensor:
+    """The rows that count, float32 or wider."""
+    if z.ndim != 2 or z.shape[1] == 0:
+        raise VidsslError(f"{name}: z has shape {tuple(z.shape)}; it must be (N, D)")
+    if mask is not None:
+        if mask.dtype != torch.bool or mask.shape != z.shape[:1]:
+            raise VidsslError(
+                f"{name}: mask is {mask.dtype} {tuple(mask.shape)}; it must be bool ({len(z)},)"
+            )
+        z = z[mask]
+    if len(z) < at_least:
+        raise VidsslError(f"{name}: {len(z)} rows; needs at least {at_least}")
+    rows: Tensor = widen(z)
+    return rows
+
+
+def _sample(name: str, z: Tensor, max_rows: int | None, generator: torch.Generator | None) -> Tensor:
+    if max_rows is None or len(z) <= max_rows:
+        return z
+    if generator is None:
+        raise VidsslError(f"{name}: max_rows={max_rows} of {len(z)} rows needs a generator to draw them")
+    return z[torch.randperm(len(z), generator=generator)[:max_rows].to(z.device)]
+
+
+def _centred(z: Tensor) -> Tensor:
+    # Twice: far from the origin the first mean is rounded, and its error would enter the variance.
+    z = z - z.mean(dim=0)
+    return z - z.mean(dim=0)
+
+
+def _covariance(z: Tensor) -> Tensor:
+    """(D, D), in float64 where there is one: the determinant of nearly dependent dimensions needs the digits."""
+    z = _centred(z if z.device.type == "mps" else z.double())
+    return z.T @ z / (len(z) - 1)
+
+
+def _distances(z: Tensor) -> Tensor:
+    """(N, N) Euclidean distances; not by way of inner products, which cancel between close rows."""
+    return torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _diagonal(z: Tensor) -> Tensor:
+    return torch.eye(len(z), dtype=torch.bool, device=z.device)

@@ -1,0 +1,97 @@
+"""The entropy of one frame's latent, from the frames of a batch of clips."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vidssl.errors import VidsslError
+from vidssl.objectives.base import check_choice
+from vidssl.objectives.entropy import gaussian_entropy, kde_entropy, knn_entropy, taylor_entropy
+
+ESTIMATORS = ("logdet", "knn", "kde", "taylor")
+POOLS = ("batch_time", "per_step")
+
+
+class FrameEntropy:
+    """An estimator of `vidssl.objectives.entropy` and which frames enter it together.
+
+    Args:
+        estimator: "logdet", "knn", "kde" or "taylor".
+        pool: "batch_time": all real frames of the batch; "per_step": those of one frame number at a time, of which the
+            mean is taken, weighted by how many there are. Pooled is never less (entropy is concave).
+        neighbours, clip_quantile: of "knn"; a quantile of 1 clips nothing.
+        bandwidth: of "kde"; None: what the call says.
+        max_rows: of "knn" and "kde".
+        generator: of their draws.
+
+    Raises:
+        VidsslError: for an unknown choice or a number out of range.
+    """
+
+    def __init__(
+        self,
+        estimator: str,
+        pool: str,
+        neighbours: int,
+        clip_quantile: float,
+        bandwidth: float | None,
+        max_rows: int,
+        generator: torch.Generator,
+    ) -> None:
+        check_choice("entropy", estimator, ESTIMATORS)
+        check_choice("pool", pool, POOLS)
+        for name, value, fits, allowed in (
+            ("neighbours", neighbours, neighbours >= 1, "at least 1"),
+            ("clip_quantile", clip_quantile, 0 < clip_quantile <= 1, "in (0, 1]"),
+            ("bandwidth", bandwidth, bandwidth is None or bandwidth > 0, "positive"),
+            ("max_rows", max_rows, max_rows > neighbours, f"more than neighbours={neighbours}"),
+        ):
+            if not fits:
+                raise VidsslError(f"{name}={value}: must be {allowed}")
+        self.estimator, self.pool, self.neighbours = estimator, pool, neighbours
+        self.clip_quantile = None if clip_quantile == 1 else clip_quantile
+        self.bandwidth, self.max_rows, self.generator = bandwidth, max_rows, generator
+
+    def __call__(self, z: Tensor, valid: Tensor | None, noise_scale: Tensor) -> Tensor:
+        """
+        Args:
+            z: (B, T, m).
+            valid: (B, T) bool, which frames are real; None: all.
+            noise_scale: bandwidth of "kde" where none was given.
+
+        Returns:
+            Scalar, nats.
+
+        Raises:
+            VidsslError: for too few rows.
+        """
+        h = noise_scale if self.bandwidth is None else self.bandwidth
+        if self.pool == "batch_time":
+            mask = None if valid is None else rearrange(valid, "b t -> (b t)")
+            return self._estimate(rearrange(z, "b t m -> (b t) m"), mask, h)
+        b, t, m = z.shape
+        needed = {"logdet": m + 1, "knn": self.neighbours + 1}.get(self.estimator, 2)
+        counts = [b] * t if valid is None else valid.sum(dim=0).tolist()
+        # The tail of a few long clips among short ones is too thin for an estimate of its own.
+        steps = [step for step in range(t) if counts[step] >= needed]
+        if not steps:
+            raise VidsslError(
+                f"pool='per_step' with entropy={self.estimator!r} needs {needed} videos, got {max(counts)}"
+            )
+        total = z.new_zeros(())
+        for step in steps:
+            mask = None if valid is None else valid[:, step]
+            total = total + counts[step] * self._estimate(z[:, step], mask, h)
+        return total / sum(counts[step] for step in steps)
+
+    def _estimate(self, z: Tensor, mask: Tensor | None, bandwidth: float | Tensor) -> Tensor:
+        if self.estimator == "logdet":
+            # Relative, so that H(c z) = H(z) + m log c whatever the scale of z.
+            return gaussian_entropy(z, relative=True, mask=mask)
+        if self.estimator == "taylor":
+            return taylor_entropy(z, mask=mask)
+        if self.estimator == "knn":
+            return knn_entropy(z, self.neighbours, self.clip_quantile, mask, self.max_rows, self.generator)
+        return kde_entropy(z, bandwidth, mask, self.max_rows, self.generator)
