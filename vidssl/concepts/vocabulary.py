@@ -20,6 +20,7 @@ from vidssl.errors import VidsslError, did_you_mean
 from vidssl.resources import resource_folder
 
 SHIPPED = ("k400-ucf101-hmdb51", "kinetics600-700", "ssv2")
+DEFAULT_VOCABULARY = "k400"  # of a concept objective whose recipe names none
 PRESETS = ("k400", "k600", "k700", "ucf101", "hmdb51", "ssv2")
 
 

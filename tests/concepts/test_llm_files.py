@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.concepts.llm_server import completion, good_sentences
+from vidssl.concepts.generate import Generation, generate
+from vidssl.concepts.llm_files import MAX_LINE, FileBackend, read_answer
+from vidssl.concepts.llm_request import Answer, NoAnswer
+from vidssl.errors import VidsslError
+
+NAMES = ["juggling", "archery", "tai chi", "abseiling"]
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def subject(line: dict) -> str:
+    messages = line["body"]["messages"] if "body" in line else line["messages"]
+    return messages[1]["content"].split('"')[1]
+
+
+def said(name: str) -> str:
+    return json.dumps({"descriptions": good_sentences(name)})
+
+
+def batch_line(custom_id: str, text: str) -> str:
+    body = json.loads(completion(text))
+    return json.dumps(
+        {"id": "b", "custom_id": custom_id, "response": {"status_code": 200, "body": body}, "error": None}
+    )
+
+
+def run(tmp_path: Path, *answers: Path, **options: object) -> tuple[Generation, FileBackend]:
+    backend = FileBackend(tmp_path / "todo.jsonl", answers, model="some-model", **options)  # type: ignore[arg-type]
+    return generate(NAMES, backend, store=tmp_path / "store.jsonl", created="2026-01-31"), backend
+
+
+def test_out_and_back_in_parts_in_any_order(tmp_path):
+    result, backend = run(tmp_path)
+    todo = lines(tmp_path / "todo.jsonl")
+    assert [subject(line) for line in todo] == NAMES
+    assert all(set(line) == {"custom_id", "method", "url", "body"} for line in todo)
+    assert all(
+        line["url"] == "/v1/chat/completions" and line["body"]["model"] == "some-model" for line in todo
+    )
+    assert len(result.concepts) == 0 and len(backend.open) == 4
+    assert "waiting for an answer to juggling-" in result.failures[0].reasons[0]
+
+    ids = {subject(line): line["custom_id"] for line in todo}
+    part = tmp_path / "part.jsonl"
+    good_lines = [batch_line(ids[name], said(name)) for name in ("abseiling", "archery")]
+    part.write_text(
+        "\n".join([good_lines[0], "not json", batch_line(ids["tai chi"], "I cannot."), "", good_lines[1],
+                   batch_line("unknown-1", "x"), json.dumps({"custom_id": ids["juggling"], "error": {"code": 5}})])
+    )  # fmt: skip
+    result, backend = run(tmp_path, part)
+    assert result.concepts.names == ("archery", "abseiling")
+    todo = lines(tmp_path / "todo.jsonl")
+    # One is still open, and the bad answer has become a new question that says what was wrong.
+    assert [subject(line) for line in todo] == ["juggling", "tai chi"]
+    assert todo[0]["custom_id"] == ids["juggling"]
+    assert todo[1]["custom_id"] != ids["tai chi"]
+    assert [message["role"] for message in todo[1]["body"]["messages"]][-2:] == ["assistant", "user"]
+    assert backend.unused == ["unknown-1"]
+    assert [place.rsplit(":", 1)[1] for place, _ in backend.unusable] == ["2", "7"]
+
+    part.unlink()  # the store has what was in it
+    rest = tmp_path / "rest.jsonl"
+    rest.write_text("".join(json.dumps({"custom_id": line["custom_id"], "answer": said(subject(line))}) + "\n"
+                            for line in todo))  # fmt: skip
+    result, backend = run(tmp_path, rest)
+    assert result.failures == ()
+    assert result.concepts.names == tuple(NAMES)
+    assert (tmp_path / "todo.jsonl").read_text() == ""
+    provenance = result.concepts.provenance
+    assert (provenance.generator, provenance.model) == ("file", "some-model")
+    again, backend = run(tmp_path, rest)
+    assert again.concepts == result.concepts
+    assert len(backend.unused) == 2
+
+
+def test_the_order_of_the_lines_does_not_matter(tmp_path):
+    results = []
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        run(folder)
+        answers = [
+            batch_line(line["custom_id"], said(subject(line))) for line in lines(folder / "todo.jsonl")
+        ]
+        random.Random(seed).shuffle(answers)
+        (folder / "a.jsonl").write_text("\n".join(answers))
+        results.append(run(folder, folder / "a.jsonl")[0].concepts)
+    assert results[0] == results[1] == results[2]
+    assert len(results[0]) == 4
+
+
+def test_plain_lines(tmp_path):
+    run(tmp_path, format="plain")
+    todo = lines(tmp_path / "todo.jsonl")
+    assert all(set(line) == {"custom_id", "messages"} for line in todo)
+    assert todo[0]["messages"][0]["role"] == "system"
+
+
+def test_the_schema_can_be_left_out(tmp_path):
+    run(tmp_path, json_schema=False)
+    assert "response_format" not in lines(tmp_path / "todo.jsonl")[0]["body"]
+    run(tmp_path)
+    assert "response_format" in lines(tmp_path / "todo.jsonl")[0]["body"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"response": {"status_code": 200, "body": json.loads(completion("hello"))}, "error": None},
+        {"body": json.loads(completion("hello"))},
+        json.loads(completion("hello")),
+        {"answer": "hello"},
+        {"content": "hello"},
+        {"response": "hello"},
+        {"output": [{"type": "text", "text": "hel"}, {"text": "lo"}]},
+        {"result": {"type": "succeeded", "message": {"content": [{"type": "text", "text": "hello"}]}}},
+        {"message": {"role": "assistant", "content": "hello"}},
+        {"messages": [{"role": "user", "content": "question"}, {"role": "assistant", "content": "hello"}]},
+    ],
+)
+def test_answers_in_the_shapes_that_tools_write(line):
+    answer = read_answer({"custom_id": "x", **line})
+    assert isinstance(answer, Answer) and answer.text == "hello"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        {"error": {"message": "quota"}},
+        {"response": {"status_code": 500, "body": {"error": "x"}}},
+        {"messages": [{"role": "user", "content": "question"}]},
+        {"answer": 5},
+        {"result": {"type": "errored", "error": "x"}},
+        {"choices": "x", "messages": "y", "response": None},
+    ],
+)
+def test_lines_without_an_answer(line):
+    assert isinstance(read_answer({"custom_id": "x", **line}), NoAnswer)
+
+
+def test_the_first_answer_stays(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"custom_id": "x", "answer": "one"}\n{"custom_id": "x", "answer": "two"}\n')
+    backend = FileBackend(tmp_path / "todo.jsonl", [file], model="m")
+    assert backend._answers == {"x": Answer("one")}
+
+
+def test_strange_lines_cost_only_themselves(tmp_path):
+    file = tmp_path / "a.jsonl"
+    endless = b'{"custom_id": "y", "answer": "' + b"x" * (2 * MAX_LINE) + b'"}'
+    good = b'{"custom_id": "x", "answer": "one"}'
+    file.write_bytes(
+        b"\xef\xbb\xbf"
+        + good
+        + b"\r\n"
+        + endless
+        + b"\n[]\n\xff\n"
+        + b"[" * 9999
+        + b"\n"
+        + good.replace(b"x", b"z")
+    )
+    backend = FileBackend(tmp_path / "todo.jsonl", [file], model="m")
+    assert set(backend._answers) == {"x", "z"}
+    assert [place.rsplit(":", 1)[1] for place, _ in backend.unusable] == ["2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"format": "bach"}, "did you mean 'batch'"), ({"model": " "}, "model"), ({"answers": ["missing.jsonl"]}, "missing")],
+)  # fmt: skip
+def test_impossible_options(tmp_path, options, message):
+    with pytest.raises(VidsslError, match=message):
+        FileBackend(tmp_path / "todo.jsonl", **{"model": "m", **options})
