@@ -310,7 +310,8 @@ def rotations_row() -> Row:
         title="3-D rotations",
         data=rotations_data,
         encoder=lambda: mlp(50, 180, 180, 180, 3, activation=nn.GELU),
-        objective=kalman(3, "knn", observation_noise="diag", burn_in=1),
+        # One entropy for each frame number: pooled, the nearest neighbours of a frame are those of its own window.
+        objective=kalman(3, "knn", observation_noise="diag", burn_in=1, pool="per_step"),
         updates=8000,
         quick=1500,
         batch=256,

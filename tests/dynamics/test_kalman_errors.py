@@ -66,6 +66,7 @@ INDEFINITE = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
         ({"mask": torch.ones(4, 5, 2, dtype=torch.bool)}, r"mask has shape \(4, 5, 2\); it must be broadcastable to \(3, 5, 2\)"),
         ({"mask": torch.ones(5, 2)}, "mask is torch.float32; it must be bool"),
         ({"Q": np.eye(2)}, "Q is of type ndarray; it must be a tensor"),
+        ({"z": [[0.0, 1.0]]}, "z is of type list; it must be a tensor"),
         ({"Q": torch.eye(2) * 1j}, "Q is complex"),
         ({"P0": torch.eye(2, device="meta")}, "P0 is on meta, the others on cpu"),
         ({"method": "josef"}, "unknown method 'josef'; did you mean 'joseph'"),

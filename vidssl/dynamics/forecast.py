@@ -42,7 +42,7 @@ def forecast(
         raise VidsslError(f"forecast: horizon={horizon}; it must be at least 1")
     last = result._replace(filt_mean=result.filt_mean[..., -1:, :], filt_cov=result.filt_cov[..., -1:, :, :])
     with torch.autocast(result.filt_mean.device.type, enabled=False):
-        model = _read("forecast", horizon, last, A, Q, C, R, b, d)
+        model = _read("forecast", horizon, last, {"A": A, "Q": Q, "C": C, "R": R, "b": b, "d": d})
         n, layout = model.A.shape[-1], model.layout
         lead, k = (layout.size, 1) if model.vectors_per_sequence else (1, layout.size)
         offsets = model.A.new_zeros(()) if model.b is None else model.b
@@ -89,7 +89,7 @@ def multi_step(
             f"multi_step: steps={steps}; it must be from 1 to {total - 1}, one less than the sequence"
         )
     with torch.autocast(result.filt_mean.device.type, enabled=False):
-        model = _read("multi_step", total, result, A, Q, C, R, b, d)
+        model = _read("multi_step", total, result, {"A": A, "Q": Q, "C": C, "R": R, "b": b, "d": d})
         mean, cov, forecasts = model.filt_mean, model.filt_cov, []
         for h in range(1, steps + 1):
             into = model.A[h:]
@@ -114,21 +114,10 @@ class _Model(NamedTuple):
     vectors_per_sequence: bool
 
 
-def _read(
-    name: str,
-    steps: int,
-    result: FilterResult,
-    A: Tensor,
-    Q: Tensor,
-    C: Tensor,
-    R: Tensor,
-    b: Tensor | None,
-    d: Tensor | None,
-) -> _Model:
-    mean, cov = result.filt_mean, result.filt_cov
-    *batch, known, n = mean.shape
+def _read(name: str, steps: int, result: FilterResult, given: dict[str, Tensor | None]) -> _Model:
+    *batch, known, n = result.filt_mean.shape
     m = result.innovation.shape[-1]
-    x = in_one_precision(name, {"mean": mean, "cov": cov, "A": A, "Q": Q, "C": C, "R": R, "b": b, "d": d})
+    x = in_one_precision(name, {"mean": result.filt_mean, "cov": result.filt_cov, **given})
     layout = Layout(name, steps, batch, of="result")
     layout.read(x, n, m)
     check_values(name, x, vectors=["b", "d"], matrices=["A", "C"], covariances=["Q", "R"], definite=["R"])

@@ -81,7 +81,9 @@ def kalman_filter(
             many orders of magnitude apart; "scan", parallel over time, for a GPU and long sequences.
 
     Returns:
-        FilterResult, differentiable in every argument that is not bool, exactly and with every method; see there.
+        FilterResult: means and covariances before and after seeing each step, innovations and their covariances, and
+        the log-likelihood. The gradient with respect to every argument is exact with every method, and can be taken
+        twice; call `backward` outside autocast.
 
     Raises:
         VidsslError: for wrong shapes; an infinite entry; a Q, R or P0 that is not symmetric or not positive
@@ -93,8 +95,10 @@ def kalman_filter(
     missing entries when no matrix has batch axes; only the means are then computed per sequence.
     """
     check_method("kalman_filter", method)
-    with torch.autocast(z.device.type, enabled=False):
-        return _filter(_read(z, A, Q, C, R, m0, P0, b, d, mask, predict_first), method)
+    given = {"z": z, "A": A, "Q": Q, "C": C, "R": R, "m0": m0, "P0": P0, "b": b, "d": d}
+    x = in_one_precision("kalman_filter", given)
+    with torch.autocast(x["z"].device.type, enabled=False):
+        return _filter(_read(x, mask, predict_first), method)
 
 
 class _Model(NamedTuple):
@@ -113,27 +117,14 @@ class _Model(NamedTuple):
     layout: Layout
 
 
-def _read(
-    z: Tensor,
-    A: Tensor,
-    Q: Tensor,
-    C: Tensor,
-    R: Tensor,
-    m0: Tensor,
-    P0: Tensor,
-    b: Tensor | None,
-    d: Tensor | None,
-    mask: Tensor | None,
-    predict_first: bool,
-) -> _Model:
-    """The arguments, checked and laid out."""
-    name = "kalman_filter"
+def _read(x: dict[str, Tensor], mask: Tensor | None, predict_first: bool) -> _Model:
+    """The arguments by name, checked and laid out."""
+    name, z, A = "kalman_filter", x["z"], x["A"]
     if z.ndim < 2 or z.shape[-2] == 0:
         raise VidsslError(f"{name}: z has shape {tuple(z.shape)}; it must be (…, T, m) with T of at least 1")
     if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
         raise VidsslError(f"{name}: A has shape {tuple(A.shape)}; it must end in (n, n)")
     n, (*batch, steps, m) = A.shape[-1], z.shape
-    x = in_one_precision(name, {"z": z, "A": A, "Q": Q, "C": C, "R": R, "m0": m0, "P0": P0, "b": b, "d": d})
     layout = Layout(name, steps, batch)
     layout.read(x, n, m)
     x["m0"], x["P0"] = layout.fixed("m0", x["m0"], (n,)), layout.fixed("P0", x["P0"], (n, n))

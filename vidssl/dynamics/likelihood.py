@@ -65,7 +65,7 @@ def log_density(e: Tensor, L: Tensor, observed: Tensor | None) -> Tensor:
     Unobserved entries are 0 in e, and their rows and columns in L those of the identity, which contributes nothing.
     """
     count = e.shape[-2] if observed is None else observed.sum(-2, dtype=e.dtype)
-    square = torch.linalg.solve_triangular(L, e, upper=False).square().sum(-2)
+    square: Tensor = torch.linalg.solve_triangular(L, e, upper=False).square().sum(-2)
     log_det = L.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
     return -0.5 * (square + count * LOG_2PI) - log_det
 

@@ -98,7 +98,9 @@ class _CovariancePass(torch.autograd.Function):
 
         # What reaches P^- of each step directly, and C (times P^-, or past it) and R.
         U = torch.zeros_like(pred) if dpred is None else symmetric(dpred)
-        dC_pred, dC, dR = [], [], []
+        dC_pred: list[Tensor] = []
+        dC: list[Tensor] = []
+        dR: list[Tensor] = []
         if dfactor is not None:
             dS = _cholesky_adjoint(factor, dfactor)
             dS_C = dS @ C
@@ -111,7 +113,7 @@ class _CovariancePass(torch.autograd.Function):
             X_keep = X - X_gain @ C
             U = U + symmetric(C.mT @ X_keep)
             dC_pred.append(X_keep)
-            dC.append(-(gain.mT @ dgain @ gain.mT) if for_C else 0)
+            dC.append(-(gain.mT @ dgain @ gain.mT))
             dR.append(-symmetric(X_gain))
         if dfilt is not None:
             dfilt = symmetric(dfilt)
@@ -136,8 +138,8 @@ class _CovariancePass(torch.autograd.Function):
             weighted = weighted if dfilt is None else weighted + gain.mT @ dfilt
             weighted_gain = weighted @ gain
             if for_C:
-                dC_pred.append(-2 * (weighted - weighted_gain @ C))
-                found[3] = sum(dC, matmul_to(C.shape, sum(dC_pred), pred))
+                times_pred = sum(dC_pred, -2 * (weighted - weighted_gain @ C))
+                found[3] = sum(dC, matmul_to(C.shape, times_pred, pred))
             if for_R:
                 found[4] = sum(dR, weighted_gain)
         return *(

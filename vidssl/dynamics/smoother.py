@@ -28,7 +28,7 @@ from vidssl.dynamics.results import FilterResult, SmootherResult
 from vidssl.dynamics.riccati import covariance_pass, symmetric
 
 # Matrices looked back from at a time on a CPU: what stays in a core's cache.
-CPU_ROWS = 1024
+CPU_ROWS = 2048
 
 
 def rts_smoother(result: FilterResult, A: Tensor, Q: Tensor, method: str = "joseph") -> SmootherResult:
@@ -76,7 +76,7 @@ def _look_back(P: Tensor, A: Tensor, Q: Tensor, method: str) -> tuple[Tensor, Te
     shape = len(P), sequences(P, A, Q), *P.shape[2:]
     flat = [x.expand(shape).flatten(0, 1) for x in (P, A, Q)]
     rows = CPU_ROWS if P.device.type == "cpu" else max(len(flat[0]), 1)
-    parts = [_one_step(*part, method) for part in zip(*(x.split(rows) for x in flat), strict=True)]
+    parts = [_one_step(P, A, Q, method) for P, A, Q in zip(*(x.split(rows) for x in flat), strict=True)]
     gain, spread = (torch.cat(x).view(shape) for x in zip(*parts, strict=True))
     return gain, spread
 

@@ -53,6 +53,7 @@ def square_root_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor) 
 def square_root(x: Tensor) -> Tensor:
     """A matrix Y with Y Yᵀ = x for each positive semi-definite x (…, n, n); the Cholesky factor where there is one."""
     shape, x = x.shape, compact(x, 2)
+    root: Tensor
     root, failed = torch.linalg.cholesky_ex(x)
     if bool(failed.any()):
         values, vectors = torch.linalg.eigh(x)
@@ -63,6 +64,7 @@ def square_root(x: Tensor) -> Tensor:
 
 
 def _lower(transposed: Tensor) -> Tensor:
-    upper: Tensor = torch.linalg.qr(transposed, mode="r").R
+    upper = torch.linalg.qr(transposed, mode="r").R
     sign = torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(upper.dtype)
-    return (sign[..., :, None] * upper).mT
+    lower: Tensor = (sign[..., :, None] * upper).mT
+    return lower

@@ -59,6 +59,7 @@ def _double(A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> Tensor:
     eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     # 2^k steps as one: h is P^- at their end, g the information they hold on the state before them, aᵀ the closed loop.
     g = C.mT @ torch.cholesky_solve(C, torch.linalg.cholesky(R))
+    h: Tensor
     a, g, h = torch.broadcast_tensors(A.mT, g, Q)
     tolerance = 4 * torch.finfo(A.dtype).eps
     settled = torch.zeros(len(a), dtype=torch.bool, device=a.device)
