@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from tests.command_line import Run, runner
 from tests.tiny_clip import write_tiny_clip
 
 # On a build machine the same examples every time; at a desk new ones, which find what nobody thought of.
@@ -72,3 +73,9 @@ def recipe(tmp_path: Path, sprites: Path, tiny_clip: Path) -> Path:
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(data))
     return file
+
+
+@pytest.fixture
+def vidssl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command as the user types it; returns exit code, stdout, stderr."""
+    return runner(monkeypatch, capfd)

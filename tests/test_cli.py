@@ -6,33 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from vidssl import cli
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def vidssl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process; returns exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vidssl", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return run
+from tests.command_line import one_line
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +30,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, sprites: Path, tiny_cli
         "train": {"batch_size": 8, "steps": 2, "precision": "fp32"},
     }
     return pretrain(validate_config(recipe, "test"))
-
-
-def one_line(code: int, out: str, err: str) -> str:
-    """The message of a user's mistake: exit code 2, one line on stderr, no traceback."""
-    assert code == 2
-    # On a slow machine a progress bar may have come up before the mistake was met.
-    lines = [line for line in err.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("vidssl: ")
-    assert "Traceback" not in out + err
-    return err
 
 
 FAST = ("--clips", 1, "--workers", 0, "--device", "cpu")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import torch
 
+from vidssl.concepts.vocabulary import load_concepts
 from vidssl.config import find_config, load_config
 from vidssl.errors import VidsslError
 from vidssl.resources import resource_folder
@@ -48,6 +51,9 @@ def test_overrides_reach_every_level(recipe):
         ("train.lr=abc", ["train.lr", "'abc'", "number"]),
         ("train.lr=-1", ["train.lr", "-1", "greater than 0"]),
         ("train.epochs=3", ["exactly one of steps and epochs"]),
+        ("train.layer_decay=1.5", ["train.layer_decay", "1.5", "less than or equal to 1"]),
+        ("train.layer_decay=0", ["train.layer_decay", "greater than 0"]),
+        ("teacher={momentum: 1.0, final: 0.9}", ["teacher", "momentum 1 must not be above final 0.9"]),
         ("train.precision=fp8", ["train.precision", "'fp8'", "bf16"]),
         ("objective={}", ["at least one objective"]),
         ("views=[{count: 1}]", ["at least two views"]),
@@ -84,14 +90,28 @@ def test_missing_section_and_bad_yaml(tmp_path):
         find_config("dmo")
 
 
+def space_of_words(vocabulary: str = "k400", **options: object) -> NamedTuple:
+    """A concept space whose vocabulary exists; its vectors say nothing."""
+    names = load_concepts(vocabulary).names
+    rows = torch.nn.functional.normalize(torch.ones(len(names), 64), dim=-1)
+    return Space(rows, rows, "0" * 64)
+
+
+class Space(NamedTuple):
+    category: torch.Tensor
+    description: torch.Tensor
+    sha256: str
+
+
 @pytest.mark.parametrize(
     "file", sorted(resource_folder("configs").glob("*.yaml")), ids=lambda file: file.stem
 )
-def test_every_shipped_recipe_is_valid(file):
+def test_every_shipped_recipe_is_valid(file, monkeypatch):
     from vidssl.objectives.composite import build_objectives
 
+    monkeypatch.chdir(Path(__file__).parents[1])  # paths of words are relative to the checkout
     config = load_config(file, ["data.train=videos"])
-    build_objectives(config.objective, 64)
+    build_objectives(config.objective, 64, space_of_words)
     assert find_config(file.stem).samefile(find_config(f"configs/{file.name}"))
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vidssl.cli_concepts import app as concepts_app
 from vidssl.cli_options import with_eval_options
 from vidssl.errors import VidsslError
 from vidssl.launching import relaunch_on_cpu
@@ -31,6 +32,7 @@ data_app = typer.Typer(
     name="data", help="Look at a folder of videos before training on it.", no_args_is_help=True
 )
 app.add_typer(data_app)
+app.add_typer(concepts_app)
 
 Checkpoint = Annotated[str, typer.Argument(help="run folder, checkpoint folder or exported encoder")]
 Output = Annotated[
@@ -63,9 +65,15 @@ def zero_shot(
     checkpoint: Checkpoint,
     data: Annotated[Path, typer.Argument(help="folder <class>/<file> or CSV path,label")],
     classes: Annotated[
-        str | None, typer.Option(help="class list (default: classes.csv beside the data)")
+        str | None,
+        typer.Option(
+            help="class list, concept file, or vocabulary such as ucf101 (default: classes.csv beside the data)"
+        ),
     ] = None,
     templates: Annotated[str | None, typer.Option(help="preset, file, or a template with {}")] = None,
+    texts: Annotated[
+        str, typer.Option(help="what stands for a class: category, description or both")
+    ] = "category",
     *,
     options: EvalOptions,
     output: Output = None,
@@ -73,7 +81,7 @@ def zero_shot(
     """Recognise actions from the text of their names."""
     from vidssl.evaluation import zero_shot as run
 
-    result = run(checkpoint, data, classes=classes, templates=templates, options=options)
+    result = run(checkpoint, data, classes=classes, templates=templates, texts=texts, options=options)
     _finish(result, f"zero-shot on {data}", checkpoint, output, "zero-shot", data)
 
 
@@ -154,6 +162,62 @@ def classify(
         _say(f"{100 * probability:5.1f} %  {name}")
     if output is not None:
         write_result(result, output)
+
+
+@app.command()
+@with_eval_options
+def dynamics(
+    checkpoint: Annotated[str, typer.Argument(help="run folder or one of its checkpoints")],
+    data: Annotated[Path, typer.Argument(help="folder of videos or CSV; labels are not used")],
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="longest forecast, in steps (default: 8 where clips allow)")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="name of the ldm objective, of several")] = None,
+    weights: Annotated[Literal["teacher", "student"], typer.Option(help="whose latents")] = "teacher",
+    plots: Annotated[bool, typer.Option(help="draw the figures (needs matplotlib)")] = True,
+    *,
+    options: EvalOptions,
+    output: Annotated[
+        Path | None, typer.Option(help="folder of results (default: in results/ of the checkpoint's folder)")
+    ] = None,
+) -> None:
+    """Show what a model of motion learned: forecasts, calibration, eigenvalues, as PNG files and JSON."""
+    from vidssl import distributed
+    from vidssl.evaluation.dynamics_report import dynamics as run
+    from vidssl.evaluation.dynamics_report import dynamics_lines
+    from vidssl.evaluation.report import result_file
+
+    folder = output or result_file(Path(checkpoint), "dynamics", data).with_suffix("")
+    result = run(
+        checkpoint,
+        data,
+        output=folder,
+        horizon=horizon,
+        objective=objective,
+        weights=weights,
+        plots=plots,
+        options=options,
+    )
+    if distributed.rank() == 0:
+        for line in dynamics_lines(result):
+            _say(line)
+        _say(f"written to {folder}: {', '.join(['dynamics.json', *result['figures']])}")
+
+
+@app.command()
+def interpolate(
+    checkpoint: Checkpoint,
+    output: Annotated[Path, typer.Argument(help="folder of the new encoder")],
+    alpha: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of the trained encoder")] = 0.5,
+    other: Annotated[
+        str | None, typer.Option(help="the other end (default: the encoder the run started from)")
+    ] = None,
+) -> None:
+    """Mix a trained encoder with the one it started from (WiSE-FT), to keep what the image model knew."""
+    from vidssl.evaluation.interpolation import interpolate_run
+
+    result = interpolate_run(checkpoint, output, alpha, other)
+    _say(f"{output}: {alpha:g} of {result['trained']} and {1 - alpha:g} of {result['other']}")
 
 
 @data_app.command("index")

@@ -88,10 +88,23 @@ class ModelConfig(Section):
 
 
 class TeacherConfig(Section):
-    """Exponential moving average of the whole student; the momentum rises by a cosine to `final`."""
+    """Exponential moving average of the whole student; the momentum rises by a cosine to `final`.
 
-    momentum: Fraction = 0.99
-    final: Fraction = 1.0
+    A step of momentum m forgets half of the past in ln 2 / (1 - m) steps: 173 for 0.996, 69 for 0.99. Keep the start's
+    half-life below a twentieth of the steps, or the teacher hardly moves in a short run.
+    """
+
+    momentum: Fraction = Field(
+        0.99,
+        description="at the start; 1.0 keeps the teacher as it was: frozen, the encoder's starting weights",
+    )
+    final: Fraction = Field(1.0, description="at the end")
+
+    @model_validator(mode="after")
+    def _rises(self) -> TeacherConfig:
+        if self.momentum > self.final:
+            raise ValueError(f"momentum {self.momentum:g} must not be above final {self.final:g}")
+        return self
 
 
 class TrainConfig(Section):
@@ -107,6 +120,9 @@ class TrainConfig(Section):
     lr: Positive = 1e-3
     pretrained_lr_scale: Annotated[float, Field(ge=0.0)] = Field(
         0.1, description="factor on lr for weights that came from a checkpoint"
+    )
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="factor on pretrained_lr_scale for every block further from the output, 0.65 to 1"
     )
     min_lr: Annotated[float, Field(ge=0.0)] = 1e-6
     warmup: Fraction = Field(0.05, description="share of the steps with a linearly rising learning rate")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vidssl.concepts.names import display_name, join_key, match_names
+from vidssl.concepts.templates import category_templates
+from vidssl.concepts.vocabulary import load_concepts
 from vidssl.errors import VidsslError, did_you_mean
-from vidssl.resources import resource_folder
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class ClassList:
         texts: what stands in the templates' braces.
         described: whether the texts came from the file (a `text` column) rather than from the names.
         source: where the list came from, for the report.
+        descriptions: sentences about each class, from a concept file; empty where there are none.
     """
 
     names: tuple[str, ...]
     texts: tuple[str, ...]
     described: bool
     source: str
+    descriptions: tuple[tuple[str, ...], ...] = ()
 
     @property
     def default_templates(self) -> str:
@@ -40,26 +42,13 @@ class ClassList:
 
     @property
     def fingerprint(self) -> str:
-        """Hash over names, texts and their order."""
-        return hashlib.sha256(json.dumps([self.names, self.texts]).encode()).hexdigest()[:16]
-
-
-def name_key(name: str) -> str:
-    """What two spellings of a class name have in common: lower-case letters and digits.
-
-    ``HandstandPushups``, ``handstand_pushups`` and ``Handstand pushups`` are one class.
-    """
-    return "".join(character for character in name.casefold() if character.isalnum())
-
-
-def readable_name(name: str) -> str:
-    """``ApplyEyeMakeup`` and ``apply_eye_makeup`` -> ``apply eye makeup``."""
-    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    return " ".join(re.sub(r"[_\-]+", " ", split).lower().split())
+        """Hash over names, texts, descriptions (where there are any) and their order."""
+        words = [self.names, self.texts, *([self.descriptions] if self.descriptions else [])]
+        return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
 
 
 def class_list(names: Sequence[str], source: str, texts: Sequence[str | None] | None = None) -> ClassList:
-    """A list of classes; classes without a text are described by their readable name.
+    """A list of classes; classes without a text are described by their name.
 
     Raises:
         VidsslError: for no names, or two spellings of one class.
@@ -68,12 +57,12 @@ def class_list(names: Sequence[str], source: str, texts: Sequence[str | None] | 
         raise VidsslError(f"{source}: no class names")
     seen: dict[str, str] = {}
     for name in names:
-        key = name_key(name)
+        key = join_key(name)
         if key in seen:
             raise VidsslError(f"{source}: {seen[key]!r} and {name!r} are the same class")
         seen[key] = name
     given = list(texts or [None] * len(names))
-    filled = tuple(text or readable_name(name) for name, text in zip(names, given, strict=True))
+    filled = tuple(text or display_name(name) for name, text in zip(names, given, strict=True))
     return ClassList(tuple(names), filled, any(given), source)
 
 
@@ -101,19 +90,32 @@ def read_classes(file: Path) -> ClassList:
     return class_list([row[column] for row in rows], str(file), [row.get("text") or None for row in rows])
 
 
+def concept_classes(given: str) -> ClassList:
+    """The concepts of a vocabulary as classes, with their descriptions where each of them has some.
+
+    Args:
+        given: see `load_concepts`: a data set such as ``ucf101``, a concept file, or several joined by ``+``.
+    """
+    concepts = load_concepts(given).concepts
+    descriptions = tuple(concept.descriptions for concept in concepts)
+    names = tuple(concept.name for concept in concepts)
+    return ClassList(names, names, False, f"concepts {given}", descriptions if all(descriptions) else ())
+
+
 def find_classes(data: Path, names: Sequence[str], given: str | None) -> ClassList:
     """The class list to use for a data set.
 
-    In order: the file `given`; a ``classes.csv`` in the folder of the data or the one above (``train/`` and ``val/``
-    commonly share one) that covers its classes; the folder's own class names.
+    In order: the file (.csv, .txt) or vocabulary `given`; a ``classes.csv`` in the folder of the data or the one above
+    (``train/`` and ``val/`` commonly share one) that covers its classes; the folder's own class names.
     """
     if given is not None:
-        return read_classes(Path(given))
+        is_list = Path(given).suffix in (".csv", ".txt")
+        return read_classes(Path(given)) if is_list else concept_classes(given)
     folder = data if data.is_dir() else data.parent
     for candidate in (folder / "classes.csv", folder.parent / "classes.csv"):
         if candidate.is_file():
             found = read_classes(candidate)
-            if {name_key(name) for name in names} <= {name_key(name) for name in found.names}:
+            if None not in match_names(names, found.names):
                 return found
     return class_list(sorted(names), f"class names of {data}")
 
@@ -124,57 +126,26 @@ def join_labels(labels: Sequence[str | None], classes: ClassList, source: str) -
     Raises:
         VidsslError: when a video has no label, or a label is not in the list, naming the difference.
     """
-    positions = {name_key(name): position for position, name in enumerate(classes.names)}
     unlabelled = sum(label is None for label in labels)
     if unlabelled:
         raise VidsslError(
             f"{source}: {unlabelled} of {len(labels)} videos have no label (expected <class>/<file>)"
         )
-    unknown = sorted(
-        {str(label) for label in labels}
-        - {str(label) for label in labels if name_key(str(label)) in positions}
-    )
+    spelled = sorted({str(label) for label in labels})
+    positions = dict(zip(spelled, match_names(spelled, classes.names), strict=True))
+    unknown = [label for label, position in positions.items() if position is None]
     if unknown:
         raise VidsslError(
             f"{source}: {len(unknown)} classes are not in {classes.source}: {', '.join(unknown[:5])}"
             f"{', …' if len(unknown) > 5 else ''}{did_you_mean(unknown[0], classes.names)}"
         )
-    return torch.tensor([positions[name_key(str(label))] for label in labels], dtype=torch.int64)
-
-
-@cache
-def template_presets() -> dict[str, tuple[str, ...]]:
-    """The presets of ``prompts/templates.json``.
-
-    ``name`` is the bare text and ``action`` one template for names of actions; ``caption`` is for texts that are whole
-    phrases ("two people shaking hands"). ``clip_k700`` are the 28 templates that CLIP used for Kinetics-700 (Radford et
-    al. 2021, arXiv 2103.00020), "a example" being the original's spelling.
-    """
-    presets = json.loads((resource_folder("prompts") / "templates.json").read_text(encoding="utf-8"))
-    return {name: tuple(templates) for name, templates in presets.items()}
+    return torch.tensor([positions[str(label)] for label in labels], dtype=torch.int64)
 
 
 def resolve_templates(given: str | None, classes: ClassList) -> tuple[str, ...]:
-    """Templates by preset name, from a file with one template a line, or a single template that holds ``{}``.
+    """See `category_templates`; without one, what suits the kind of the classes' texts.
 
     Raises:
-        VidsslError: for an unknown preset or a template without exactly one ``{}``.
+        VidsslError: for an unknown preset or a template without ``{}``.
     """
-    choice = given or classes.default_templates
-    presets = template_presets()
-    if choice in presets:
-        return presets[choice]
-    if "{}" in choice:
-        templates: tuple[str, ...] = (choice,)
-    elif Path(choice).is_file():
-        lines = Path(choice).read_text(encoding="utf-8-sig").splitlines()
-        templates = tuple(line.strip() for line in lines if line.strip())
-    else:
-        raise VidsslError(
-            f"templates: {choice!r}: not a preset{did_you_mean(choice, presets)} ({', '.join(presets)}), "
-            "a file, or a template with {}"
-        )
-    for template in templates:
-        if template.count("{}") != 1:
-            raise VidsslError(f"templates: {template!r} must hold {{}} once")
-    return templates
+    return category_templates(given or classes.default_templates)

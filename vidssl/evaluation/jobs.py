@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from vidssl import distributed
+from vidssl.concepts.names import match_names
 from vidssl.data.index import VideoIndex
 from vidssl.errors import VidsslError
 from vidssl.evaluation.classes import (
     class_list,
     find_classes,
     join_labels,
-    name_key,
     read_classes,
     resolve_templates,
 )
@@ -36,11 +36,17 @@ from vidssl.evaluation.setup import (
     Subject,
     data_record,
     features_of,
+    find_initial,
     load_subject,
     sampling_record,
     split_features,
 )
-from vidssl.evaluation.zero_shot import text_classifier, zero_shot_scores
+from vidssl.evaluation.zero_shot import (
+    name_setting,
+    scores_with_debiased,
+    text_classifier,
+    zero_shot_scores,
+)
 from vidssl.records import environment, write_json
 from vidssl.training.checkpoint import save_tensors
 
@@ -53,6 +59,7 @@ def zero_shot(
     *,
     classes: str | None = None,
     templates: str | None = None,
+    texts: str = "category",
     options: EvalOptions | None = None,
 ) -> Result:
     """Classify the videos of a labelled folder by the text of their classes.
@@ -60,12 +67,15 @@ def zero_shot(
     Args:
         checkpoint: run folder, checkpoint folder or exported encoder with a text tower.
         data: folder ``<class>/<file>`` or a ``path,label`` CSV.
-        classes: class list file; by default a ``classes.csv`` beside the data, else the folder names.
+        classes: class list file or a vocabulary such as ``ucf101``; by default a ``classes.csv`` beside the data, else the
+            folder names.
         templates: preset, file, or one template with ``{}``.
+        texts: ``category`` (names), ``description`` (the sentences of a vocabulary) or ``both``.
 
     Returns:
-        JSON-able result; ``scores`` holds the trained encoder, the untrained one, both debiased (transductive),
-        majority and chance.
+        JSON-able result; ``scores`` holds the untrained encoder (of an image CLIP: the mean over its frames) and the
+        trained one, both also debiased, majority and chance. ``setting`` of a score says whether it used the evaluated
+        videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
     """
     options = options or EvalOptions()
     subject = load_subject(checkpoint, options.device)
@@ -74,14 +84,18 @@ def zero_shot(
     labels = join_labels(split.index.labels, listed, str(data))
     chosen = resolve_templates(templates, listed)
     ok = split.features.ok
+    initial = find_initial(Path(checkpoint))
+    names = name_setting(None if initial is None else initial.parent, listed)
     scores: dict[str, dict[str, Any]] = {}
-    for name, encoder in (("trained", subject.encoder), ("untrained", subject.untrained)):
+    for name, encoder, setting in (
+        ("untrained", subject.untrained, "inductive"),  # no vocabulary has touched it
+        ("trained", subject.encoder, names["setting"]),
+    ):
         if encoder is None:
             continue
-        classifier = text_classifier(encoder, listed, chosen).cpu()
-        for suffix, debias in (("", False), (", debiased (transductive)", True)):
-            logits = zero_shot_scores(split.features.features[f"{name}/unit"], classifier, debias, ok)
-            scores[name + suffix] = classification_scores(logits, labels, ok)
+        classifier = text_classifier(encoder, listed, chosen, texts).cpu()
+        rows = split.features.features[f"{name}/unit"]
+        scores |= scores_with_debiased(name, rows, classifier, labels, ok, setting)
     scores["majority class"] = majority_scores(labels)
     scores["chance"] = {"top1": 1 / len(listed.names)}
     return {
@@ -93,7 +107,9 @@ def zero_shot(
             "texts": listed.texts,
             "hash": listed.fingerprint,
         },
+        "texts": texts,
         "templates": {"list": chosen, "hash": _hash(chosen)},
+        "names": names,
         "scores": scores,
     }
 
@@ -191,8 +207,8 @@ def _two_splits(
     test = split_features(subject, val, options, motion=motion, description="val features")
     classes = class_list(fit.index.classes, str(train))
     train_labels = join_labels(fit.index.labels, classes, str(train))
-    known = {name_key(name) for name in classes.names}
-    seen = [label is not None and name_key(label) in known for label in test.index.labels]
+    found = match_names([label or "" for label in test.index.labels], classes.names)
+    seen = [position is not None for position in found]
     if not any(seen):
         raise VidsslError(
             f"{val}: none of its classes ({', '.join(test.index.classes[:5])}) occur in {train}"

@@ -33,8 +33,12 @@ def show_result(title: str, result: Mapping[str, Any]) -> None:
     table.add_column("top-1 [95 % interval]", justify="right")
     table.add_column("mean class", justify="right")
     table.add_column("top-5", justify="right")
+    settings = any("setting" in score for score in result["scores"].values())
+    if settings:
+        table.add_column("class names")
     for name, score in result["scores"].items():
-        table.add_row(name, format_score(score), _percent(score, "mean_class"), _percent(score, "top5"))
+        row = [name, format_score(score), _percent(score, "mean_class"), _percent(score, "top5")]
+        table.add_row(*row, *([score.get("setting", {}).get("names", "")] if settings else []))
     console = Console(highlight=False)
     console.print(table)
     for line in _notes(result):
@@ -56,12 +60,26 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
             f"classes: {result['classes']['source']}; {len(templates)} templates such as {templates[0]!r} "
             f"(hashes {result['classes']['hash']}, {result['templates']['hash']})"
         )
+    if "names" in result:
+        notes.append(_names_note(result["names"]))
     if "untrained" not in " ".join(result["scores"]):
         notes.append("the untrained encoder is not kept beside this checkpoint, so its score is missing")
     for split in ("data", "train", "val"):
         for failure in result.get(split, {}).get("failed", []):
             notes.append(f"unreadable, counted as wrong: {failure['path']}: {failure['reason']}")
     return notes
+
+
+def _names_note(names: Mapping[str, Any]) -> str:
+    """How much training knew of the classes' names."""
+    if names["setting"] == "unknown":
+        return f"class names: whether the vocabulary of training held them is unknown ({names['reason']})"
+    if names["vocabulary"] is None:
+        return "class names: no vocabulary was used in training (inductive)"
+    return (
+        f"class names: {names['known']} of {names['classes']} are in the vocabulary of training, "
+        f"{names['vocabulary']} ({names['setting']})"
+    )
 
 
 def _percent(score: Mapping[str, Any], key: str) -> str:

@@ -1,33 +1,70 @@
-"""Zero-shot classification: the class whose text embedding is nearest to the video's."""
+"""Zero-shot classification: the class whose text embedding is nearest to the video's.
+
+A zero-shot number means little without what it used: `name_setting` says whether training knew the names of the classes,
+and debiased scores use the evaluated videos as a set.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
 from torch import Tensor
 
-from vidssl.errors import VidsslError
+from vidssl.concepts.names import match_names
+from vidssl.concepts.templates import render
+from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
+from vidssl.config import load_config
+from vidssl.errors import VidsslError, did_you_mean
 from vidssl.evaluation.classes import ClassList
+from vidssl.evaluation.metrics import classification_scores
 from vidssl.models.encoder import VideoEncoder
 
+Texts = Literal["category", "description", "both"]
+Score = dict[str, Any]
 
-def text_classifier(encoder: VideoEncoder, classes: ClassList, templates: Sequence[str]) -> Tensor:
-    """(K, D) unit rows: each prompt's embedding normalised, averaged over the templates, normalised again.
+
+def text_classifier(
+    encoder: VideoEncoder, classes: ClassList, templates: Sequence[str], texts: str = "category"
+) -> Tensor:
+    """(K, D) unit rows: each prompt's embedding normalised, averaged over the class, normalised again.
 
     The order of Radford et al. 2021 (CLIP), §3.1.4.
 
+    Args:
+        templates: filled with the classes' texts.
+        texts: ``category`` takes those prompts, ``description`` the classes' sentences instead, ``both`` the
+            normalised mean of the two rows.
+
     Raises:
-        VidsslError: for an encoder without a text tower.
+        VidsslError: for an encoder without a text tower, another `texts`, or classes without descriptions.
     """
     if encoder.text is None:
         raise VidsslError("zero-shot: this encoder has no text tower; it has to start from a CLIP model")
-    prompts = [template.format(text) for text in classes.texts for template in templates]
-    embedded = F.normalize(encoder.text.encode(prompts).float(), dim=-1)
-    per_class = rearrange(embedded, "(k t) d -> k t d", t=len(templates))
-    return F.normalize(reduce(per_class, "k t d -> k d", "mean"), dim=-1)
+    if texts not in get_args(Texts):
+        allowed = get_args(Texts)
+        raise VidsslError(f"texts {texts!r}: unknown{did_you_mean(texts, allowed)} ({', '.join(allowed)})")
+    if texts != "category" and not classes.descriptions:
+        raise VidsslError(
+            f"texts {texts!r}: {classes.source} has no descriptions; name a concept file or a vocabulary as classes"
+        )
+    rows = []
+    if texts != "description":
+        prompts = [[render(template, text) for template in templates] for text in classes.texts]
+        rows.append(_class_rows(encoder, prompts))
+    if texts != "category":
+        rows.append(_class_rows(encoder, classes.descriptions))
+    return F.normalize(torch.stack(rows).mean(dim=0), dim=-1)
+
+
+def _class_rows(encoder: VideoEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
+    assert encoder.text is not None
+    embedded = F.normalize(encoder.text.encode([text for own in prompts for text in own]).float(), dim=-1)
+    means = [rows.mean(dim=0) for rows in embedded.split([len(own) for own in prompts])]
+    return F.normalize(torch.stack(means), dim=-1)
 
 
 def zero_shot_scores(
@@ -45,3 +82,59 @@ def zero_shot_scores(
         rows = scores if ok is None else scores[ok]
         scores = scores - rows.mean(0)
     return torch.nan_to_num(scores)
+
+
+def scores_with_debiased(
+    name: str, features: Tensor, classifier: Tensor, labels: Tensor, ok: Tensor, names: str
+) -> dict[str, Score]:
+    """Accuracies of one encoder, plain and debiased, each with the `setting` it was measured in.
+
+    Args:
+        name: of the row.
+        features: (N, D). classifier: (K, D). labels: (N,). ok: (N,) videos that could be decoded.
+        names: setting of the class names, as `name_setting` gives it.
+    """
+    rows = {}
+    for suffix, debias in (("", False), (", debiased (transductive)", True)):
+        scores = classification_scores(zero_shot_scores(features, classifier, debias, ok), labels, ok)
+        videos = "transductive" if debias else "inductive"
+        scores["setting"] = {"videos": videos, "names": names}
+        rows[name + suffix] = scores
+    return rows
+
+
+def name_setting(run: Path | None, classes: ClassList) -> dict[str, Any]:
+    """Whether training in a concept space knew the names of the classes it is evaluated on.
+
+    Args:
+        run: the run folder; None where an encoder lies outside one.
+        classes: those of the evaluation.
+
+    Returns:
+        `vocabulary` (of the run's concept objectives, None without any), `known`: how many of the `classes` are names or
+        aliases in it, joined by name, and `setting`: ``inductive`` for none of them, ``transductive`` for all,
+        ``partly transductive`` for some, ``unknown`` where the vocabulary cannot be told.
+    """
+    record: dict[str, Any] = {"vocabulary": None, "known": 0, "classes": len(classes.names)}
+    try:
+        if run is None:
+            raise VidsslError("no run folder")
+        record["vocabulary"] = vocabulary = training_vocabulary(run)
+        concepts = () if vocabulary is None else load_concepts(vocabulary).concepts
+    except VidsslError as error:
+        return {**record, "known": None, "setting": "unknown", "reason": str(error)}
+    words = [word for concept in concepts for word in (concept.name, *concept.aliases)]
+    known = sum(position is not None for position in match_names(classes.names, words))
+    kinds = {0: "inductive", len(classes.names): "transductive"}
+    return {**record, "known": known, "setting": kinds.get(known, "partly transductive")}
+
+
+def training_vocabulary(run: Path) -> str | None:
+    """The vocabulary of a run's concept objectives, joined by ``+``; None when it has none."""
+    objectives = load_config(run / "config.yaml").objective
+    given = [
+        str(options.get("vocabulary", DEFAULT_VOCABULARY))
+        for name, options in objectives.items()
+        if options.get("objective", name) == "concept"
+    ]
+    return "+".join(dict.fromkeys(given)) or None

@@ -59,9 +59,7 @@ class PytorchVideoEncoder(VideoEncoder):
         chunk_frames: see :class:`VideoEncoder`.
     """
 
-    def __init__(
-        self, name: str, image_size: int, max_frames: int, chunk_frames: int | None = None
-    ) -> None:
+    def __init__(self, name: str, image_size: int, max_frames: int, chunk_frames: int | None = None) -> None:
         network = _find(name)
         super().__init__(
             embed_dim=network.width,

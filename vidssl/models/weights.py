@@ -40,6 +40,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model_state"):
         if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
             data = data[wrapper]
+    if file.suffix == ".safetensors" and not data:
+        return {}  # of modules without parameters
     if not isinstance(data, Mapping) or not any(isinstance(value, Tensor) for value in data.values()):
         raise VidsslError(f"{file}: holds no dictionary of tensors")
     tensors = {str(key): value for key, value in data.items() if isinstance(value, Tensor)}

@@ -55,6 +55,8 @@ class Objective(nn.Module, ABC):
     needs_anchor: bool = False
     # Reads the encoder's own features: there is no head.
     identity_head: ClassVar[bool] = False
+    # Clips whose features (the teacher's) `warm_start` wants to see before the first step.
+    warm_start_clips: ClassVar[int] = 0
     # Predicts later frames, which the features of earlier ones must not have seen.
     predicts_frames: ClassVar[bool] = False
     default_projector: ClassVar[Sequence[int]] = (512, 128)
@@ -89,6 +91,9 @@ class Objective(nn.Module, ABC):
 
     def set_progress(self, fraction: float) -> None:
         """Told before every step how much of training is done, in [0, 1]; schedules live on it."""
+
+    def warm_start(self, features: Tensor) -> None:
+        """Told once, before the first step: (N, D) features of `warm_start_clips` clips, all of the batch's processes."""
 
     def after_step(self) -> None:
         """Told after every step of the optimiser; constraints on parameters are restored here."""

@@ -172,9 +172,7 @@ def build_objectives(
         weight = options.pop("weight", 1.0)
         _check_type(f"objective.{name}.weight", weight, 1.0)
         weights[name] = float(weight)
-        objectives[name], heads[name] = _build(
-            name, OBJECTIVES[kind], options, embed_dim, concept_space
-        )
+        objectives[name], heads[name] = _build(name, OBJECTIVES[kind], options, embed_dim, concept_space)
     return Composite(objectives, weights), heads
 
 

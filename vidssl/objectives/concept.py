@@ -14,7 +14,7 @@ hyper-parameters could not be consulted: formulas follow DINO (arXiv 2104.14294)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,7 @@ class ConceptObjective(Objective):
 
     needs_teacher = True
     identity_head = True
+    warm_start_clips = 1000
     default_projector = ()
 
     distillation: float
@@ -157,8 +158,6 @@ class ConceptObjective(Objective):
         options = prior_momentum, prior_strength, queue_size
         self.priors = nn.ModuleDict({name: build_prior(prior, concepts, *options) for name in SPACES})
         self.monitors = nn.ModuleDict({name: ConceptMonitor(concepts) for name in SPACES})
-        # Before a row of the state is overwritten.
-        nn.Module.register_load_state_dict_pre_hook(self, _check_hash)
 
     def set_progress(self, fraction: float) -> None:
         """Moves weights and temperatures along their ramps."""
@@ -181,7 +180,8 @@ class ConceptObjective(Objective):
         return hash_tensor(self.space_hash)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """
+        """Compares the hash; called before any statistic of the priors and monitors is overwritten.
+
         Raises:
             VidsslError: naming both hashes, if the state belongs to another space.
         """
@@ -297,9 +297,3 @@ class _Terms(NamedTuple):
     distillation: Tensor
     alignment: Tensor
     prior: Tensor | None
-
-
-def _check_hash(module: nn.Module, state: Mapping[str, Any], prefix: str, *_: object) -> None:
-    found = state.get(f"{prefix}_extra_state")
-    if isinstance(found, Tensor):
-        module.set_extra_state(found)

@@ -152,6 +152,8 @@ def collapse_warning(
         signs.append(f"the effective rank is {rank:.1f}")
     if not signs:
         return None
+    if hsic_xx is None:
+        return f"the representation looks collapsed: {'; '.join(signs)}."
     advice = "lower gamma or start it near 1 (gamma_start), or end the projector in a norm (last_norm)"
     if gamma_squared is not None and rank is not None and rank < gamma_squared:
         advice = f"spreading pays only above an effective rank of gamma² = {gamma_squared:g}; {advice}"

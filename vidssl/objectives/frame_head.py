@@ -48,7 +48,9 @@ class FrameHead(nn.Module):
         frames = features.frames
         if self.pool_frames > 1:
             if frames.shape[1] % self.pool_frames:
-                raise VidsslError(f"head: pool_frames={self.pool_frames}: does not divide {frames.shape[1]} frames")
+                raise VidsslError(
+                    f"head: pool_frames={self.pool_frames}: does not divide {frames.shape[1]} frames"
+                )
             frames = reduce(frames, "b (t s) d -> b t d", "mean", s=self.pool_frames)
         frames = self.projector(frames)
         return HeadOutput(frames, None if self.predictor is None else self.predictor(frames), frames)

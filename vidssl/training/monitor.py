@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vidssl.distributed import gather_rows
+from vidssl.objectives.concept import concept_warning
 from vidssl.objectives.diagnostics import (
     alignment,
     collapse_warning,
@@ -56,4 +57,6 @@ def warning(logs: Mapping[str, float], dim: int) -> str | None:
             )
             if said:
                 return said
-    return collapse_warning(std=std, dim=dim, rank=logs.get("features/effective_rank"))
+    return concept_warning(logs) or collapse_warning(
+        std=std, dim=dim, rank=logs.get("features/effective_rank")
+    )

@@ -3,36 +3,80 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from vidssl.errors import VidsslError
 from vidssl.models.student import Student
 
 Group = dict[str, Any]
 MIN_WARMUP = 10  # steps
+# The norm and the map into the joint image-text space, after the last block of an open_clip vision transformer.
+PROJECTION = ("proj", "ln_post")
+_BLOCK = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.")
 
 
 def freeze_parameters(student: Student, freeze: str) -> None:
-    """Freeze parts of the encoder.
+    """Freeze parts of the encoder. Its text tower is never trained, whatever is chosen here.
 
     Args:
         student: encoder and heads.
         freeze: ``"none"``, ``"projection"`` (the final norm and the map into the joint image-text space keep their
             meaning) or ``"all_but_temporal"`` (only what the image model did not have is trained).
+
+    Raises:
+        VidsslError: when the encoder has nothing to freeze, or would have nothing left to train.
     """
+    if freeze == "none":
+        return
+    trained = is_temporal if freeze == "all_but_temporal" else _is_before_projection
+    chosen = {name: trained(name) for name, _ in student.encoder.named_parameters()}
+    if len(set(chosen.values())) < 2:
+        missing = "attention over time" if freeze == "all_but_temporal" else "projection (proj, ln_post)"
+        raise VidsslError(f"model.freeze={freeze}: this encoder has no {missing}; choose another freeze")
     for name, parameter in student.encoder.named_parameters():
-        if freeze == "all_but_temporal":
-            parameter.requires_grad_(is_temporal(name))
-        elif freeze == "projection":
-            parameter.requires_grad_(not any(part in name.split(".") for part in ("proj", "ln_post")))
+        parameter.requires_grad_(chosen[name])
 
 
 def is_temporal(name: str) -> bool:
     """Whether an encoder parameter belongs to what was added to the image model."""
     return "temporal" in name or "time_embed" in name
+
+
+def _is_before_projection(name: str) -> bool:
+    return not any(part in name.split(".") for part in PROJECTION)
+
+
+def layer_scales(student: Student, decay: float) -> dict[str, float]:
+    """Factors on the learning rate of a vision transformer's weights, by depth (after Clark et al. 2020, ELECTRA).
+
+    Args:
+        student: encoder and heads.
+        decay: d in (0, 1]. Of L blocks, block l = 1 … L has the factor d^(L - l), what stands before the first one
+            (patches, class token, positions, first norm) d^L, the final norm and the projection 1.
+
+    Returns:
+        Encoder parameter name -> factor; temporal parts, which are new, have none. Empty for d = 1.
+
+    Raises:
+        VidsslError: for d < 1 and an encoder that is no open_clip vision transformer.
+    """
+    if decay == 1:
+        return {}
+    names = [name for name, _ in student.encoder.named_parameters() if not is_temporal(name)]
+    found = {name: _BLOCK.match(name) for name in names}
+    blocks = {name: int(match.group(1)) + 1 for name, match in found.items() if match}
+    if not blocks:
+        raise VidsslError(
+            f"train.layer_decay={decay:g}: this encoder is no vision transformer of open_clip; set it to 1"
+        )
+    depth = max(blocks.values())
+    place = {name: blocks.get(name, 0 if _is_before_projection(name) else depth) for name in names}
+    return {name: decay ** (depth - layer) for name, layer in place.items()}
 
 
 def parameter_groups(
@@ -43,19 +87,28 @@ def parameter_groups(
     weight_decay: float,
     pretrained_lr_scale: float,
     pretrained: bool,
+    layer_decay: float = 1.0,
 ) -> list[Group]:
     """Groups for AdamW; each carries ``lr_scale`` (factor on the schedule) and ``constant_lr`` (exempt from it).
 
-    Weight decay spares vectors and embeddings. Weights that came from a checkpoint learn at ``pretrained_lr_scale``;
-    heads and temporal parts at the full rate. `objective_groups` are an objective's own (a kernel bandwidth, say).
+    Weight decay spares vectors and embeddings. Weights that came from a checkpoint learn at ``pretrained_lr_scale``
+    times their factor of `layer_scales`; heads and temporal parts at the full rate. `objective_groups` are an
+    objective's own (a kernel bandwidth, say).
+
+    Raises:
+        VidsslError: as `layer_scales`, or for a decay without pretrained weights.
     """
+    if layer_decay != 1 and not pretrained:
+        raise VidsslError(f"train.layer_decay={layer_decay:g}: is for pretrained weights; there are none")
+    by_layer = layer_scales(student, layer_decay)
     buckets: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
         if not parameter.requires_grad:
             continue
         loaded = pretrained and name.startswith("encoder.") and not is_temporal(name)
         decays = parameter.ndim > 1 and "embed" not in name
-        key = (pretrained_lr_scale if loaded else 1.0, weight_decay if decays else 0.0)
+        factor = pretrained_lr_scale * by_layer.get(name.removeprefix("encoder."), 1.0) if loaded else 1.0
+        key = (factor, weight_decay if decays else 0.0)
         buckets.setdefault(key, []).append(parameter)
     groups: list[Group] = [
         {

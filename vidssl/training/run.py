@@ -120,11 +120,11 @@ def space_builder(encoder: VideoEncoder) -> Callable[..., ConceptSpace] | None:
     if text is None:
         return None
 
-    def build(vocabulary: str = "k400", **options: Any) -> ConceptSpace:
+    def build(vocabulary: str | None = None, **options: Any) -> ConceptSpace:
         from vidssl.concepts.space_files import cached_space
-        from vidssl.concepts.vocabulary import load_concepts
+        from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 
-        concepts = load_concepts(vocabulary)
+        concepts = load_concepts(vocabulary or DEFAULT_VOCABULARY)
         with progress_bar(f"concept space {concepts.name}", "text") as progress:
             return cached_space(concepts, text, progress=progress, **options)
 

@@ -80,8 +80,6 @@ class Trainer:
         self.mean, self.std = encoder.mean, encoder.std
         self.views = run.view_specs(config.views)
         self.seen_by_teacher = [view.teacher for view in config.views for _ in range(view.count)]
-        if accelerator.is_main_process:
-            run.begin(config, bad, encoder)
         device = accelerator.device
         self.student.to(device)
         self.objective.to(device)
@@ -94,12 +92,15 @@ class Trainer:
                 lr=config.train.lr,
                 weight_decay=config.train.weight_decay,
                 pretrained_lr_scale=config.train.pretrained_lr_scale,
+                layer_decay=config.train.layer_decay,
                 pretrained=encoder.spec["pretrained"] is not None,
             ),
             lr=config.train.lr,
             betas=config.train.betas,
             eps=config.train.eps,
         )
+        if accelerator.is_main_process:
+            run.begin(config, bad, encoder)
         self.step, self.skipped, self.failed_videos = 0, 0, 0
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -122,6 +123,7 @@ class Trainer:
         every = config.checkpoint_every or max(self.total_steps // 10, 1)
         try:
             with self._stop_on_signal():
+                self._warm_start()
                 for batch, waited in self._batches():
                     started = time.perf_counter()
                     logs = self._train_step(batch)
@@ -137,6 +139,28 @@ class Trainer:
             if config.trackers:
                 self.accelerator.end_training()
         return self.folder
+
+    @torch.no_grad()
+    def _warm_start(self) -> None:
+        """Before the first step, show objectives that start from statistics what the teacher makes of the first clips."""
+        parts = [part for _, part in self.objective.items() if part.warm_start_clips]
+        if not parts or self.step > 0:
+            return
+        wanted = min(max(part.warm_start_clips for part in parts), len(self.index))
+        rows: list[Tensor] = []
+        encoder = cast(Student, self.teacher.module).encoder
+        for done, (batch, _) in enumerate(self._batches(), start=1):
+            views = render_views(batch, self.views, self.mean, self.std)
+            with self.accelerator.autocast():
+                rows += [
+                    distributed.gather_rows(encoder(view).clip.float())
+                    for view, shown in zip(views, self.seen_by_teacher, strict=True)
+                    if shown
+                ]
+            if done * self.config.train.batch_size >= wanted:
+                break
+        for part in parts:
+            part.warm_start(torch.cat(rows))
 
     def _train_step(self, batch: ClipBatch) -> dict[str, Tensor]:
         set_learning_rate(self.optimizer, self._learning_rate())

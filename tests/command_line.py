@@ -1,0 +1,40 @@
+"""What tests of the commands share: running one in this process, and the shape of a message about a mistake."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from vidssl import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def runner(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command as the user types it; returns exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vidssl", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capfd.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def one_line(code: int, out: str, err: str) -> str:
+    """The message of a user's mistake: exit code 2, one line on stderr, no traceback."""
+    assert code == 2
+    # On a slow machine a progress bar may have come up before the mistake was met.
+    lines = [line for line in err.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("vidssl: ")
+    assert "Traceback" not in out + err
+    return err

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+
+import vidssl
+from vidssl.errors import VidsslError
+from vidssl.evaluation import EvalOptions, zero_shot
+from vidssl.evaluation.classes import class_list, concept_classes
+from vidssl.evaluation.report import show_result
+from vidssl.evaluation.zero_shot import (
+    name_setting,
+    scores_with_debiased,
+    text_classifier,
+    training_vocabulary,
+    zero_shot_scores,
+)
+from vidssl.models.io import save_encoder
+
+WORDS = {
+    "moving right": ["A shape slides towards the right edge.", "The left side empties."],
+    "moving left": ["A shape slides towards the left edge."],
+    "growing": ["It fills more of the frame every moment.", "Its outline widens.", "Less ground is left."],
+}
+FAST = EvalOptions(clips=1, frames=4, seconds=1.0, size=32, workers=0)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_clip):
+    return vidssl.create_model(f"local-dir:{tiny_clip}").eval()
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("words") / "motions.json"
+    file.write_text(json.dumps(WORDS))
+    return file
+
+
+@pytest.fixture
+def run_folder(tmp_path, encoder):
+    """Makes what evaluation looks at in a run: its recipe, its start, its encoder."""
+
+    def make(objective: dict) -> Path:
+        run = tmp_path / "run"
+        recipe = {"output": "run", "data": {"train": "x"}, "objective": objective, "train": {"steps": 1}}
+        run.mkdir()
+        (run / "config.yaml").write_text(yaml.safe_dump(recipe))
+        save_encoder(encoder, run / "initial")
+        save_encoder(encoder, run / "encoder")
+        return run
+
+    return make
+
+
+def by_hand(encoder, groups: list[list[str]]) -> torch.Tensor:
+    rows = []
+    for texts in groups:
+        unit = [F.normalize(encoder.text.encode([text])[0].double(), dim=0) for text in texts]
+        rows.append(F.normalize(torch.stack(unit).mean(0), dim=0))
+    return torch.stack(rows)
+
+
+def test_classifier_from_names_descriptions_and_both(encoder, words):
+    classes = concept_classes(str(words))
+    templates = ("a video of {}.", "{} again")
+    names = by_hand(encoder, [[f"a video of {name}.", f"{name} again"] for name in WORDS])
+    sentences = by_hand(encoder, list(WORDS.values()))
+    expected = {
+        "category": names,
+        "description": sentences,
+        "both": F.normalize(names + sentences, dim=-1),
+    }
+    for texts, rows in expected.items():
+        made = text_classifier(encoder, classes, templates, texts)
+        torch.testing.assert_close(made.double(), rows, atol=1e-6, rtol=0)
+
+
+def test_what_the_classifier_refuses(encoder, words):
+    classes = concept_classes(str(words))
+    with pytest.raises(VidsslError, match="did you mean 'description'"):
+        text_classifier(encoder, classes, ("{}",), "descriptions")
+    with pytest.raises(VidsslError, match="my list has no descriptions"):
+        text_classifier(encoder, class_list(["run"], "my list"), ("{}",), "both")
+
+
+def test_debiasing_takes_away_what_all_videos_share():
+    """A common shift of all features makes one class a hub; the mean score over the videos is exactly that shift's."""
+    generator = torch.Generator().manual_seed(0)
+    classifier = F.normalize(torch.randn(6, 16, generator=generator), dim=-1)
+    labels = torch.arange(120) % 6
+    rows = classifier[labels] + 0.05 * torch.randn(120, 16, generator=generator) + 1.5 * classifier[0]
+    ok = torch.ones(120, dtype=torch.bool)
+    scores = scores_with_debiased("x", rows, classifier, labels, ok, "inductive")
+    assert scores["x"]["top1"] < 0.5
+    assert scores["x, debiased (transductive)"]["top1"] > 0.95
+    assert scores["x"]["setting"] == {"videos": "inductive", "names": "inductive"}
+    assert scores["x, debiased (transductive)"]["setting"]["videos"] == "transductive"
+
+
+def test_videos_that_could_not_be_read_take_no_part_in_the_mean():
+    classifier, rows = torch.eye(3), torch.tensor([[1.0, 0, 0], [0, 1, 0], [float("nan")] * 3])
+    ok = torch.tensor([True, True, False])
+    scores = zero_shot_scores(rows, classifier, debias=True, ok=ok)
+    torch.testing.assert_close(scores[:2], torch.tensor([[0.5, -0.5, 0], [-0.5, 0.5, 0]]))
+    assert scores[2].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("objective", "vocabulary"),
+    [
+        ({"hsic": {}}, None),
+        ({"concept": {}}, "k400"),
+        ({"hsic": {}, "concept": {"vocabulary": "k400+ucf101+hmdb51"}}, "k400+ucf101+hmdb51"),
+        ({"a": {"objective": "concept"}, "b": {"objective": "concept", "vocabulary": "ssv2"}}, "k400+ssv2"),
+    ],
+)
+def test_the_vocabulary_of_a_run_is_read_from_its_recipe(run_folder, objective, vocabulary):
+    assert training_vocabulary(run_folder(objective)) == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "classes", "known", "setting"),
+    [
+        ("k400", ["YoYo", "TaiChi", "Mixing"], 1, "partly transductive"),  # tai chi is a class of Kinetics
+        ("k400", ["YoYo", "Mixing"], 0, "inductive"),
+        ("k400+ucf101", ["YoYo", "Mixing", "tai_chi"], 3, "transductive"),
+    ],
+)
+def test_names_known_in_training_are_counted_by_name(run_folder, vocabulary, classes, known, setting):
+    run = run_folder({"concept": {"vocabulary": vocabulary}})
+    found = name_setting(run, class_list(classes, "list"))
+    assert found == {"vocabulary": vocabulary, "known": known, "classes": len(classes), "setting": setting}
+
+
+def test_no_vocabulary_is_inductive_and_a_lost_one_unknown(run_folder, tmp_path):
+    classes = class_list(["YoYo"], "list")
+    run = run_folder({"hsic": {}})
+    assert name_setting(run, classes)["setting"] == "inductive"
+    lost = {
+        "output": "x",
+        "data": {"train": "x"},
+        "train": {"steps": 1},
+        "objective": {"concept": {"vocabulary": "gone.json"}},
+    }
+    (run / "config.yaml").write_text(yaml.safe_dump(lost))
+    assert name_setting(run, classes) | {"reason": ""} == {
+        "vocabulary": "gone.json", "known": None, "classes": 1, "setting": "unknown", "reason": ""
+    }  # fmt: skip
+    assert name_setting(None, classes)["setting"] == "unknown"
+
+
+def test_a_result_says_all_of_it(run_folder, words, sprites, capsys):
+    run = run_folder({"concept": {"vocabulary": str(words)}})
+    result = zero_shot(run / "encoder", sprites / "val", classes=str(words), texts="both", options=FAST)
+    rows = [name for name in result["scores"] if "trained" in name]
+    assert rows == [
+        "untrained",
+        "untrained, debiased (transductive)",
+        "trained",
+        "trained, debiased (transductive)",
+    ]
+    for first, second in zip(rows[:2], rows[2:], strict=True):  # the encoder is the untrained one
+        assert result["scores"][first]["correct"] == result["scores"][second]["correct"]
+        assert result["scores"][first]["setting"]["names"] == "inductive"
+        assert result["scores"][second]["setting"]["names"] == "transductive"
+    assert result["names"]["known"] == 3 and result["texts"] == "both"
+    json.dumps(result)
+    show_result("zero-shot", result)
+    out = capsys.readouterr().out
+    assert "3 of 3 are in the vocabulary of training" in out
+    assert "transductive" in out
+
+
+def test_descriptions_need_a_vocabulary(run_folder, sprites):
+    with pytest.raises(VidsslError, match=r"classes\.csv has no descriptions"):
+        zero_shot(run_folder({"hsic": {}}) / "encoder", sprites / "val", texts="description", options=FAST)

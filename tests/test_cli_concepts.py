@@ -1,0 +1,79 @@
+"""`vidssl concepts` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.command_line import Run, one_line
+
+
+def test_shipped_words_are_valid_and_counted(vidssl: Run, tmp_path: Path) -> None:
+    code, out, _ = vidssl("concepts", "validate", "ucf101", "--output", tmp_path / "report.json")
+    assert (code, "101 concepts, 0 errors" in out) == (0, True)
+    assert json.loads((tmp_path / "report.json").read_text())["concepts"] == 101
+    code, out, _ = vidssl("concepts", "stats", "k400+ucf101+hmdb51")
+    assert code == 0
+    assert "530" in out
+
+
+def test_broken_rules_are_listed_and_fail(vidssl: Run, tmp_path: Path) -> None:
+    file = tmp_path / "bad.json"
+    vidssl("concepts", "convert", "hmdb51", file)
+    words = json.loads(file.read_text())
+    words["concepts"][0]["descriptions"] = ["Two are too few.", "Two are too few."]
+    file.write_text(json.dumps(words))
+    code, out, _ = vidssl("concepts", "validate", file)
+    assert code == 1
+    assert f"error: {words['concepts'][0]['id']}" in out
+    assert " 0 errors" not in out
+
+
+def test_converting_there_and_back_keeps_the_sentences(vidssl: Run, tmp_path: Path) -> None:
+    code, out, _ = vidssl("concepts", "convert", "hmdb51", tmp_path / "cupl.json", "--to", "cupl")
+    assert code == 0
+    assert "51 concepts as cupl" in out
+    table = json.loads((tmp_path / "cupl.json").read_text())
+    assert len(table) == 51
+    vidssl("concepts", "convert", tmp_path / "cupl.json", tmp_path / "back.json")
+    back = json.loads((tmp_path / "back.json").read_text())
+    assert {c["name"]: c["descriptions"] for c in back["concepts"]} == table
+
+
+def test_building_a_space_reports_it_and_is_cached(vidssl: Run, tmp_path: Path, tiny_clip: Path) -> None:
+    encoder = f"local-dir:{tiny_clip}"
+    code, out, err = vidssl("concepts", "build", "hmdb51", encoder)
+    assert code == 0
+    assert "51 concepts x 32" in out
+    assert "encoding" in err
+    again = vidssl("concepts", "build", "hmdb51", encoder)
+    assert again[1] == out
+    assert "encoding" not in again[2]  # from the cache
+    code, _, _ = vidssl("concepts", "build", "hmdb51", encoder, tmp_path / "space.safetensors")
+    assert code == 0
+    assert (tmp_path / "space.safetensors").stat().st_size > 51 * 32 * 4 * 2
+
+
+def test_generating_with_the_echo_and_its_dry_run(vidssl: Run, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("doing a headspin\nfolding a kite\n")
+    arguments = ("concepts", "generate", tmp_path / "names.txt", tmp_path / "made.json", "--backend", "echo")
+    code, out, _ = vidssl(*arguments, "--dry-run")
+    assert code == 0
+    assert "2 requests" in out
+    assert "headspin" in out
+    assert not (tmp_path / "made.json").exists()
+    code, out, _ = vidssl(*arguments)
+    assert code == 0
+    assert "answered 2" in out
+    assert len(json.loads((tmp_path / "made.json").read_text())["concepts"]) == 2
+    _, out, _ = vidssl(*arguments)
+    assert "asked 0" in out  # what is there is never asked twice
+
+
+def test_mistakes_are_one_line(vidssl: Run, tmp_path: Path) -> None:
+    assert "did you mean 'ucf101'" in one_line(*vidssl("concepts", "validate", "ucf11"))
+    mistake = ("concepts", "generate", "ucf101", tmp_path / "x.json", "--backend", "openai", "--model", "m")
+    assert "base_url" in one_line(*vidssl(*mistake))
+    assert "did you mean 'cupl'" in one_line(
+        *vidssl("concepts", "convert", "ucf101", tmp_path / "x", "--to", "cupli")
+    )

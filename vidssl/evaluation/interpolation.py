@@ -1,0 +1,39 @@
+"""`vidssl interpolate`: between a run's encoder and the one it started from, as an exported encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vidssl.errors import VidsslError
+from vidssl.evaluation.setup import find_initial
+from vidssl.models.interpolate import interpolate
+from vidssl.models.io import load, save_encoder
+
+
+def interpolate_run(
+    checkpoint: str | Path, output: str | Path, alpha: float = 0.5, other: str | Path | None = None
+) -> dict[str, Any]:
+    """Export alpha · trained + (1 - alpha) · other; see `interpolate`.
+
+    Args:
+        checkpoint: run folder, checkpoint folder or exported encoder.
+        output: folder of the new encoder. Inside the run folder, evaluations still find the untrained encoder and the
+            vocabulary of training.
+        alpha: share of the trained encoder.
+        other: the other end; by default ``initial/`` of the run.
+
+    Returns:
+        JSON-able: `output`, `alpha`, and the folders of the two ends.
+
+    Raises:
+        VidsslError: when there is no other end, or the two do not fit.
+    """
+    start = find_initial(Path(checkpoint)) if other is None else Path(other)
+    if start is None:
+        raise VidsslError(
+            f"{checkpoint}: the encoder it started from is not kept beside it; name the other end with --other"
+        )
+    mixed = interpolate(load(checkpoint), load(start), alpha)
+    save_encoder(mixed, output)
+    return {"output": str(output), "alpha": alpha, "trained": str(checkpoint), "other": str(start)}
