@@ -250,6 +250,15 @@ def test_noise_and_prior_may_be_singular(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_covariances_are_symmetric_to_the_last_bit(missing: float, method: str) -> None:
+    model, z = random_model(5, 3, seed=12), observations(3, 20, 3, seed=12, missing=missing)
+    result = kalman_filter(z, **model._asdict(), method=method)
+    for cov in (result.pred_cov, result.filt_cov, result.innovation_cov):
+        assert torch.equal(cov, cov.mT)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_one_step_and_no_sequences(method: str) -> None:
     model = random_model(3, 2, seed=2)
     z = observations(1, 2, seed=2)

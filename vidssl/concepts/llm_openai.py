@@ -135,6 +135,7 @@ class OpenAIBackend(Backend):
                 done.put((request, self._ask(request, stop)))
             except BaseException as error:  # noqa: BLE001  # raised again where the answers are read
                 done.put((request, error))
+                stop.set()  # after the error is in the queue, so that it is what is seen first
 
     def _ask(self, request: Request, stop: threading.Event) -> Answer | NoAnswer:
         """Until there is an answer, or no hope of one."""
