@@ -22,7 +22,7 @@ def scan_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tupl
         first, A, Q = A[:1] @ start @ A[:1].mT + Q[:1], A[1:], Q[1:]
     else:
         first = start[None]
-    first = first.expand(1, size, n, n)
+    first = (0.5 * (first + first.mT)).expand(1, size, n, n)
     filt = _update(first, C[:1], R[:1])[0]
     pred = first
     if len(A):
