@@ -168,6 +168,7 @@ def generate(
     from vidssl.concepts.llm_backends import make_backend
     from vidssl.concepts.prompts import Sampling, write_concepts
     from vidssl.concepts.vocabulary import load_concepts
+    from vidssl.records import write_json
     from vidssl.training.logging import progress_bar
 
     chosen = make_backend(
@@ -204,6 +205,7 @@ def generate(
     for failure in result.failures:
         typer.echo(f"{failure.concept}: {failure.task}: {'; '.join(failure.reasons)}")
     write_concepts(result.concepts, destination)
+    write_json(destination.with_suffix(".report.json"), result.record())
     counts = ", ".join(f"{key} {value}" for key, value in result.record().items() if isinstance(value, int))
     typer.echo(f"{destination}: {counts}, failures {len(result.failures)}")
     if result.failures:

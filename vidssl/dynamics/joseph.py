@@ -17,7 +17,8 @@ from vidssl.dynamics.layout import sequences
 def joseph_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tuple[Tensor, ...]:
     """P^-, P, K, L and the failure flags; arguments as in `riccati.covariance_pass`. Not differentiable by itself.
 
-    What it costs is mostly the calling of torch, so calls are few, and write to memory that is there.
+    What it costs for one sequence is mostly the calling of torch, so calls are few, and write to memory that is there.
+    For many it is small products, which are faster when both factors are read along their rows: hence Rᵀ for R.
     """
     steps, (m, n) = len(C), C.shape[-2:]
     size = sequences(start, A, Q, C, R)
@@ -30,8 +31,9 @@ def joseph_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tu
     pred, filt = new(steps, size, n, n), new(steps, size, n, n)
     gain, factor = new(steps, size, n, m), new(steps, size, m, m)
     failed = torch.empty(steps, size, dtype=torch.int32, device=start.device)
-    As, ATs, Qs, Cs, CTs, Rs = map(per_step, (A, A.mT.contiguous(), Q, C, C.mT.contiguous(), R))
-    Ms, Ps, Ks, KTs, Ls = map(per_step, (pred, filt, gain, gain.mT, factor))
+    As, ATs, Qs, Cs, CTs, RTs = map(per_step, (A, A.mT.contiguous(), Q, C, C.mT, R.mT))
+    Ms, Ps, Ks, Ls = map(per_step, (pred, filt, gain, factor))
+    KTs = per_step(gain.mT) if one else (new(size, m, n),) * steps
     LTs, flags = per_step(factor.mT), (failed[:, 0] if one else failed).unbind()
     M, AP, H, CM, W, S, D = (
         new(size, *shape)[0] if one else new(size, *shape)
@@ -46,12 +48,14 @@ def joseph_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tu
         else:
             Ms[t].copy_(P)
         product(Cs[t], Ms[t], out=CM)
-        fused(Rs[t], CM, CTs[t], out=S)
+        fused(RTs[t], CM, CTs[t], out=S)
         torch.linalg.cholesky_ex(S, out=(Ls[t], flags[t]))
         torch.linalg.solve_triangular(Ls[t], CM, upper=False, out=W)
         torch.linalg.solve_triangular(LTs[t], W, upper=True, out=KTs[t])
+        if not one:
+            Ks[t].copy_(KTs[t].mT)
         fused(Ms[t], Ks[t], CM, alpha=-1, out=H)
-        product(Ks[t], Rs[t], out=D)
+        product(Ks[t], RTs[t], out=D)
         fused(D, H, CTs[t], alpha=-1, out=D)
         P = fused(H, D, KTs[t], out=Ps[t])
         if not one:
