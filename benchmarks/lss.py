@@ -129,7 +129,7 @@ def prepare(folder: Path, seed: int) -> Path:
     if (folder / "ready").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    concepts = load_concepts(Path(__file__).parents[1] / "prompts" / "sprites.json")
+    concepts = load_concepts("sprites")
     write_concepts(concepts, folder / "all.json")
     rng = np.random.default_rng(seed)
     half = sorted(rng.permutation(len(concepts))[: len(concepts) // 2])

@@ -114,3 +114,10 @@ def test_shipped_files_are_json_without_surprises():
         data = json.loads((resource_folder("prompts") / f"{name}.json").read_text(encoding="utf-8"))
         assert data["format"] == "vidssl.concepts/1"
         assert not any("{" in text for concept in data["concepts"] for text in concept["descriptions"])
+
+
+def test_the_words_of_the_demo_are_found_by_name_wherever_the_package_is_installed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = load_concepts("sprites")
+    assert len(file) == 56
+    assert not [problem for problem in check_concepts(file) if problem.severity == "error"]

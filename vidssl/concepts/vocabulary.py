@@ -20,6 +20,7 @@ from vidssl.errors import VidsslError, did_you_mean
 from vidssl.resources import resource_folder
 
 SHIPPED = ("k400-ucf101-hmdb51", "kinetics600-700", "ssv2")
+DEMO = "sprites"  # the rendered shapes of `vidssl demo`; no actions, and in words that its small CLIP knows
 DEFAULT_VOCABULARY = "k400"  # of a concept objective whose recipe names none
 PRESETS = ("k400", "k600", "k700", "ucf101", "hmdb51", "ssv2")
 
@@ -106,7 +107,7 @@ def shipped_file(name: str) -> ConceptFile:
         VidsslError: for another name.
     """
     file = resource_folder("prompts") / f"{name}.json"
-    if name not in SHIPPED or not file.is_file():
+    if name not in (*SHIPPED, DEMO) or not file.is_file():
         raise VidsslError(
             f"shipped concepts {name!r}: not there{did_you_mean(name, SHIPPED)} ({', '.join(SHIPPED)})"
         )
@@ -122,7 +123,7 @@ def _parts(given: str | Path | Iterable[str | Path]) -> list[str | Path]:
 
 
 def _load_one(part: str | Path) -> ConceptFile:
-    if isinstance(part, str) and part in SHIPPED:
+    if isinstance(part, str) and part in (*SHIPPED, DEMO):
         return shipped_file(part)
     if isinstance(part, str) and part in PRESETS:
         return _preset(part)
@@ -130,7 +131,7 @@ def _load_one(part: str | Path) -> ConceptFile:
         return _class_list(part)
     path = Path(part).expanduser()
     if not path.exists():
-        known = (*datasets(), *SHIPPED)
+        known = (*datasets(), *SHIPPED, DEMO)
         raise VidsslError(f"concepts {str(part)!r}: no such file or data set{did_you_mean(str(part), known)} "
                           f"({', '.join(known)})")  # fmt: skip
     return read_concepts(path)
