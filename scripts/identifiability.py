@@ -35,8 +35,8 @@ from vidssl.records import environment, read_json, write_json
 def start_at_unit_variance(encoder: nn.Module, x: Tensor) -> None:
     """Scale the last layer so that the latents of x start with mean 0 and variance 1, the unit in which R = I.
 
-    As PyTorch initialises them they are 50 times smaller: the filter then first learns that all is noise, and hundreds
-    of updates pass before it unlearns it.
+    As PyTorch initialises them they are 50 times smaller: a filter then first learns that all is noise, and hundreds
+    of updates pass before it unlearns it; a recurrent predictor waits until they have grown.
     """
     latents = encoder.latents if isinstance(encoder, WithNoise) else encoder
     assert isinstance(latents, nn.Sequential)
@@ -66,7 +66,7 @@ def train(row: Row, seed: int, updates: int, checkpoints: int = 10) -> dict[str,
     data = row.data(row.batch, seed)
     torch.manual_seed(seed)
     encoder, objective = row.encoder(), row.objective(seed)
-    if isinstance(objective.model, LinearGaussianSSM) and objective.entropy != "stopgrad":
+    if row.unit_start:
         start_at_unit_variance(encoder, data.fit[0][: row.batch])
     optimiser = torch.optim.Adam(parameter_groups(row, encoder, objective), lr=row.lr)
     untrained = evaluate(row, encoder, objective, data)
