@@ -323,6 +323,18 @@ class CachedVideo:
         pass
 
 
+def over_both_sets(scores: dict[str, float]) -> dict[str, float]:
+    """The scores, and with two labelled sets the share over the videos of both."""
+    if "videos" in scores:
+        return scores
+    videos = {name: scores[f"{name} videos"] for name in LABELLED}
+    probes = [key.split()[1] for key in scores if key.startswith(LABELLED[0]) and "videos" not in key]
+    both = {
+        probe: sum(scores[f"{name} {probe}"] * count for name, count in videos.items()) for probe in probes
+    }
+    return {**{f"both {probe}": hits / sum(videos.values()) for probe, hits in both.items()}, **scores}
+
+
 def write_table(which: str, work: Path, arguments: argparse.Namespace) -> None:
     """The gain over the untrained encoder of the same seed, mean over seeds with a 95 % t-interval."""
     runs = [json.loads(file.read_text()) for file in sorted(work.glob("*.json"))]
@@ -335,6 +347,8 @@ def write_table(which: str, work: Path, arguments: argparse.Namespace) -> None:
         half = quantile.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values))
         return f"{100 * mean:.1f} ± {100 * half:.1f}"
 
+    for run in runs:
+        run["scores"] = {state: over_both_sets(scores) for state, scores in run["scores"].items()}
     probes = [key for key in runs[0]["scores"]["trained"] if not key.endswith("videos")]
     untrained = {run["seed"]: run["scores"]["untrained"] for run in runs}
     start = [summary([score[key] for score in untrained.values()]) for key in probes]
