@@ -36,15 +36,20 @@ def display_name(name: str) -> str:
     text = unicodedata.normalize("NFKC", name).translate(_APOSTROPHES).translate(_QUOTES)
     text = _CAMEL.sub(" ", text).translate(_DASHES).lower()
     text = " ".join(unicodedata.normalize("NFKC", text).split())
+    text = _unquoted(text)
+    return ODDITIES.get(text, text)
+
+
+def _unquoted(text: str) -> str:
     while len(text) > 1 and text[0] == text[-1] == "'":
         text = text[1:-1].strip()
-    return ODDITIES.get(text, text)
+    return text
 
 
 def join_key(name: str) -> str:
     """What two spellings of one name have in common: `display_name` without punctuation, apostrophes kept."""
     words = re.sub(r"[^\w\s']|_", " ", display_name(name))
-    key = " ".join(words.split())
+    key = _unquoted(" ".join(words.split()))  # again: punctuation may have stood before the quotes
     return ODDITIES.get(key, key)
 
 
