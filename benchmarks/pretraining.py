@@ -50,14 +50,15 @@ FOLDS = 5
 
 
 class Setting(NamedTuple):
-    """What is the same for all objectives of a set; chosen on the runs of seeds that are named in docs/objectives.md."""
+    """What is the same for all objectives of a set; docs/objectives.md says on which runs it was chosen.
+
+    neighbours: k of the k-NN probes; a fold of the clips has 16 training rows of a class.
+    """
 
     patch: int
     steps: int
     lr: float
-    neighbours: tuple[
-        int, ...
-    ]  # the first is the table's; a fold of the clips has 16 rows of a class to learn from
+    neighbours: tuple[int, ...]
 
 
 SETTINGS = {"sprites": Setting(16, 250, 4e-3, (20,)), "clips": Setting(8, 400, 1e-3, (5, 20))}
