@@ -97,6 +97,7 @@ def _work(
             world_size=processes,
             timeout=timedelta(seconds=time_limit),
         )
+        dist.barrier()  # a process that is done at once must not leave before the others have connected to it
         result = pickle.dumps(function(*args))
         (Path(folder) / f"{rank}.result").write_bytes(result)
         dist.destroy_process_group()
