@@ -22,6 +22,7 @@ from tests.dynamics.kalman_reference import (
     statsmodels_smoother,
 )
 from vidssl.dynamics.kalman import FilterResult, innovation_log_likelihood, kalman_filter
+from vidssl.dynamics.smoother import rts_smoother
 
 METHODS = ("joseph", "sqrt", "scan")
 
@@ -402,3 +403,23 @@ def test_likelihood_of_another_target() -> None:
     ).log_prob(e[..., entries])
     torch.testing.assert_close(part, expected)
     assert innovation_log_likelihood(e.bfloat16(), S.bfloat16().float()).dtype == torch.float32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gpu_has_the_results_and_gradients_of_a_cpu(method: str) -> None:
+    z = observations(3, 20, 2, seed=1, missing=0.2)
+
+    def results(device: str) -> list[Tensor]:
+        model = random_model(4, 2, seed=1)
+        given = {key: value.to(device).requires_grad_() for key, value in model._asdict().items()}
+        result = kalman_filter(z.to(device), **given, method=method)
+        smoothed = rts_smoother(result, given["A"], given["Q"], method=method)
+        total = result.log_likelihood.sum() + smoothed.mean.square().sum()
+        gradients = torch.autograd.grad(total, list(given.values()), allow_unused=True)
+        tensors = [*result[:6], *smoothed, *gradients]
+        return [x.detach().cpu() for x in tensors if isinstance(x, Tensor)]
+
+    for x, y in zip(results("cuda"), results("cpu"), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-8, atol=1e-9)

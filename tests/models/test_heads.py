@@ -13,7 +13,7 @@ from tests.distributed_runner import run_on_processes
 from vidssl.distributed import rank
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import ClipFeatures
-from vidssl.models.heads import GlobalBatchNorm1d, MLPHead, ProjectionHead
+from vidssl.models.heads import GlobalBatchNorm1d, MLPHead, ProjectionHead, Prototypes
 
 UNEVEN = {2: [3, 5], 3: [4, 1, 2]}
 WIDTH = 6
@@ -181,6 +181,26 @@ def test_projection_head() -> None:
         ProjectionHead(5, [8, 6], [9, 5])
     with pytest.raises(VidsslError, match="predictor"):
         ProjectionHead(5, [8, 6], [])
+
+
+def test_prototypes_are_the_weight_norm_of_dino() -> None:
+    """Cosines, equal to a linear layer with torch's weight norm, gain 1, on rows of length 1."""
+    layer, rows = Prototypes(6, 9).double(), torch.randn(4, 3, 6, dtype=torch.float64)
+    twin = nn.utils.parametrizations.weight_norm(nn.Linear(6, 9, bias=False).double())
+    with torch.no_grad():
+        twin.parametrizations.weight.original0.fill_(1)
+        twin.parametrizations.weight.original1.copy_(layer.weight)
+    expected = twin(rows / rows.norm(dim=-1, keepdim=True))
+    torch.testing.assert_close(layer(rows), expected, rtol=1e-12, atol=1e-12)
+    assert layer(rows).abs().max() <= 1
+    assert torch.allclose(layer(7 * rows), layer(rows))
+    head = ProjectionHead(5, [8, 6], norm="none", prototypes=9)
+    assert head(ClipFeatures(torch.randn(4, 5), torch.randn(4, 3, 5), None)).projection.shape == (4, 9)
+    for options in ({"predictor": [8, 6]}, {"frames": True}):
+        with pytest.raises(VidsslError, match="prototypes: is for a head without a predictor or frames"):
+            ProjectionHead(5, [8, 6], prototypes=9, **options)
+    with pytest.raises(VidsslError, match="prototypes=0: must be at least 1"):
+        ProjectionHead(5, [8, 6], prototypes=0)
 
 
 def test_frames_do_not_touch_the_clip_statistics() -> None:

@@ -119,6 +119,7 @@ def test_head_options_reach_the_head() -> None:
         ({"hsic": {"frames": 1}}, "objective.hsic.frames=1: must be true or false"),
         ({"hsic": {"estimator": 3}}, "objective.hsic.estimator=3: must be a word"),
         ({"hsic": {"pool_frames": 2}}, "objective.hsic: pool_frames: is for objectives that read frames"),
+        ({"ldm": {"prototypes": 8}}, "objective.ldm: prototypes: is for objectives that read clips"),
         ({"concept": {}}, "objective.concept: needs an encoder with a text tower"),
         ({"concept": {"projector": [4]}}, "objective.concept.projector: unknown option"),
         ({"hsic": {"vocabulary": "k400"}}, "objective.hsic.vocabulary: unknown option"),

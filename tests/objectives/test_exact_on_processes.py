@@ -38,12 +38,12 @@ LIGHTLY: dict[str, dict[str, Any]] = {
 ROWS = {1: [8], 2: [5, 3], 3: [4, 1, 3]}
 
 
-def run(processes: int, spec: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def run(processes: int, spec: dict[str, dict[str, Any]], device: str = "cpu") -> dict[str, Any]:
     """Two steps; per objective the losses, gradients of its head, and its state at the end."""
     torch.manual_seed(0)
     composite, heads = build_objectives({name: {**HEAD, **options} for name, options in spec.items()}, 3)
-    composite.double()
-    modules = nn.ModuleDict(heads).double()
+    composite.double().to(device)
+    modules = nn.ModuleDict(heads).double().to(device)
     index = dist.get_rank() if processes > 1 else 0
     counts = ROWS[processes]
     own = slice(sum(counts[:index]), sum(counts[: index + 1]))
@@ -52,7 +52,7 @@ def run(processes: int, spec: dict[str, dict[str, Any]]) -> dict[str, Any]:
         modules.zero_grad()
         composite.zero_grad()
         composite.set_progress(step / 2)
-        views, batch = data(own, step)
+        views, batch = data(own, step, device)
         student = {name: [head(view) for view in views] for name, head in modules.items()}
         teacher = {name: [head(view) for view in views[1:]] for name, head in modules.items()}
         output = composite(student, teacher, batch)
@@ -65,7 +65,7 @@ def run(processes: int, spec: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def data(own: slice, step: int) -> tuple[list[ClipFeatures], BatchInfo]:
+def data(own: slice, step: int, device: str = "cpu") -> tuple[list[ClipFeatures], BatchInfo]:
     """Three views of 8 videos, two of which are the same one, and the rows of one process."""
     generator = torch.Generator().manual_seed(step)
     views, times = [], []
@@ -73,9 +73,9 @@ def data(own: slice, step: int) -> tuple[list[ClipFeatures], BatchInfo]:
         clip = torch.randn(8, 3, generator=generator, dtype=torch.float64)
         frames = torch.randn(8, 4, 3, generator=generator, dtype=torch.float64)
         seconds = torch.rand(8, 8, generator=generator, dtype=torch.float64)
-        views.append(ClipFeatures(clip[own], frames[own], None))
-        times.append(3 * seconds[own])
-    ids = torch.tensor([3, 1, 4, 7, 5, 9, 2, 1])
+        views.append(ClipFeatures(clip[own].to(device), frames[own].to(device), None))
+        times.append(3 * seconds[own].to(device))
+    ids = torch.tensor([3, 1, 4, 7, 5, 9, 2, 1], device=device)
     return views, BatchInfo(ids[own], times, teacher_views=(1, 2))
 
 
@@ -106,6 +106,20 @@ def test_loss_and_gradient_do_not_depend_on_the_number_of_processes(processes: i
 def test_the_same_for_losses_of_lightly() -> None:
     pytest.importorskip("lightly.loss", reason="lightly is an optional extra")
     check(2, LIGHTLY)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("spec", [OURS, LIGHTLY], ids=["ours", "lightly"])
+def test_a_gpu_has_the_losses_and_gradients_of_a_cpu(spec: dict[str, dict[str, Any]]) -> None:
+    if spec is LIGHTLY:
+        pytest.importorskip("lightly.loss", reason="lightly is an optional extra")
+    expected, result = run(1, spec), run(1, spec, "cuda")
+    assert result.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(
+            result[key], value, rtol=1e-6, atol=1e-9, check_device=False, msg=lambda m, k=key: f"{k}: {m}"
+        )
 
 
 def run_with_detached_rows(processes: int, spec: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -616,3 +616,18 @@ def test_without_entropy_it_collapses_while_the_likelihood_rises() -> None:
     assert last["ldm/alignment"] > first["ldm/alignment"] + 10
     assert last["ldm/std"] < first["ldm/std"] / 5
     assert run.scores()[0] < 0.3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dynamics", ["kalman", "rnn"])
+@pytest.mark.parametrize("entropy", ["logdet", "knn", "kde", "stopgrad"])
+def test_a_gpu_has_the_loss_and_gradient_of_a_cpu(dynamics: str, entropy: str) -> None:
+    results = []
+    for device in ("cpu", "cuda"):
+        objective = build(dynamics=dynamics, entropy=entropy).to(device)
+        view = rows(6, 8, 2).detach().to(device).requires_grad_()
+        loss = objective([view]).loss
+        results.append([x.detach().cpu() for x in (loss, *torch.autograd.grad(loss, [view]))])
+    for x, y in zip(*results, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-7, atol=1e-8)

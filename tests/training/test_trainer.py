@@ -208,3 +208,25 @@ def test_nonfinite_losses_are_skipped_then_fatal(recipe, monkeypatch):
     )
     with pytest.raises(VidsslError, match="20 times in a row"):
         pretrain(load_config(recipe, ["train.steps=30", f"output={run.parent / 'long'}"]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_as_a_cpu_does(recipe, tmp_path, monkeypatch):
+    runs = {}
+    for name, precision in (("fp32", "fp32"), ("bf16", "auto")):
+        runs[name] = pretrain(
+            load_config(recipe, [f"train.precision={precision}", f"output={tmp_path / name}"])
+        )
+        environment = json.loads((runs[name] / "environment.json").read_text())
+        assert environment["device"] == torch.cuda.get_device_name()
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    cpu = tmp_path / "cpu"  # in a process of its own: accelerate chooses the device once
+    subprocess.run(
+        [sys.executable, "-m", "vidssl", "pretrain", str(recipe), f"output={cpu}"], check=True, timeout=240
+    )
+    assert json.loads((cpu / "environment.json").read_text())["device"] == "cpu"
+    reference = log_of(cpu)
+    for name, tolerance in (("fp32", 1e-4), ("bf16", 3e-2)):
+        for ours, theirs in zip(log_of(runs[name]), reference, strict=True):
+            assert ours["loss"] == pytest.approx(theirs["loss"], abs=tolerance), (name, ours["step"])

@@ -110,6 +110,31 @@ class MLPHead(nn.Module):
         return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
+class Prototypes(nn.Module):
+    """Cosines of rows with learned directions: the last layer of DINO's head (Caron et al. 2021, arXiv 2104.14294).
+
+    Both sides have length 1, which is what DINO's weight norm with its gain held at 1 comes to; temperatures of that
+    paper are for logits of this size and far too low for free ones.
+
+    Args:
+        in_dim: size of the input's last axis.
+        count: number of prototypes.
+    """
+
+    def __init__(self, in_dim: int, count: int) -> None:
+        super().__init__()
+        if count < 1:
+            raise VidsslError(f"head: prototypes={count}: must be at least 1")
+        self.weight = nn.Parameter(torch.empty(count, in_dim))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in_dim). Returns (..., count), in [-1, 1]."""
+        return nn.functional.linear(
+            nn.functional.normalize(x, dim=-1), nn.functional.normalize(self.weight, dim=-1)
+        )
+
+
 def _norm(norm: str, dim: int) -> list[nn.Module]:
     if norm == "none":
         return []
@@ -127,9 +152,11 @@ class ProjectionHead(nn.Module):
             not those of clips.
         norm, last_norm, last_bias: of projector and frame projector, see :class:`MLPHead`; the predictor has the same
             `norm` and `last_bias` and never a last norm.
+        prototypes: how many directions the projection is compared with (:class:`Prototypes`); the cosines are then the
+            projection of d = `prototypes`. None for none.
 
     Raises:
-        VidsslError: when the predictor does not end in the projector's size.
+        VidsslError: when the predictor does not end in the projector's size, or comes with prototypes.
     """
 
     def __init__(
@@ -141,9 +168,14 @@ class ProjectionHead(nn.Module):
         norm: str = "batch",
         last_norm: bool = False,
         last_bias: bool = False,
+        prototypes: int | None = None,
     ) -> None:
         super().__init__()
-        self.projector = MLPHead(embed_dim, projector, norm, last_norm, last_bias)
+        self.projector: nn.Module = MLPHead(embed_dim, projector, norm, last_norm, last_bias)
+        if prototypes is not None:
+            if predictor is not None or frames:
+                raise VidsslError("head: prototypes: is for a head without a predictor or frames")
+            self.projector = nn.Sequential(self.projector, Prototypes(projector[-1], prototypes))
         self.predictor: MLPHead | None = None
         self.frame_projector: MLPHead | None = None
         if predictor is not None:

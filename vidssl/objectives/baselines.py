@@ -154,6 +154,9 @@ class SimSiam(BYOL):
 
     needs_teacher = False
     log_name = "simsiam"
+    default_projector = (1024, 1024, 1024)
+    default_predictor = (256, 1024)  # a bottleneck of a quarter of the projection
+    default_head = {"last_norm": True}  # noqa: RUF012
 
     def select_student(self, view: HeadOutput) -> HeadOutput:
         """Both sides of the loss."""
@@ -167,7 +170,7 @@ class DINO(Objective):
     """Cross-entropy with the centred, sharpened teacher over prototypes (Caron et al. 2021, arXiv 2104.14294).
 
     Args:
-        dim: number of prototypes, the size of the projector's output.
+        dim: number of prototypes, the size of the head's output.
         student_temperature, teacher_temperature: of the softmaxes.
         warmup_teacher_temperature, warmup: the teacher's temperature rises linearly from this over this share of
             training.
@@ -175,7 +178,8 @@ class DINO(Objective):
     """
 
     needs_teacher = True
-    default_projector = (1024, 256, 4096)
+    default_projector = (1024, 1024, 256)
+    default_head = {"norm": "none", "prototypes": 4096}  # noqa: RUF012 - cosines, for which the temperatures are
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "barlow": BarlowTwins,
     "dino": DINO,
 }
-HEAD_OPTIONS = ("projector", "predictor", "norm", "last_norm", "last_bias")
+HEAD_OPTIONS = ("projector", "predictor", "norm", "last_norm", "last_bias", "prototypes")
 SPACE_OPTIONS = ("vocabulary", "templates", "whiten", "merge_threshold")
 
 
@@ -148,7 +148,7 @@ def build_objectives(
 
     Args:
         spec: name -> options. Options are those of the objective's class, of its head (projector, predictor: layer
-            sizes; norm, last_norm, last_bias; pool_frames for those on frames), `weight`, and `objective`: which
+            sizes; norm, last_norm, last_bias, prototypes; pool_frames for those on frames), `weight`, and `objective`: which
             one this is, where the name is a free one (``{"frames": {"objective": "hsic", "frames": True}}``).
         embed_dim: D of the encoder.
         concept_space: makes the space of an objective in concepts from its options vocabulary, templates, whiten and
@@ -207,12 +207,14 @@ def _build(
         if kind.identity_head:
             return kind(**options), IdentityHead()
         if "dim" in parameters:
-            options["dim"] = head["projector"][-1]
+            options["dim"] = head.get("prototypes") or head["projector"][-1]
         objective = kind(**options)
         if not objective.needs_predictor:
             head.setdefault("predictor", None)
         head.setdefault("predictor", (*kind.default_predictor[:-1], head["projector"][-1]))
         if objective.needs_frames:
+            if head.pop("prototypes", None) is not None:
+                raise VidsslError("prototypes: is for objectives that read clips")
             return objective, FrameHead(embed_dim, **head)
         if "pool_frames" in head:
             raise VidsslError("pool_frames: is for objectives that read frames")

@@ -70,14 +70,16 @@ def prepare_folder(config: Config, resume: bool) -> Path | None:
     return None
 
 
-def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder) -> None:
-    """Make the run folder: the resolved recipe, the versions, the unreadable videos, and the untrained encoder, which is
+def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder, device: torch.device) -> None:
+    """Make the run folder: the resolved recipe, versions and device, the unreadable videos, and the untrained encoder, which is
     kept because every trained number is reported beside its. Harmless when the run is resumed."""
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
-    write_json(folder / "environment.json", {**environment(), "processes": distributed.world_size()})
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    record = {**environment(), "processes": distributed.world_size(), "device": hardware}
+    write_json(folder / "environment.json", record)
     if not (folder / INITIAL).is_dir():
         if bad:
             write_quarantine(folder / QUARANTINE, bad)

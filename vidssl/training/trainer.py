@@ -100,7 +100,7 @@ class Trainer:
             eps=config.train.eps,
         )
         if accelerator.is_main_process:
-            run.begin(config, bad, encoder)
+            run.begin(config, bad, encoder, device)
         self.step, self.skipped, self.failed_videos = 0, 0, 0
         if checkpoint is not None:
             self._restore(checkpoint)
