@@ -231,16 +231,18 @@ def test_noises_start_at_the_identity_and_stay_definite(Q: str, R: str) -> None:
     assert len(list(model.observation_noise.parameters())) == (R != "identity")
 
 
-def test_the_joint_scale_is_a_change_of_units() -> None:
+@pytest.mark.parametrize("R", ["diag", "input"])
+def test_the_joint_scale_is_a_change_of_units(R: str) -> None:
     """z, β and the noises in units of c: the likelihood of a number changes by -log c, nothing else."""
-    model = build(3, 2, Q="full", R="diag", joint_scale=True)
+    model = build(3, 2, Q="full", R=R, joint_scale=True)
     z = series(4, 6, 2)
-    before = model.filter(z).log_likelihood
+    noise = input_noise(series(4, 6, 2)) if R == "input" else None
+    before = model.filter(z, noise).log_likelihood
     c = 3.7
     with torch.no_grad():
         model.log_scale.add_(2 * math.log(c))
         model.fixed_point.mul_(c)
-    torch.testing.assert_close(model.filter(c * z).log_likelihood, before - 2 * math.log(c))
+    torch.testing.assert_close(model.filter(c * z, noise).log_likelihood, before - 2 * math.log(c))
 
 
 def test_the_fixed_point_is_where_the_state_rests() -> None:

@@ -178,6 +178,16 @@ def test_mistakes_leave_nothing_behind(recipe, sprites, tmp_path):
         assert not (tmp_path / "run").exists(), override
 
 
+def test_one_process_can_train_in_one_precision_after_another(recipe, tmp_path):
+    runs = [
+        pretrain(load_config(recipe, [f"train.precision={precision}", f"output={tmp_path / precision}"]))
+        for precision in ("fp32", "bf16")
+    ]
+    losses = [[line["loss"] for line in log_of(run)] for run in runs]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], abs=3e-2)
+
+
 def test_an_existing_run_is_not_overwritten(recipe, trained):
     with pytest.raises(VidsslError, match="--resume"):
         pretrain(load_config(recipe))

@@ -58,10 +58,13 @@ def pretrain(config: Config, resume: bool = False) -> Path:
         VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
-    accelerator = Accelerator(
-        mixed_precision=_precision(config), log_with=list(config.train.trackers) or None
-    )
+    precision = _precision(config)
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        # An earlier run of this process had another one, which accelerate keeps for good otherwise.
+        AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision=precision, log_with=list(config.train.trackers) or None)
     return Trainer(config, accelerator, resume).train()
 
 
