@@ -77,10 +77,10 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "ressl": {"ressl": {"queue_size": 512, "norm": "batch", "last_norm": True, **HEADS}},
     "infonce": {"infonce": {**HEADS}},
     "byol": {"byol": {**PREDICTED}},
-    "simsiam": {"simsiam": {**PREDICTED}},
+    "simsiam": {"simsiam": {"last_norm": True, **PREDICTED}},
     "vicreg": {"vicreg": {**HEADS}},
     "barlow": {"barlow": {**HEADS}},
-    "dino": {"dino": {"projector": [256, 512], "last_norm": True}},
+    "dino": {"dino": {"norm": "batch", "prototypes": 512, **HEADS}},
     "control: hsic, gamma = 0": {"hsic": {**ALONE, "gamma": 0.0, "gamma_start": None}},
     "control: hsic, shuffled identities": {"hsic": ALONE},
 }

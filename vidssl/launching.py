@@ -38,7 +38,9 @@ def relaunch_on_cpu(arguments: Sequence[str]) -> None:
         "--nproc_per_node",
         str(processes),
     ]
-    os.execv(sys.executable, [*command, "-m", "vidssl", *arguments])  # noqa: S606
+    # Where there are GPUs, accelerate would wait for the others on one of them, although they were not to be used.
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    os.execve(sys.executable, [*command, "-m", "vidssl", *arguments], hidden)  # noqa: S606
 
 
 def asked_processes(command: Sequence[str]) -> int:

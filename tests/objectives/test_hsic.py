@@ -15,7 +15,13 @@ from tests.objectives import hsic_reference as reference
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.base import BatchInfo
-from vidssl.objectives.hsic import SSLHSIC, bandwidth_log_gradient, hsic_exact, hsic_random_features
+from vidssl.objectives.hsic import (
+    EXACT_ROWS,
+    SSLHSIC,
+    bandwidth_log_gradient,
+    hsic_exact,
+    hsic_random_features,
+)
 
 
 def unit_rows(*shape: int, seed: int = 0) -> Tensor:
@@ -234,9 +240,11 @@ def test_draws_resume_bit_for_bit() -> None:
     assert not torch.equal(expected[0]["hsic/hsic_xy"], expected[1]["hsic/hsic_xy"])
 
 
-def test_auto_takes_the_exact_kernel_for_few_rows() -> None:
+def test_auto_takes_the_exact_kernel_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [x.detach() for x in views(2, 6, 4)]
     assert torch.equal(SSLHSIC(estimator="auto")(rows).loss, SSLHSIC(estimator="exact")(rows).loss)
+    monkeypatch.setitem(EXACT_ROWS, "cpu", 11)
+    assert torch.equal(SSLHSIC(estimator="auto")(rows).loss, SSLHSIC(estimator="rff")(rows).loss)
 
 
 def test_the_bandwidth_has_its_own_optimiser_group() -> None:

@@ -32,10 +32,11 @@ def log_of(objective: SSLHSIC, parts: list[Tensor], batch: BatchInfo | None) -> 
     return objective.double()(parts, None, batch).logs["hsic/hsic_xy"].item()
 
 
-def test_distinct_videos_give_plain_hsic_bit_for_bit() -> None:
+def test_distinct_videos_give_plain_hsic() -> None:
     parts = [unit(5, 4, seed=s) for s in range(3)]
     batch = BatchInfo(torch.tensor([40, 2, 31, 7, 11]))
-    assert log_of(SSLHSIC(estimator="exact"), parts, batch) == hsic_exact(parts, 1.0)[0].item()
+    plain = hsic_exact(parts, 1.0)[0].item()
+    assert log_of(SSLHSIC(estimator="exact"), parts, batch) == pytest.approx(plain, rel=1e-14)
 
 
 def test_a_video_that_occurs_twice_counts_as_one_identity() -> None:

@@ -61,8 +61,9 @@ __all__ = [
 ]
 
 ESTIMATORS = ("auto", "exact", "rff")
-# Rows up to which the exact kernel is no slower than 512 random features (benchmarks/objectives.py).
-EXACT_ROWS = 2048
+# Rows up to which the exact kernel is no slower than 512 random features (benchmarks/objectives.py). On a GPU launching
+# takes most of the time at first, and random features are more kernels.
+EXACT_ROWS = {"cpu": 2048, "cuda": 8192}
 # HSIC(Z, Z) below which the square root is cut off; at collapse it is 0 and the root has no derivative there.
 HSIC_XX_FLOOR = 1e-12
 
@@ -130,7 +131,8 @@ class SSLHSIC(Objective):
             gamma², so a small run wants gamma near 1, or a ramp.
         gamma_start: value at the start of training; rises linearly to `gamma` over `gamma_ramp`. None: no ramp.
         gamma_ramp: share of training, in (0, 1].
-        estimator: "exact" kernel, "rff" random features, or "auto": exact up to EXACT_ROWS rows.
+        estimator: "exact" kernel, "rff" random features, or "auto": exact up to EXACT_ROWS of the
+            device.
         num_features: D of each of the two draws, fresh at every step.
         scale: initial bandwidth c.
         learn_scale: let the bandwidth follow the maximum of `bandwidth_log_gradient`.
@@ -261,7 +263,8 @@ class SSLHSIC(Objective):
 
     def _estimate(self, views: list[Tensor], pairs: LabelPairs) -> _Estimate:
         n = len(views) * len(views[0])
-        exact = self.estimator == "exact" or (self.estimator == "auto" and n <= EXACT_ROWS)
+        most = EXACT_ROWS.get(views[0].device.type, EXACT_ROWS["cuda"])
+        exact = self.estimator == "exact" or (self.estimator == "auto" and n <= most)
         if exact:
             hsic = imq_hsic_split(*_split_trained(views), self.scale, pairs, with_log=True)
             scale = self.scale.to(views[0].dtype)

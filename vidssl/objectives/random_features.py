@@ -90,7 +90,8 @@ def hsic_xy_of_labels(phi: Tensor, pairs: LabelPairs) -> Tensor:
     """
     n = phi.shape[0]
     indices = torch.stack([pairs.first, pairs.second])
-    weights = torch.sparse_coo_tensor(indices, pairs.weight, (n, n), check_invariants=False)
+    with torch.sparse.check_sparse_tensor_invariants(enable=False):
+        weights = torch.sparse_coo_tensor(indices, pairs.weight, (n, n))
     neighbours: Tensor = torch.sparse.mm(weights, phi)
     mean = phi.mean(dim=0)
     return (phi * neighbours).sum() - 2 * ((pairs.marginal @ phi) @ mean) + mean.square().sum()
