@@ -115,7 +115,7 @@ def test_an_innovation_covariance_without_a_factor_is_named(method: str) -> None
     mask[:, :2] = False
     mask[0], mask[2, 2:4, 0] = False, False
     with pytest.raises(
-        VidsslError, match="innovation covariance at step [23] of sequence 1 is not positive definite"
+        VidsslError, match=r"innovation covariance at step [23] of sequence 1 is not positive definite"
     ):
         kalman_filter(**given, mask=mask, method=method)  # type: ignore[arg-type]
     kalman_filter(**given, mask=mask, method="sqrt")  # type: ignore[arg-type]
