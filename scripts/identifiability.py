@@ -98,7 +98,8 @@ def train(row: Row, seed: int, updates: int, checkpoints: int = 10) -> dict[str,
 
 @torch.inference_mode()
 def evaluate(row: Row, encoder: nn.Module, objective: LDM, data: Data) -> dict[str, Any]:
-    """R² from what the predictor believes (`r2`; its filtered state) and from the encoder alone (`r2_z`)."""
+    """R² from what the predictor believes (`r2`; its filtered state), from the encoder alone (`r2_z`), and for a recurrent
+    predictor, whose `r2` is that of the encoder, from both the latents and what it predicted for them (`r2_both`)."""
     (x_fit, true_fit), (x, true) = data.fit, data.held_out
     found_fit, found = encode(encoder, objective, x_fit), encode(encoder, objective, x)
     scores: dict[str, Any] = {
@@ -107,6 +108,9 @@ def evaluate(row: Row, encoder: nn.Module, objective: LDM, data: Data) -> dict[s
         "std_z": float(found[1].flatten(0, 1).std(0).mean()),
     }
     model = objective.model
+    if isinstance(model, RecurrentPredictor):
+        both_fit, both = (torch.cat([z[:, 1:], model(z).mean], dim=-1) for z in (found_fit[1], found[1]))
+        scores["r2_both"] = r2(both_fit, true_fit[:, 1:], both, true[:, 1:])
     if isinstance(model, LinearGaussianSSM):
         scores["angles"] = [nearest_angle(model.eigenvalues(), angle) for angle in row.angles]
         if data.transition is not None:
@@ -172,14 +176,15 @@ def dynamics_scores(model: LinearGaussianSSM, A: Tensor, z: Tensor, true: Tensor
 def table(runs: Sequence[dict[str, Any]]) -> list[str]:
     rows = {row.name: row for row in ROWS}
     lines = [
-        "| data | entropy | seed | R² | R² from z | untrained | published | published in | goal | updates (published) | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| data | entropy | seed | R² | R² from z | with prediction | untrained | published | published in | goal | updates (published) | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:
         row, trained = rows[run["row"]], run["trained"]
+        both = f"{trained['r2_both']:.3f}" if "r2_both" in trained else ""
         met = "" if row.goal is None else f"{row.goal:.2f} {'met' if trained['r2'] >= row.goal else 'missed'}"
         lines.append(
-            f"| {row.task} {row.title} | {row.entropy} | {run['seed']} | **{trained['r2']:.3f}** | {trained['r2_z']:.3f} | "
+            f"| {row.task} {row.title} | {row.entropy} | {run['seed']} | **{trained['r2']:.3f}** | {trained['r2_z']:.3f} | {both} | "
             f"{run['untrained']['r2']:.3f} | {row.published} | {row.source if row.published != '-' else ''} | {met} | "
             f"{run['updates']} ({row.published_updates or '-'}) | {run['seconds'] / 60:.1f} |"
         )
