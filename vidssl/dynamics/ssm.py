@@ -127,8 +127,8 @@ class LinearGaussianSSM(nn.Module):
         Args:
             times: (…, T) seconds of the frames, where time is continuous; one time unit per step when None. Time that
                 does not go on (padding) is a step of length 0.
-            R: observation noise in place of the model's own and, like it, in the unit of the joint scale; needed with
-                R="input".
+            R: observation noise in place of the model's own; needed with R="input". It is taken as it is: what makes
+                it from a frame can learn any scale, and with the joint scale on it too training wandered off.
 
         Raises:
             VidsslError: for times without a continuous transition, or a missing R.
@@ -228,7 +228,7 @@ class LinearGaussianSSM(nn.Module):
         with torch.autocast(A.device.type, enabled=False):
             eye = torch.eye(self.state_dim, dtype=A.dtype, device=A.device)
             b = None if self.fixed_point is None else self.fixed_point - A @ self.fixed_point
-            own = self._scaled(self.observation_noise() if R is None else R)
+            own = self._scaled(self.observation_noise()) if R is None else R
             prior = self._scaled(eye)
         return SSMMatrices(A, Q, eye[: self.latent_dim], own, torch.zeros_like(eye[0]), prior, b)
 

@@ -1,0 +1,89 @@
+"""scripts/identifiability.py: its scores against scikit-learn, its rows, and one short run from data to table."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import r2_score
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        spec = importlib.util.spec_from_file_location("identifiability", SCRIPTS / "identifiability.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, "identifiability", module)
+        spec.loader.exec_module(module)
+        return module
+
+
+def rows(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_r2_is_that_of_least_squares_on_held_out_rows(script):
+    fit, held_out = rows(20, 5, 3, seed=0), rows(30, 5, 3, seed=1)
+    mix = rows(3, 2, seed=2)
+    true_fit, true = fit @ mix + rows(20, 5, 2, seed=3), held_out @ mix + rows(30, 5, 2, seed=4) + 1
+    model = LinearRegression().fit(fit.flatten(0, 1).double(), true_fit.flatten(0, 1).double())
+    expected = r2_score(true.flatten(0, 1).double(), model.predict(held_out.flatten(0, 1).double()))
+    assert script.r2(fit, true_fit, held_out, true) == pytest.approx(expected, abs=1e-9)
+    assert script.r2(fit, fit @ mix, held_out, held_out @ mix) == pytest.approx(1)
+    collapsed = torch.zeros(20, 5, 3)
+    assert script.r2(collapsed, true_fit, torch.zeros(30, 5, 3), true) <= 0
+
+
+def test_latents_start_with_unit_variance(script):
+    encoder = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)).double()
+    x = 0.01 * rows(50, 4, 6, seed=0).double()
+    script.start_at_unit_variance(encoder, x)
+    z = encoder(x).flatten(0, 1)
+    torch.testing.assert_close(z.std(0), torch.ones(3).double(), rtol=1e-9, atol=0)
+    torch.testing.assert_close(z.mean(0), torch.zeros(3).double(), rtol=0, atol=1e-9)
+
+
+def test_a_right_transition_has_no_error_in_other_coordinates(script):
+    """z = 3 x + 1 of rotating x, with the model's own transition the true one."""
+    from vidssl.data.toy_sequences import random_rotation, rotations
+
+    generator = torch.Generator().manual_seed(0)
+    A = random_rotation(3, generator=generator)
+    true = rotations(50, 20, A, generator=generator)
+    model = script.LinearGaussianSSM(3, 3, "orthogonal", bias="none")
+    for right, error in ((True, 0.0), (False, 0.1)):
+        model.matrices = lambda right=right: model._matrices(None, None)._replace(
+            A=A if right else torch.eye(3)
+        )
+        scores = script.dynamics_scores(model, A, 3 * true, true)
+        assert scores["lds_error"] == pytest.approx(0, abs=1e-4) if right else scores["lds_error"] > error
+
+
+@pytest.mark.parametrize("name", ["t3-knn", "t6-knn"])
+def test_a_short_run_learns_and_is_tabulated(script, name, tmp_path):
+    row = next(row for row in script.ROWS if row.name == name)
+    row = replace(row, batch=min(row.batch, 16))
+    run = script.train(row, seed=0, updates=8, checkpoints=2)
+    assert [point["updates"] for point in run["curve"]] == [1, 4, 8]
+    assert run["curve"][-1]["loss"] < run["curve"][0]["loss"]
+    assert all(-1 < point["r2"] <= 1 for point in run["curve"])
+    text = script.report([run], tmp_path)
+    assert f"| {row.task} {row.title} | {row.entropy} | 0 | **{run['trained']['r2']:.3f}**" in text
+    assert (tmp_path / "identifiability.json").is_file()
+
+
+def test_rows_are_chosen_by_task_or_name_and_mistakes_are_named(script):
+    assert [row.name for row in script.chosen(["t2-knn", "t4"])] == ["t2-knn", "t4-knn"]
+    assert len(script.chosen([])) == len(script.ROWS)
+    with pytest.raises(SystemExit, match="--tasks t9: unknown"):
+        script.chosen(["t9"])
