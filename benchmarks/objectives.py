@@ -232,12 +232,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
+    parser.add_argument("--rows", type=int, nargs="+", help="B; default: 64 to 8,192 (--quick: 512 to 2,048)")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--limit", type=float, default=25.0, help="seconds a single step may take")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    rows = [512, 1024, 2048] if arguments.quick else [2**p for p in range(6, 14)]
+    rows = arguments.rows or ([512, 1024, 2048] if arguments.quick else [2**p for p in range(6, 14)])
     repeats = 5 if arguments.quick else arguments.repeats
     device = torch.device(arguments.device)
     records = measure(rows, [256, 2048], repeats, arguments.limit, device)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vidssl.launching import asked_for_cpu
+
 if TYPE_CHECKING:
     from vidssl.evaluation import EvalOptions
 
@@ -45,8 +47,8 @@ def eval_options(
 
     from vidssl.evaluation import EvalOptions
 
-    state = PartialState()
-    if device is None and state.num_processes > 1:
+    state = PartialState(cpu=asked_for_cpu())
+    if device is None and (state.num_processes > 1 or asked_for_cpu()):
         device = str(state.device)
     return EvalOptions(
         frames=frames,

@@ -22,7 +22,7 @@ def relaunch_on_cpu(arguments: Sequence[str]) -> None:
     Args:
         arguments: of the vidssl command, without its name.
     """
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("true", "1"):
+    if not asked_for_cpu():
         return
     if any(name in os.environ for name in RANK_VARIABLES):
         return
@@ -41,6 +41,11 @@ def relaunch_on_cpu(arguments: Sequence[str]) -> None:
     # Where there are GPUs, accelerate would wait for the others on one of them, although they were not to be used.
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     os.execve(sys.executable, [*command, "-m", "vidssl", *arguments], hidden)  # noqa: S606
+
+
+def asked_for_cpu() -> bool:
+    """Whether `accelerate launch --cpu`, or its variable, keeps this process off the GPUs that there are."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
 
 
 def asked_processes(command: Sequence[str]) -> int:

@@ -119,6 +119,13 @@ def test_head_options_reach_the_head() -> None:
         ({"hsic": {"frames": 1}}, "objective.hsic.frames=1: must be true or false"),
         ({"hsic": {"estimator": 3}}, "objective.hsic.estimator=3: must be a word"),
         ({"hsic": {"pool_frames": 2}}, "objective.hsic: pool_frames: is for objectives that read frames"),
+        ({"dino": {"prototypes": -1}}, "objective.dino.prototypes=-1: must be a whole number of at least 1"),
+        ({"dino": {"prototypes": "64"}}, "objective.dino.prototypes='64': must be a whole number"),
+        ({"hsic": {"projector": 8}}, "objective.hsic.projector=8: must be a list of whole numbers"),
+        ({"hsic": {"predictor": [8, 0.5]}}, "objective.hsic.predictor=[8, 0.5]: must be a list of whole"),
+        ({"hsic": {"last_norm": "yes"}}, "objective.hsic.last_norm='yes': must be true or false"),
+        ({"hsic": {"norm": 1}}, "objective.hsic.norm=1: must be a word"),
+        ({"ldm": {"pool_frames": 0}}, "objective.ldm.pool_frames=0: must be a whole number of at least 1"),
         ({"ldm": {"prototypes": 8}}, "objective.ldm: prototypes: is for objectives that read clips"),
         ({"concept": {}}, "objective.concept: needs an encoder with a text tower"),
         ({"concept": {"projector": [4]}}, "objective.concept.projector: unknown option"),
@@ -131,6 +138,14 @@ def test_mistakes_are_one_line(spec: dict[str, dict[str, Any]], message: str) ->
         build_objectives(spec, 6)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_simsiams_predictor_is_a_bottleneck_of_any_projection() -> None:
+    pytest.importorskip("lightly.loss", reason="lightly is an optional extra")
+    for spec, sizes in (({}, (1024, 256, 1024)), ({"projector": [12, 8]}, (8, 2, 8))):
+        head = build_objectives({"simsiam": spec}, 6)[1]["simsiam"]
+        layers = [m for m in head.predictor.modules() if isinstance(m, torch.nn.Linear)]  # type: ignore[union-attr]
+        assert (layers[0].in_features, *(layer.out_features for layer in layers)) == sizes
 
 
 def test_concepts_get_their_space_from_the_options_of_words() -> None:

@@ -192,9 +192,39 @@ def test_one_process_can_train_in_one_precision_after_another(recipe, tmp_path):
         pretrain(load_config(recipe, [f"train.precision={precision}", f"output={tmp_path / precision}"]))
         for precision in ("fp32", "bf16")
     ]
-    losses = [[line["loss"] for line in log_of(run)] for run in runs]
-    assert losses[0] != losses[1]
-    assert losses[0] == pytest.approx(losses[1], abs=3e-2)
+    exact, rounded = (weights_of(run)["encoder/model.safetensors:visual.proj"] for run in runs)
+    start = load_file(runs[0] / "initial/model.safetensors")["visual.proj"]
+    assert not torch.equal(exact, rounded)
+    assert (rounded - exact).norm() < 0.5 * (exact - start).norm()
+
+
+def test_an_accelerator_of_somebody_else_is_left_alone(recipe, tmp_path):
+    code = """if True:
+        import sys
+        from accelerate import Accelerator
+        from vidssl.config import load_config
+        from vidssl.training import pretrain
+        own = Accelerator(mixed_precision="bf16", cpu=True)
+        try:
+            pretrain(load_config(sys.argv[1], sys.argv[2:]))
+        except Exception as error:
+            print(type(error).__name__, error)
+        print(own.mixed_precision)
+    """
+    command = [sys.executable, "-c", code, str(recipe), f"output={tmp_path / 'own'}"]
+    out = subprocess.run(command, check=True, timeout=240, capture_output=True, text=True).stdout
+    assert "VidsslError train.precision: this process has an Accelerator with mixed_precision='bf16'" in out
+    assert out.splitlines()[-1] == "bf16"
+
+
+@pytest.mark.parametrize(("cpu", "expected"), [("", "bf16"), ("false", "bf16"), ("true", "no"), ("1", "no")])
+def test_auto_precision_follows_the_device_that_is_used(recipe, monkeypatch, cpu, expected):
+    from vidssl.training.trainer import _precision
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", cpu)
+    assert _precision(load_config(recipe, ["train.precision=auto"])) == expected
 
 
 def test_an_existing_run_is_not_overwritten(recipe, trained):
@@ -240,6 +270,6 @@ def test_a_gpu_trains_as_a_cpu_does(recipe, tmp_path):
         environment = json.loads((runs[name] / "environment.json").read_text())
         assert environment["device"] == torch.cuda.get_device_name()
     reference = log_of(train_on_cpu(recipe, tmp_path / "cpu"))
-    for name, tolerance in (("fp32", 1e-4), ("bf16", 3e-2)):
+    for name, tolerance in (("fp32", 1e-4), ("bf16", 3e-3)):  # the losses move by 2e-2
         for ours, theirs in zip(log_of(runs[name]), reference, strict=True):
             assert ours["loss"] == pytest.approx(theirs["loss"], abs=tolerance), (name, ours["step"])

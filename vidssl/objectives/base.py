@@ -60,9 +60,13 @@ class Objective(nn.Module, ABC):
     # Predicts later frames, which the features of earlier ones must not have seen.
     predicts_frames: ClassVar[bool] = False
     default_projector: ClassVar[Sequence[int]] = (512, 128)
-    default_predictor: ClassVar[Sequence[int]] = (512, 128)
     # Further options of the head, such as its norm.
     default_head: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def predictor_sizes(cls, dim: int) -> Sequence[int]:
+        """Layers of the predictor, where it is not chosen, on a projection of size `dim`."""
+        return (512, dim)
 
     @abstractmethod
     def forward(

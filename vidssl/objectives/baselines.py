@@ -155,8 +155,12 @@ class SimSiam(BYOL):
     needs_teacher = False
     log_name = "simsiam"
     default_projector = (1024, 1024, 1024)
-    default_predictor = (256, 1024)  # a bottleneck of a quarter of the projection
     default_head = {"last_norm": True}  # noqa: RUF012
+
+    @classmethod
+    def predictor_sizes(cls, dim: int) -> Sequence[int]:
+        """A bottleneck of a quarter of the projection."""
+        return (max(dim // 4, 1), dim)
 
     def select_student(self, view: HeadOutput) -> HeadOutput:
         """Both sides of the loss."""

@@ -20,6 +20,7 @@ from vidssl.objectives.baselines import BYOL, DINO, BarlowTwins, InfoNCE, SimSia
 from vidssl.objectives.concept import ConceptObjective, IdentityHead
 from vidssl.objectives.concept_vectors import ConceptVectors
 from vidssl.objectives.frame_head import FrameHead
+from vidssl.objectives.head_options import HEAD_OPTIONS, check_head_options
 from vidssl.objectives.hsic import SSLHSIC
 from vidssl.objectives.ldm import LDM
 from vidssl.objectives.ressl import ReSSL
@@ -39,7 +40,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "barlow": BarlowTwins,
     "dino": DINO,
 }
-HEAD_OPTIONS = ("projector", "predictor", "norm", "last_norm", "last_bias", "prototypes")
 SPACE_OPTIONS = ("vocabulary", "templates", "whiten", "merge_threshold")
 
 
@@ -185,7 +185,7 @@ def _build(
 ) -> tuple[Objective, nn.Module]:
     parameters = inspect.signature(kind).parameters
     in_space = "space" in parameters
-    head_options = () if kind.identity_head else (*HEAD_OPTIONS, "pool_frames")
+    head_options = () if kind.identity_head else HEAD_OPTIONS
     accepted = [key for key in parameters if key not in ("dim", "space")]
     allowed = ["weight", "objective", *head_options, *(SPACE_OPTIONS if in_space else ()), *accepted]
     for key, value in options.items():
@@ -194,7 +194,9 @@ def _build(
             raise VidsslError(f"objective.{name}.{key}: unknown option{hint} (allowed: {', '.join(allowed)})")
         if key in parameters:
             _check_type(f"objective.{name}.{key}", value, parameters[key].default)
-    head = {**kind.default_head, **{key: options.pop(key) for key in head_options if key in options}}
+    chosen = {key: options.pop(key) for key in head_options if key in options}
+    check_head_options(name, chosen)
+    head = {**kind.default_head, **chosen}
     words = {key: options.pop(key) for key in SPACE_OPTIONS if in_space and key in options}
     head.setdefault("projector", kind.default_projector)
     if not head["projector"] and not kind.identity_head:
@@ -211,7 +213,7 @@ def _build(
         objective = kind(**options)
         if not objective.needs_predictor:
             head.setdefault("predictor", None)
-        head.setdefault("predictor", (*kind.default_predictor[:-1], head["projector"][-1]))
+        head.setdefault("predictor", kind.predictor_sizes(head["projector"][-1]))
         if objective.needs_frames:
             if head.pop("prototypes", None) is not None:
                 raise VidsslError("prototypes: is for objectives that read clips")

@@ -61,8 +61,8 @@ __all__ = [
 ]
 
 ESTIMATORS = ("auto", "exact", "rff")
-# Rows up to which the exact kernel is no slower than 512 random features (benchmarks/objectives.py). On a GPU launching
-# takes most of the time at first, and random features are more kernels.
+# Rows up to which the exact kernel is about as fast as 512 random features (benchmarks/objectives.py). On a GPU
+# launching takes most of the time at first, and random features are more kernels.
 EXACT_ROWS = {"cpu": 2048, "cuda": 8192}
 # HSIC(Z, Z) below which the square root is cut off; at collapse it is 0 and the root has no derivative there.
 HSIC_XX_FLOOR = 1e-12
@@ -145,7 +145,6 @@ class SSLHSIC(Objective):
     """
 
     default_projector = (512, 128)
-    default_predictor = (512, 128)
 
     def __init__(
         self,

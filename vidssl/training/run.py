@@ -33,6 +33,34 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 INITIAL, QUARANTINE = "initial", "quarantine.csv"
+OURS = "made_by_vidssl"  # in accelerate's state of the process
+
+
+def make_accelerator(precision: str, trackers: Sequence[str]) -> Accelerator:
+    """accelerate's view of this process; one process may train in one precision after another.
+
+    Accelerate keeps its state for the life of the process and refuses another precision. The state of an earlier run is
+    let go; that of an accelerator which somebody else made is not touched.
+
+    Raises:
+        VidsslError: when somebody else's accelerator has another precision.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    fresh = not AcceleratorState._shared_state
+    if not fresh and (has := AcceleratorState().mixed_precision) != precision:
+        if not AcceleratorState._shared_state.get(OURS):
+            raise VidsslError(
+                f"train.precision: this process has an Accelerator with mixed_precision={has!r}, and the recipe needs "
+                f"{precision!r}; train in a process of its own or in that precision"
+            )
+        AcceleratorState._reset_state()
+        fresh = True
+    accelerator = Accelerator(mixed_precision=precision, log_with=list(trackers) or None)
+    if fresh:
+        AcceleratorState._shared_state[OURS] = True
+    return accelerator
 
 
 def on_main(accelerator: Accelerator, function: Callable[[], T]) -> T:

@@ -31,6 +31,7 @@ from vidssl.data.quarantine import write_quarantine
 from vidssl.data.sampler import GlobalBatchSampler
 from vidssl.data.views import render_views
 from vidssl.errors import VidsslError
+from vidssl.launching import asked_for_cpu
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.heads import HeadOutput
 from vidssl.models.student import Student
@@ -57,14 +58,7 @@ def pretrain(config: Config, resume: bool = False) -> Path:
     Raises:
         VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    precision = _precision(config)
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        # An earlier run of this process had another one, which accelerate keeps for good otherwise.
-        AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=precision, log_with=list(config.train.trackers) or None)
+    accelerator = run.make_accelerator(_precision(config), config.train.trackers)
     return Trainer(config, accelerator, resume).train()
 
 
@@ -375,5 +369,6 @@ class Trainer:
 
 def _precision(config: Config) -> str:
     if config.train.precision == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+        on_gpu = torch.cuda.is_available() and not asked_for_cpu()
+        return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
     return {"fp32": "no", "bf16": "bf16"}[config.train.precision]
