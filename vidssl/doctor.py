@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def _decoder(name: str) -> str:
 
 def _imports(name: str) -> str:
     try:
-        importlib.import_module(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other packages, about themselves
+            importlib.import_module(name)
     except ImportError as error:
         return f"not available: {error}"
     except (OSError, RuntimeError, AttributeError) as error:
