@@ -47,9 +47,10 @@ def eval_options(
 
     from vidssl.evaluation import EvalOptions
 
-    state = PartialState(cpu=asked_for_cpu())
-    if device is None and (state.num_processes > 1 or asked_for_cpu()):
-        device = str(state.device)
+    on_cpu = asked_for_cpu()
+    state = PartialState(cpu=on_cpu)
+    if device is None and (on_cpu or state.num_processes > 1):
+        device = "cpu" if on_cpu else str(state.device)
     return EvalOptions(
         frames=frames,
         seconds=math.inf if seconds == 0 else seconds,

@@ -148,8 +148,8 @@ def build_objectives(
 
     Args:
         spec: name -> options. Options are those of the objective's class, of its head (projector, predictor: layer
-            sizes; norm, last_norm, last_bias, prototypes; pool_frames for those on frames), `weight`, and `objective`: which
-            one this is, where the name is a free one (``{"frames": {"objective": "hsic", "frames": True}}``).
+            sizes; norm, last_norm, last_bias, prototypes; pool_frames for those on frames), `weight`, and `objective`:
+            which one this is, where the name is a free one (``{"frames": {"objective": "hsic", "frames": True}}``).
         embed_dim: D of the encoder.
         concept_space: makes the space of an objective in concepts from its options vocabulary, templates, whiten and
             merge_threshold.

@@ -131,8 +131,7 @@ class SSLHSIC(Objective):
             gamma², so a small run wants gamma near 1, or a ramp.
         gamma_start: value at the start of training; rises linearly to `gamma` over `gamma_ramp`. None: no ramp.
         gamma_ramp: share of training, in (0, 1].
-        estimator: "exact" kernel, "rff" random features, or "auto": exact up to EXACT_ROWS of the
-            device.
+        estimator: "exact" kernel, "rff" random features, or "auto": exact up to the device's EXACT_ROWS.
         num_features: D of each of the two draws, fresh at every step.
         scale: initial bandwidth c.
         learn_scale: let the bandwidth follow the maximum of `bandwidth_log_gradient`.

@@ -99,8 +99,8 @@ def prepare_folder(config: Config, resume: bool) -> Path | None:
 
 
 def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder, device: torch.device) -> None:
-    """Make the run folder: the resolved recipe, versions and device, the unreadable videos, and the untrained encoder, which is
-    kept because every trained number is reported beside its. Harmless when the run is resumed."""
+    """Make the run folder: the resolved recipe, versions and device, the unreadable videos, and the untrained encoder,
+    which is kept because every trained number is reported beside its. Harmless when the run is resumed."""
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
