@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from vidssl.data.batch import collate_clips
 from vidssl.data.dataset import ClipDataset
-from vidssl.data.index import VideoIndex
-from vidssl.data.sampler import GlobalBatchSampler
-from vidssl.data.views import ViewSpec, render_views
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.order import GlobalBatchSampler
+from vidssl.data.views.render import ViewSpec, render_views
 from vidssl.models.encoder import ClipFeatures
 from vidssl.models.heads import ProjectionHead
-from vidssl.objectives.hsic import SSLHSIC
+from vidssl.objectives.hsic.objective import SSLHSIC
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # objective, head
@@ -105,7 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         videos = arguments.videos
         if videos is None:
-            from vidssl.data.sprite_files import write_sprite_dataset
+            from vidssl.synthetic.motions import write_sprite_dataset
 
             write_sprite_dataset(folder, clips_per_class_val=0, texture=0.0)
             videos = Path(folder) / "train"

@@ -32,12 +32,14 @@ from vidssl.concepts.prompts import ConceptFile, write_concepts
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.config import load_config
 from vidssl.data.dataset import ClipDataset
-from vidssl.data.sprite_captions import compose_caption, frame_words
-from vidssl.data.sprite_files import write_clip
-from vidssl.data.sprites import HUES, random_sprite, render_clip
-from vidssl.data.video import open_video
+from vidssl.data.decode.open import open_video
 from vidssl.evaluation import EvalOptions, zero_shot
-from vidssl.training import pretrain, toy_clip, trainer
+from vidssl.synthetic import clip as toy_clip
+from vidssl.synthetic.captions import compose_caption, frame_words
+from vidssl.synthetic.motions import write_clip
+from vidssl.synthetic.sprites import HUES, random_sprite, render_clip
+from vidssl.training import loop as trainer
+from vidssl.training import pretrain
 
 RESULTS = Path(__file__).parent / "results"
 SIZE, FRAMES, FPS = 32, 12, 8

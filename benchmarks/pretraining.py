@@ -34,14 +34,15 @@ from torch import Tensor
 
 from vidssl.config import Config, validate_config
 from vidssl.data.dataset import ClipDataset
-from vidssl.data.index import VideoIndex
-from vidssl.data.video import open_video
+from vidssl.data.decode.open import open_video
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.evaluation.knn import knn_scores
 from vidssl.evaluation.probes import probe
 from vidssl.evaluation.setup import EvalOptions, Subject, features_of, load_subject
 from vidssl.models.heads import HeadOutput
-from vidssl.training import pretrain, trainer
-from vidssl.training.trainer import Trainer
+from vidssl.training import loop as trainer
+from vidssl.training import pretrain
+from vidssl.training.loop import Trainer
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 64
@@ -254,7 +255,7 @@ def prepare(which: str, videos: Path | None, work: Path) -> Path:
     if (folder / "ready").exists():
         return folder
     if which == "sprites":
-        from vidssl.data.sprite_files import write_sprite_dataset
+        from vidssl.synthetic.motions import write_sprite_dataset
 
         write_sprite_dataset(folder, clips_per_class_train=40, clips_per_class_val=40, texture=0.0, seed=0)
     else:
@@ -267,8 +268,8 @@ def prepare(which: str, videos: Path | None, work: Path) -> Path:
 
 def shrink_clips(videos: Path, folder: Path) -> None:
     """Every clip of the manifest under ``train/``; the labelled sets in folders of their own, with the recorded groups."""
-    from vidssl.data.decode import resize_short_side
-    from vidssl.data.sprite_files import write_clip
+    from vidssl.data.decode.frames import resize_short_side
+    from vidssl.synthetic.motions import write_clip
 
     groups = []
     for number, row in enumerate(csv.DictReader((videos / "manifest.csv").open())):
@@ -297,7 +298,7 @@ def write_start(work: Path, patch: int) -> Path:
     if not (folder / "open_clip_config.json").exists():
         import open_clip
 
-        from vidssl.training.toy_clip import save_clip, toy_clip_config
+        from vidssl.synthetic.clip import save_clip, toy_clip_config
 
         config = toy_clip_config(image_size=48, patch_size=patch)
         config["embed_dim"] = 64

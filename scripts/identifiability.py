@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python scripts/identifiability.py                            # all rows, more than an hour on one core
     OMP_NUM_THREADS=1 python scripts/identifiability.py --tasks t1 t2 --budget quick      # a few minutes
 
-Every run trains an encoder together with a predictor of this package (`vidssl.objectives.ldm.LDM`) on data of
-`vidssl.data.toy_sequences`, then maps what was learned onto the true latents by least squares with intercept, fitted
+Every run trains an encoder together with a predictor of this package (`vidssl.objectives.ldm.objective.LDM`) on data of
+`vidssl.synthetic.sequences`, then maps what was learned onto the true latents by least squares with intercept, fitted
 on one set of sequences and scored on another. Finished runs are kept as one JSON each under --runs and not repeated,
 so an interrupted call continues. Writes identifiability.json and .md to --output: of every row and seed under --runs
 the longest run.
@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
-from vidssl.objectives.ldm import LDM
-from vidssl.records import environment, read_json, write_json
+from vidssl.files import environment, read_json, write_json
+from vidssl.objectives.ldm.objective import LDM
 
 # -- training ----------------------------------------------------------------------------------------------------------
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from vidssl.data import toy_sequences as toy
 from vidssl.dynamics.recurrent import RecurrentPredictor
-from vidssl.objectives.ldm import LDM
+from vidssl.objectives.ldm.objective import LDM
+from vidssl.synthetic import sequences as toy
 
 Sample = tuple[Tensor, Tensor]  # observations (N, T, D) and latents (N, T, d)
 PAPER = "arXiv 2605.03517"

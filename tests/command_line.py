@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vidssl import cli
+from vidssl.cli import app as cli
 
 Run = Callable[..., tuple[int, str, str]]
 

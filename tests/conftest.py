@@ -36,7 +36,7 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rendered videos: 3 motions, 8 train and 3 val clips of each, 12 frames of 32 pixels, and classes.csv."""
-    from vidssl.data.sprite_files import write_sprite_dataset
+    from vidssl.synthetic.motions import write_sprite_dataset
 
     root = tmp_path_factory.mktemp("sprites")
     write_sprite_dataset(

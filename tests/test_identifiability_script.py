@@ -55,7 +55,7 @@ def test_latents_start_with_unit_variance(script):
 
 def test_a_right_transition_has_no_error_in_other_coordinates(script):
     """z = L x + c of rotating x, and a model of it, L A L^-1 with the offset that keeps c where it is."""
-    from vidssl.data.toy_sequences import random_rotation, rotations
+    from vidssl.synthetic.sequences import random_rotation, rotations
 
     generator = torch.Generator().manual_seed(0)
     A = random_rotation(3, generator=generator).double()

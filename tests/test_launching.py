@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from vidssl import launching
-from vidssl.cli_options import eval_options
+from vidssl.cli.options import eval_options
 from vidssl.launching import asked_processes, relaunch_on_cpu
 
 

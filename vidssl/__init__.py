@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidssl.models.export import load
     from vidssl.models.factory import create_model
-    from vidssl.models.io import load
 
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "create_model", "load"]
 
 # Imported at first use: torch alone takes longer than a command line should need to print its help.
-_LAZY = {"create_model": "vidssl.models.factory", "load": "vidssl.models.io"}
+_LAZY = {"create_model": "vidssl.models.factory", "load": "vidssl.models.export"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from vidssl.config import load_config
-from vidssl.data.sprite_captions import captioned_frames
-from vidssl.data.sprite_files import write_sprite_dataset
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions, linear_probe, zero_shot
 from vidssl.evaluation.report import show_result, write_result
+from vidssl.synthetic.captions import captioned_frames
+from vidssl.synthetic.motions import write_sprite_dataset
 from vidssl.training import pretrain
 
 TRAIN_CLIPS, VAL_CLIPS = 40, 20  # of each of the eight classes
@@ -85,7 +85,7 @@ def _claim(folder: Path) -> None:
 def _train_clip(folder: Path, seed: int) -> None:
     from tqdm import tqdm
 
-    from vidssl.training.toy_clip import train_toy_clip
+    from vidssl.synthetic.clip import train_toy_clip
 
     images, captions = captioned_frames(CLIP_FRAMES, size=64, seed=seed, keep=0.5)
     with tqdm(total=CLIP_STEPS, desc="clip", unit="step", dynamic_ncols=True) as bar:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidssl.records import environment
+from vidssl.files import environment
 from vidssl.resources import resource_folder
 
 # What each import is for; the ones without a package of their own name are extras: pip install "vidssl[extra]".
@@ -67,9 +67,9 @@ def show(report: Mapping[str, Any]) -> None:
 
 def _decoder(name: str) -> str:
     """Decode a clip made on the spot; 'works' or the reason why not."""
-    from vidssl.data.sprite_files import write_clip
-    from vidssl.data.video import open_video
+    from vidssl.data.decode.open import open_video
     from vidssl.errors import VidsslError
+    from vidssl.synthetic.motions import write_clip
 
     try:
         import numpy as np

@@ -14,7 +14,7 @@ from tests.concepts.examples import example
 from vidssl.concepts.build import build_space
 from vidssl.concepts.text_towers import TransformersTextEncoder, load_text_tower
 from vidssl.errors import VidsslError
-from vidssl.models.text import TextEncoder
+from vidssl.models.towers.text import TextEncoder
 
 TEXTS = ["a juggler", "three small balls fly", "", "balls " * 40]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "juggler", "three", "small", "balls", "fly"]
@@ -177,7 +177,7 @@ def test_missing_weights_are_an_error(tmp_path):
 
 def test_towers_are_loaded_from_whatever_names_them(tmp_path, tiny_clip):
     import vidssl
-    from vidssl.models.io import save_encoder
+    from vidssl.models.export import save_encoder
 
     write_model("clip-text", tmp_path / "hf")
     assert isinstance(load_text_tower(tmp_path / "hf"), TransformersTextEncoder)

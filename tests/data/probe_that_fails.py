@@ -1,4 +1,4 @@
-"""Stands in for `vidssl.data.probe_worker`: what a decoder can do to its process, told by the file's name."""
+"""Stands in for `vidssl.data.manifest.probe_worker`: what a decoder can do to its process, told by the file's name."""
 
 from __future__ import annotations
 

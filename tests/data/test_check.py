@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 
 from tests.data.conftest import write_numbered
-from vidssl.data import probing
-from vidssl.data.check import BadVideo, CheckReport, check_index, require_readable_classes, write_quarantine
-from vidssl.data.index import VideoIndex
-from vidssl.data.reader import VideoInfo
-from vidssl.data.video import probe_video
+from vidssl.data.decode.open import probe_video
+from vidssl.data.decode.reader import VideoInfo
+from vidssl.data.manifest import probe as probing
+from vidssl.data.manifest.check import (
+    BadVideo,
+    CheckReport,
+    check_index,
+    require_readable_classes,
+    write_quarantine,
+)
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 
 
@@ -178,7 +184,7 @@ def test_a_worker_that_cannot_start_is_no_fault_of_the_files(
 def test_a_script_without_a_main_guard_can_check(tmp_path: Path) -> None:
     write_numbered(tmp_path / "a.mp4", frames=5)
     code = (
-        "from vidssl.data.check import check_index; from vidssl.data.index import VideoIndex\n"
+        "from vidssl.data.manifest.check import check_index; from vidssl.data.manifest.manifest import VideoIndex\n"
         f"print(len(check_index(VideoIndex.read({str(tmp_path)!r}), cache=False).good))"
     )
     result = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, check=True)
@@ -224,7 +230,7 @@ def test_quarantine_lines(tmp_path: Path) -> None:
 def test_quarantine_lines_of_many_processes_stay_whole(tmp_path: Path) -> None:
     file = tmp_path / "quarantine.csv"
     code = (
-        "import sys; from vidssl.data.quarantine import BadVideo, write_quarantine\n"
+        "import sys; from vidssl.data.manifest.quarantine import BadVideo, write_quarantine\n"
         "for i in range(200): write_quarantine(sys.argv[1], [BadVideo(f'{sys.argv[2]}-{i}.mp4', 'x' * 300)])"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(file), str(n)]) for n in range(4)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vidssl.data.index import VideoIndex
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vidssl.data.index import VideoIndex
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 
 FILES = ("a.mp4", "b b.mp4", "c,d.mp4", "run fast/x y.webm", "#1.avi")

@@ -19,13 +19,13 @@ from torch import Tensor
 
 import vidssl.data
 from vidssl.data.batch import ClipBatch, collate_clips
+from vidssl.data.clips import ClipSpec
 from vidssl.data.dataset import ClipDataset, EvalClipDataset
-from vidssl.data.eval_views import EvalSpec, render_eval_views
+from vidssl.data.decode.reader import DecodeError
 from vidssl.data.loader import build_eval_loader, build_loader
-from vidssl.data.reader import DecodeError
-from vidssl.data.sampler import GlobalBatchSampler
-from vidssl.data.sampling import ClipSpec
-from vidssl.data.views import ViewSpec, render_views
+from vidssl.data.order import GlobalBatchSampler
+from vidssl.data.views.evaluation import EvalSpec, render_eval_views
+from vidssl.data.views.render import ViewSpec, render_views
 from vidssl.errors import VidsslError
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -457,7 +457,7 @@ def test_no_data_module_draws_from_a_global_generator() -> None:
         "multinomial",
     }
     offences = []
-    for file in Path(vidssl.data.__file__).parent.glob("*.py"):
+    for file in Path(vidssl.data.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 offences += [(file.name, a.name) for a in node.names if a.name == "random"]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidssl.data.orientation import Orientation
-from vidssl.data.video import DecodeError, open_video
+from vidssl.data.decode.open import DecodeError, open_video
+from vidssl.data.decode.orientation import Orientation
 
 SECONDS_PER_FILE = 20.0
 # The manifest says what was hoped of each file; these hold what their description does not say.

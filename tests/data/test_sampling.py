@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from vidssl.data.clips import ClipSpec, Window, random_window, uniform_clips, view_indices, whole
 from vidssl.data.rng import Purpose, stream
-from vidssl.data.sampling import ClipSpec, Window, random_window, uniform_clips, view_indices, whole
 from vidssl.errors import VidsslError
 
 gaps = st.lists(st.floats(1e-3, 2.0), min_size=0, max_size=60)

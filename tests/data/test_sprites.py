@@ -16,16 +16,17 @@ from scipy.stats import chi2
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 
-from vidssl.data.sprite_captions import (
+from vidssl.errors import VidsslError
+from vidssl.synthetic.captions import (
     ORIENTATION_WORDS,
     POSITION_WORDS,
     captioned_frames,
     frame_caption,
     frame_words,
 )
-from vidssl.data.sprite_files import MOTION_CLASSES, TRAVEL, write_clip, write_sprite_dataset
-from vidssl.data.sprite_shapes import SHAPES
-from vidssl.data.sprites import (
+from vidssl.synthetic.motions import MOTION_CLASSES, TRAVEL, write_clip, write_sprite_dataset
+from vidssl.synthetic.shapes import SHAPES
+from vidssl.synthetic.sprites import (
     FACTORS,
     SCALE_RANGE,
     SPEEDS,
@@ -36,7 +37,6 @@ from vidssl.data.sprites import (
     render_coverage,
     sample_factors,
 )
-from vidssl.errors import VidsslError
 
 STILL = Sprite(shape=0, fg_hue=0, bg_hue=5, scale=0.7, angle=0.3, x=0.5, y=0.5)
 

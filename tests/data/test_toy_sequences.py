@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor, nn
 
-from vidssl.data import toy_sequences as toy
 from vidssl.errors import VidsslError
+from vidssl.synthetic import sequences as toy
 
 
 def generator(seed: int = 0) -> torch.Generator:

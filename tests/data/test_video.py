@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import HEIGHT, WIDTH, numbered_frame, numbers_of, write_numbered
-from vidssl.data import pyav_reader, timeline
-from vidssl.data.decord_reader import DecordReader
-from vidssl.data.pyav_reader import PyAVReader
-from vidssl.data.video import BACKENDS, DecodeError, VideoInfo, open_video, probe_video
+from vidssl.data.decode import pyav_reader, timeline
+from vidssl.data.decode.decord_reader import DecordReader
+from vidssl.data.decode.open import BACKENDS, DecodeError, VideoInfo, open_video, probe_video
+from vidssl.data.decode.pyav_reader import PyAVReader
 from vidssl.errors import VidsslError
 
 # What the writer is told, and whether decord delivers the frames in mode "auto".
@@ -450,7 +450,7 @@ def test_memory_does_not_grow_with_opens(tmp_path: Path, backend: str) -> None:
 
 
 def test_opening_imports_no_decoder_before_it_is_needed() -> None:
-    code = "import sys, vidssl.data.video, vidssl.data.check; print({'av', 'decord', 'torch'} & set(sys.modules))"
+    code = "import sys, vidssl.data.decode.open, vidssl.data.manifest.check; print({'av', 'decord', 'torch'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
 

@@ -16,15 +16,14 @@ from torchvision import transforms
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
-from vidssl.data import photometric as colour
-from vidssl.data import views
 from vidssl.data.batch import ClipBatch, ClipSample, collate_clips
-from vidssl.data.decode import resize_short_side, squash
-from vidssl.data.eval_views import EvalSpec, eval_box, render_eval_views
-from vidssl.data.resample import crop_resize
+from vidssl.data.clips import ClipSpec
+from vidssl.data.decode.frames import resize_short_side, squash
 from vidssl.data.rng import Purpose, stream
-from vidssl.data.sampling import ClipSpec
-from vidssl.data.views import ViewDraw, ViewSpec, draw_view, expand_views, render_views
+from vidssl.data.views import render as views
+from vidssl.data.views.crop import crop_resize
+from vidssl.data.views.evaluation import EvalSpec, eval_box, render_eval_views
+from vidssl.data.views.render import ViewDraw, ViewSpec, colour, draw_view, expand_views, render_views
 from vidssl.errors import VidsslError
 
 NONE, UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vidssl.dynamics.recurrence import associative_scan, congruence_recurrence, linear_recurrence
+from vidssl.dynamics._engine.recurrence import associative_scan, congruence_recurrence, linear_recurrence
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

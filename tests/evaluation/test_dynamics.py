@@ -19,7 +19,8 @@ from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions
-from vidssl.evaluation.dynamics import (
+from vidssl.evaluation.dynamics.latents import LatentSequences, StepSpec, encode_sequences
+from vidssl.evaluation.dynamics.measure import (
     SMOOTHING_FACTORS,
     chi_square_cdf,
     clock_means,
@@ -28,11 +29,10 @@ from vidssl.evaluation.dynamics import (
     smoothed,
     step_eigenvalues,
 )
-from vidssl.evaluation.dynamics_plots import LABEL_GAP, _spread, motion_axes, plot_dynamics
-from vidssl.evaluation.dynamics_report import dynamics, dynamics_lines
-from vidssl.evaluation.latents import LatentSequences, StepSpec, encode_sequences
+from vidssl.evaluation.dynamics.plots import LABEL_GAP, _spread, motion_axes, plot_dynamics
+from vidssl.evaluation.dynamics.report import dynamics, dynamics_lines
+from vidssl.runs import load_run
 from vidssl.training import pretrain
-from vidssl.training.restore import load_run
 
 RADIUS, ANGLE, STEP = 0.97, 0.35, 0.1
 
@@ -346,9 +346,9 @@ def test_the_report_is_written_and_says_what_it_is(run, sprites, tmp_path):
 
 
 def test_latents_are_those_of_the_encoder_and_short_videos_end(run, sprites):
-    from vidssl.data.eval_views import EvalSpec
-    from vidssl.data.index import VideoIndex
-    from vidssl.data.sampling import ClipSpec
+    from vidssl.data.clips import ClipSpec
+    from vidssl.data.manifest.manifest import VideoIndex
+    from vidssl.data.views.evaluation import EvalSpec
 
     restored = load_run(run)
     index = VideoIndex.read(sprites / "val")
@@ -380,7 +380,7 @@ def test_latents_are_those_of_the_encoder_and_short_videos_end(run, sprites):
 
 
 def test_whole_videos_have_no_rate(run):
-    from vidssl.evaluation.dynamics_report import step_spec
+    from vidssl.evaluation.dynamics.report import step_spec
 
     encoder = load_run(run).student.encoder
     assert step_spec(encoder, EvalOptions()).seconds == pytest.approx(1 / 6)

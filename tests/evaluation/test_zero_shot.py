@@ -20,7 +20,7 @@ from vidssl.evaluation.zero_shot import (
     training_vocabulary,
     zero_shot_scores,
 )
-from vidssl.models.io import save_encoder
+from vidssl.models.export import save_encoder
 
 WORDS = {
     "moving right": ["A shape slides towards the right edge.", "The left side empties."],

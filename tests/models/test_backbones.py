@@ -11,8 +11,8 @@ import torch
 
 import vidssl
 from vidssl.errors import VidsslError
-from vidssl.models.backbones import NETWORKS, PytorchVideoEncoder
-from vidssl.models.io import load, save_encoder
+from vidssl.models.export import load, save_encoder
+from vidssl.models.towers.pytorchvideo import NETWORKS, PytorchVideoEncoder
 
 
 @pytest.mark.parametrize(

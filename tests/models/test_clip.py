@@ -16,9 +16,9 @@ from torch import Tensor
 import vidssl
 from tests.tiny_clip import tiny_config, write_tiny_clip
 from vidssl.errors import VidsslError
-from vidssl.models import temporal as temporal_module
-from vidssl.models.clip import ClipVideoEncoder
-from vidssl.models.temporal import TemporalAttention
+from vidssl.models.temporal import divided as temporal_module
+from vidssl.models.temporal.divided import TemporalAttention
+from vidssl.models.towers.clip import ClipVideoEncoder
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -17,8 +17,8 @@ from torch import Tensor
 import vidssl
 from tests.tiny_clip import TINY_CONFIG, tiny_config, write_tiny_clip
 from vidssl.errors import VidsslError
-from vidssl.models.clip import FrameAverageEncoder
 from vidssl.models.factory import build_from_spec
+from vidssl.models.towers.clip import FrameAverageEncoder
 
 
 @pytest.fixture

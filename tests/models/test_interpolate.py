@@ -11,8 +11,8 @@ from tests.tiny_clip import tiny_config, write_tiny_clip
 from vidssl.errors import VidsslError
 from vidssl.evaluation.interpolation import interpolate_run
 from vidssl.models.encoder import VideoEncoder
+from vidssl.models.export import save_encoder
 from vidssl.models.interpolate import interpolate
-from vidssl.models.io import save_encoder
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import vidssl
 from vidssl.errors import VidsslError
-from vidssl.models import io
+from vidssl.models import export as io
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.io import load, load_encoder, save_encoder
+from vidssl.models.export import load, load_encoder, save_encoder
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import torch
 import vidssl
 from tests.tiny_clip import TINY_CONFIG, tiny_config, write_tiny_clip
 from vidssl.errors import VidsslError
-from vidssl.models.io import load_encoder, save_encoder
-from vidssl.models.text import TextEncoder
+from vidssl.models.export import load_encoder, save_encoder
+from vidssl.models.towers.text import TextEncoder
 
 TEXTS = ["a video of a person juggling.", "swimming", "", "Frisbee " * 100]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 import vidssl
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.io import save_encoder
+from vidssl.models.export import save_encoder
 
 
 def make(folder: Path, **options: Any) -> VideoEncoder:

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from vidssl.data.sprite_files import write_sprite_dataset
 from vidssl.objectives.diagnostics import collapse_warning
+from vidssl.synthetic.motions import write_sprite_dataset
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tests.objectives import concept_reference as reference
-from vidssl.objectives.concept import concept_distillation_loss, concept_probs, concept_warning
-from vidssl.objectives.concept_losses import compared_views
-from vidssl.objectives.concept_monitors import ConceptMonitor
+from vidssl.objectives.concept.losses import compared_views
+from vidssl.objectives.concept.monitors import ConceptMonitor
+from vidssl.objectives.concept.objective import concept_distillation_loss, concept_probs, concept_warning
 
 K = 6
 

@@ -17,8 +17,8 @@ from vidssl.models.heads import HeadOutput
 from vidssl.models.weights import load_strict, read_tensors
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite
-from vidssl.objectives.concept import ConceptObjective, IdentityHead
-from vidssl.objectives.concept_priors import PRIORS
+from vidssl.objectives.concept.objective import ConceptObjective, IdentityHead
+from vidssl.objectives.concept.priors import PRIORS
 from vidssl.training.checkpoint import save_tensors
 
 SPACE = reference.space()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tests.objectives import concept_reference as reference
 from vidssl.errors import VidsslError
-from vidssl.objectives.concept_priors import PRIORS, Prior, build_prior
-from vidssl.objectives.concept_queue import RowQueue
+from vidssl.objectives.concept.priors import PRIORS, Prior, build_prior
+from vidssl.objectives.queue import RowQueue
 
 K = 5
 

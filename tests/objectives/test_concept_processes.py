@@ -18,8 +18,8 @@ from vidssl.distributed import all_sum, world_size
 from vidssl.models.encoder import ClipFeatures
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite
-from vidssl.objectives.concept import ConceptObjective, IdentityHead
-from vidssl.objectives.concept_priors import PRIORS
+from vidssl.objectives.concept.objective import ConceptObjective, IdentityHead
+from vidssl.objectives.concept.priors import PRIORS
 
 ROWS = {1: [8], 2: [5, 3], 3: [4, 1, 3]}
 TEMPERATURES = {"student_temperature": 0.2, "teacher_temperature": 0.1}

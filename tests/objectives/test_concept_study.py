@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 
 from tests.objectives.concept_reference import Space
 from vidssl.objectives.base import BatchInfo
-from vidssl.objectives.concept import ConceptObjective
+from vidssl.objectives.concept.objective import ConceptObjective
 
 DIM, CONCEPTS, OCCURRING = 64, 150, 60
 

@@ -16,7 +16,7 @@ from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.base import BatchInfo
-from vidssl.objectives.ldm import LDM
+from vidssl.objectives.ldm.objective import LDM
 
 
 def build(dim: int = 2, seed: int = 0, **options: Any) -> LDM:

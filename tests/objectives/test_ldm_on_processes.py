@@ -18,7 +18,7 @@ from vidssl.models.encoder import ClipFeatures
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite
 from vidssl.objectives.frame_head import FrameHead
-from vidssl.objectives.ldm import LDM
+from vidssl.objectives.ldm.objective import LDM
 
 SPEC: dict[str, dict[str, Any]] = {
     "logdet": {"entropy": "logdet", "horizon": 2},

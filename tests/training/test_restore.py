@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from vidssl.config import load_config
 from vidssl.errors import VidsslError
+from vidssl.runs import load_run, objective_name
 from vidssl.training import pretrain
-from vidssl.training.restore import load_run, objective_name
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vidssl.data.sprite_captions import captioned_frames
 from vidssl.errors import VidsslError
-from vidssl.training.toy_clip import ATTENTION_GAIN, _sharpen, save_clip, toy_clip_config, train_toy_clip
+from vidssl.synthetic.captions import captioned_frames
+from vidssl.synthetic.clip import ATTENTION_GAIN, _sharpen, save_clip, toy_clip_config, train_toy_clip
 
 
 @pytest.fixture(scope="module")

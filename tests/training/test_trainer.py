@@ -219,7 +219,7 @@ def test_an_accelerator_of_somebody_else_is_left_alone(recipe, tmp_path):
 
 @pytest.mark.parametrize(("cpu", "expected"), [("", "bf16"), ("false", "bf16"), ("true", "no"), ("1", "no")])
 def test_auto_precision_follows_the_device_that_is_used(recipe, monkeypatch, cpu, expected):
-    from vidssl.training.trainer import _precision
+    from vidssl.training.loop import _precision
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
@@ -241,7 +241,7 @@ def test_an_existing_run_is_not_overwritten(recipe, trained):
 
 def test_nonfinite_losses_are_skipped_then_fatal(recipe, monkeypatch):
     from vidssl.objectives.base import ObjectiveOutput
-    from vidssl.training.trainer import Trainer
+    from vidssl.training.loop import Trainer
 
     original = Trainer._loss
 

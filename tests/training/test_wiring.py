@@ -11,9 +11,10 @@ import torch
 from accelerate import Accelerator
 
 from vidssl.config import load_config
-from vidssl.objectives.ldm import LDM
-from vidssl.training import monitor, run
-from vidssl.training.trainer import Trainer
+from vidssl.objectives.ldm.objective import LDM
+from vidssl.training import monitor
+from vidssl.training import setup as run
+from vidssl.training.loop import Trainer
 
 LDM_RECIPE = [
     "objective={ldm: {projector: [16, 4], lr_multiplier: 1.0}}",

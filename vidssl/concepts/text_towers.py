@@ -1,4 +1,4 @@
-"""Text towers that can make a concept space: CLIP's own (`vidssl.models.text`) and those of transformers."""
+"""Text towers that can make a concept space: CLIP's own (`vidssl.models.towers.text`) and those of transformers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_TEXT = ("vision_model.", "visual_projection.", "logit_scale", "logit_bias")
 
 
 class TextTower(Protocol):
-    """What a concept space asks of a text encoder; `vidssl.models.text.TextEncoder` is one."""
+    """What a concept space asks of a text encoder; `vidssl.models.towers.text.TextEncoder` is one."""
 
     context_length: int
 
@@ -170,7 +170,7 @@ def load_text_tower(name: str | Path, pretrained: str | None = None) -> TextTowe
     if folder.is_dir() and _is_transformers(folder):
         return TransformersTextEncoder(folder)
     if folder.is_dir() and not (folder / "open_clip_config.json").is_file():
-        from vidssl.models.io import load
+        from vidssl.models.export import load
 
         encoder = load(folder)
     else:

@@ -1,0 +1,1 @@
+"""Videos to views: the only room that touches video files."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidssl.data.views import ViewDraw, stack_draws
+from vidssl.data.views.render import ViewDraw, stack_draws
 
 
 class Failure(NamedTuple):

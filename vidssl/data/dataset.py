@@ -19,12 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vidssl.data.batch import ClipSample, Failure
-from vidssl.data.decode import Opener, decode_clips, resize_short_side, squash
-from vidssl.data.eval_views import EvalSpec
-from vidssl.data.reader import DecodeError
-from vidssl.data.rng import Purpose, stream
-from vidssl.data.sampler import Key
-from vidssl.data.sampling import (
+from vidssl.data.clips import (
     ClipIndices,
     ClipSpec,
     Times,
@@ -35,8 +30,13 @@ from vidssl.data.sampling import (
     view_indices,
     whole,
 )
-from vidssl.data.video import open_video
-from vidssl.data.views import ViewSpec, draw_view, expand_views
+from vidssl.data.decode.frames import Opener, decode_clips, resize_short_side, squash
+from vidssl.data.decode.open import open_video
+from vidssl.data.decode.reader import DecodeError
+from vidssl.data.order import Key
+from vidssl.data.rng import Purpose, stream
+from vidssl.data.views.evaluation import EvalSpec
+from vidssl.data.views.render import ViewSpec, draw_view, expand_views
 from vidssl.errors import VidsslError
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from vidssl.data.batch import collate_clips
 from vidssl.data.dataset import ClipDataset, EvalClipDataset
-from vidssl.data.sampler import GlobalBatchSampler
+from vidssl.data.order import GlobalBatchSampler
 from vidssl.errors import VidsslError
 
 Loader = DataLoader[Any]  # iterates over ClipBatch

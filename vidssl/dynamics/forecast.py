@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vidssl.dynamics.layout import Layout, check_values, compact, in_one_precision, sequences, shared
-from vidssl.dynamics.recurrence import congruence_recurrence, linear_recurrence
-from vidssl.dynamics.results import FilterResult, Forecast
-from vidssl.dynamics.riccati import symmetric
+from vidssl.dynamics._engine.layout import Layout, check_values, compact, in_one_precision, sequences, shared
+from vidssl.dynamics._engine.recurrence import congruence_recurrence, linear_recurrence
+from vidssl.dynamics._engine.results import FilterResult, Forecast
+from vidssl.dynamics._engine.riccati import symmetric
 from vidssl.errors import VidsslError
 
 

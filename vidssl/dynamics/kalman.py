@@ -22,18 +22,18 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidssl.dynamics.forecast import forecast, multi_step
-from vidssl.dynamics.layout import Layout, check_method, check_values, in_one_precision, shared
-from vidssl.dynamics.likelihood import (
+from vidssl.dynamics._engine.layout import Layout, check_method, check_values, in_one_precision, shared
+from vidssl.dynamics._engine.likelihood import (
     innovation_log_likelihood,
     log_density,
     mask_covariance,
     observed_entries,
     unless_alike,
 )
-from vidssl.dynamics.means import predicted_means
-from vidssl.dynamics.results import FilterResult, Forecast, SmootherResult
-from vidssl.dynamics.riccati import CovariancePass, covariance_pass, symmetric
+from vidssl.dynamics._engine.means import predicted_means
+from vidssl.dynamics._engine.results import FilterResult, Forecast, SmootherResult
+from vidssl.dynamics._engine.riccati import CovariancePass, covariance_pass, symmetric
+from vidssl.dynamics.forecast import forecast, multi_step
 from vidssl.dynamics.smoother import rts_smoother
 from vidssl.dynamics.steady import steady_state
 from vidssl.errors import VidsslError

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidssl.dynamics.layout import (
+from vidssl.dynamics._engine.layout import (
     METHODS,
     Layout,
     check_method,
@@ -23,9 +23,9 @@ from vidssl.dynamics.layout import (
     in_one_precision,
     sequences,
 )
-from vidssl.dynamics.recurrence import congruence_recurrence, linear_recurrence
-from vidssl.dynamics.results import FilterResult, SmootherResult
-from vidssl.dynamics.riccati import covariance_pass, symmetric
+from vidssl.dynamics._engine.recurrence import congruence_recurrence, linear_recurrence
+from vidssl.dynamics._engine.results import FilterResult, SmootherResult
+from vidssl.dynamics._engine.riccati import covariance_pass, symmetric
 
 # Matrices looked back from at a time on a CPU: what stays in a core's cache.
 CPU_ROWS = 2048

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidssl.dynamics.layout import Layout, check_values, in_one_precision
-from vidssl.dynamics.riccati import symmetric
+from vidssl.dynamics._engine.layout import Layout, check_values, in_one_precision
+from vidssl.dynamics._engine.riccati import symmetric
 from vidssl.errors import VidsslError
 
 # 2^60 filter steps; what has not settled by then never will.

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from vidssl import distributed
 from vidssl.data.batch import Failure
 from vidssl.data.dataset import EvalClipDataset
-from vidssl.data.eval_views import EvalSpec, render_eval_views
-from vidssl.data.index import VideoIndex
 from vidssl.data.loader import build_eval_loader
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.models.encoder import VideoEncoder
 
 Extractor = Callable[[Tensor], dict[str, Tensor]]

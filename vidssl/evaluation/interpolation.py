@@ -7,8 +7,8 @@ from typing import Any
 
 from vidssl.errors import VidsslError
 from vidssl.evaluation.setup import find_initial
+from vidssl.models.export import load, save_encoder
 from vidssl.models.interpolate import interpolate
-from vidssl.models.io import load, save_encoder
 
 
 def interpolate_run(

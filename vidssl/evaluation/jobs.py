@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidssl import distributed
 from vidssl.concepts.names import match_names
-from vidssl.data.index import VideoIndex
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 from vidssl.evaluation.classes import (
     class_list,
@@ -47,7 +47,7 @@ from vidssl.evaluation.zero_shot import (
     text_classifier,
     zero_shot_scores,
 )
-from vidssl.records import environment, write_json
+from vidssl.files import environment, write_json
 from vidssl.training.checkpoint import save_tensors
 
 Result = dict[str, Any]

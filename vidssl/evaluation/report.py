@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidssl.evaluation.metrics import format_score
-from vidssl.records import write_json
+from vidssl.files import write_json
 
 
 def result_file(checkpoint: Path, task: str, data: Path) -> Path:

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import torch
 
-from vidssl.data.check import check_index, require_readable_classes
-from vidssl.data.eval_views import EvalSpec
-from vidssl.data.index import VideoIndex
-from vidssl.data.sampling import ClipSpec
+from vidssl.data.clips import ClipSpec
+from vidssl.data.manifest.check import check_index, require_readable_classes
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.views.evaluation import EvalSpec
 from vidssl.errors import VidsslError
 from vidssl.evaluation.features import (
     Extractor,
@@ -22,7 +22,7 @@ from vidssl.evaluation.features import (
     motion_energy,
 )
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.io import load
+from vidssl.models.export import load
 
 
 @dataclass(frozen=True)

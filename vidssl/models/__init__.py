@@ -1,0 +1,1 @@
+"""Clips to features: encoders, heads, student and teacher."""

@@ -14,7 +14,7 @@ from vidssl.errors import VidsslError
 if TYPE_CHECKING:
     from typing import Self
 
-    from vidssl.models.text import TextEncoder
+    from vidssl.models.towers.text import TextEncoder
 
 
 class ClipFeatures(NamedTuple):

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from vidssl.errors import VidsslError, did_you_mean
-from vidssl.models.clip import ClipVideoEncoder, FrameAverageEncoder
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.sources import flat_config, own_config, resolve
-from vidssl.models.text import TextEncoder, tokenizer_spec
+from vidssl.models.towers.clip import ClipVideoEncoder, FrameAverageEncoder
+from vidssl.models.towers.text import TextEncoder, tokenizer_spec
 from vidssl.models.weights import load_clip_weights, read_tensors
 
 PYTORCHVIDEO = "pytorchvideo/"
@@ -71,7 +71,7 @@ def create_model(
     """
     _check_choice("temporal", temporal, TEMPORAL)
     if name.startswith(PYTORCHVIDEO):
-        from vidssl.models.backbones import create_pytorchvideo
+        from vidssl.models.towers.pytorchvideo import create_pytorchvideo
 
         return create_pytorchvideo(name.removeprefix(PYTORCHVIDEO), pretrained, **options)
     chosen = _parse_options(options)
@@ -126,7 +126,7 @@ def build_from_spec(
     family = spec.get("family")
     try:
         if family == "pytorchvideo":
-            from vidssl.models.backbones import PytorchVideoEncoder
+            from vidssl.models.towers.pytorchvideo import PytorchVideoEncoder
 
             video = PytorchVideoEncoder(
                 spec["name"], spec["image_size"], spec["max_frames"], spec.get("chunk_frames")

@@ -17,12 +17,12 @@ from vidssl.errors import VidsslError, did_you_mean
 from vidssl.models.heads import HeadOutput, ProjectionHead
 from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput
 from vidssl.objectives.baselines import BYOL, DINO, BarlowTwins, InfoNCE, SimSiam, VICReg
-from vidssl.objectives.concept import ConceptObjective, IdentityHead
-from vidssl.objectives.concept_vectors import ConceptVectors
+from vidssl.objectives.concept.objective import ConceptObjective, IdentityHead
+from vidssl.objectives.concept.vectors import ConceptVectors
 from vidssl.objectives.frame_head import FrameHead
 from vidssl.objectives.head_options import HEAD_OPTIONS, check_head_options
-from vidssl.objectives.hsic import SSLHSIC
-from vidssl.objectives.ldm import LDM
+from vidssl.objectives.hsic.objective import SSLHSIC
+from vidssl.objectives.ldm.objective import LDM
 from vidssl.objectives.ressl import ReSSL
 from vidssl.objectives.spectral import SpectralContrastive, TemporalSpectral
 

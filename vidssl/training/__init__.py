@@ -8,7 +8,7 @@ __all__ = ["pretrain"]
 
 
 def pretrain(config: Config, resume: bool = False) -> Path:
-    """Train the encoder that `config` describes; see :func:`vidssl.training.trainer.pretrain`."""
-    from vidssl.training.trainer import pretrain as run
+    """Train the encoder that `config` describes; see :func:`vidssl.training.loop.pretrain`."""
+    from vidssl.training.loop import pretrain as run
 
     return run(config, resume)

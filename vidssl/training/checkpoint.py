@@ -24,10 +24,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
-from vidssl.models.io import save_encoder
+from vidssl.files import read_json, write_json
+from vidssl.models.export import save_encoder
 from vidssl.models.student import Student
 from vidssl.models.weights import load_strict, read_tensors
-from vidssl.records import read_json, write_json
 
 LATEST = "latest.json"
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vidssl.distributed import gather_rows
-from vidssl.objectives.concept import concept_warning
+from vidssl.objectives.concept.objective import concept_warning
 from vidssl.objectives.diagnostics import (
     alignment,
     collapse_warning,

@@ -1,0 +1,220 @@
+"""``vidssl concepts …``: the words of action-concept spaces. One small function per command, as in `cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="concepts",
+    help="Action concepts: check, convert, count, encode and write them.",
+    no_args_is_help=True,
+)
+
+Given = Annotated[str, typer.Argument(help="concept file of any format, or data sets such as k400+ucf101")]
+Format = Annotated[str | None, typer.Option(help="format of the file (default: found out)")]
+Classes = Annotated[Path | None, typer.Option(help="class list of a file that is keyed by index")]
+Part = Annotated[str | None, typer.Option("--section", help="data set to take of a file that holds several")]
+Json = Annotated[Path | None, typer.Option("--output", help="write the report as JSON")]
+
+
+@app.command()
+def validate(
+    given: Given,
+    format: Format = None,
+    classes: Classes = None,
+    section: Part = None,
+    output: Json = None,
+    warnings: Annotated[bool, typer.Option(help="list warnings too")] = True,
+) -> None:
+    """Check a concept file against every rule; exit code 1 when there are errors."""
+    from vidssl.concepts.jobs import validate as run
+
+    record = run(given, format=format, classes=classes, section=section)
+    for problem in record["problems"]:
+        if warnings or problem["severity"] == "error":
+            where = f"{problem['concept']}: " if problem["concept"] else ""
+            typer.echo(f"{problem['severity']}: {where}{problem['message']} [{problem['rule']}]")
+    count = "unreadable" if record["concepts"] is None else f"{record['concepts']} concepts"
+    typer.echo(f"{given}: {count}, {record['errors']} errors, {record['warnings']} warnings")
+    _write(record, output)
+    if record["errors"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    given: Given,
+    destination: Annotated[Path, typer.Argument(help="file to write")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="vidssl, cupl, indexed, csv, names, label-map, classind, clip-prompts, clip-benchmark"
+        ),
+    ] = "vidssl",
+    format: Format = None,
+    classes: Classes = None,
+    section: Part = None,
+) -> None:
+    """Write a concept file in another project's format, or one of theirs in ours."""
+    from vidssl.concepts.jobs import convert as run
+
+    record = run(given, destination, to, format=format, classes=classes, section=section)
+    lost = f"; not carried over: {', '.join(record['lost'])}" if record["lost"] else ""
+    typer.echo(f"{', '.join(record['written'])}: {record['concepts']} concepts as {record['to']}{lost}")
+
+
+@app.command()
+def stats(
+    given: Given, format: Format = None, classes: Classes = None, section: Part = None, output: Json = None
+) -> None:
+    """Count concepts, sentences, words and attributes."""
+    from vidssl.concepts.jobs import stats as run
+
+    record = run(given, format=format, classes=classes, section=section)
+    for key, value in record.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {number}" for name, number in value.items())
+        typer.echo(f"{key.replace('_', ' '):26} {value}")
+    _write(record, output)
+
+
+@app.command()
+def build(
+    given: Given,
+    encoder: Annotated[
+        str,
+        typer.Argument(
+            help="text encoder: open_clip architecture, local-dir:, hf-hub:, or a transformers folder"
+        ),
+    ],
+    destination: Annotated[
+        Path | None,
+        typer.Argument(help="….safetensors to write (default: the cache, where training finds it)"),
+    ] = None,
+    pretrained: Annotated[str | None, typer.Option(help="weights of an open_clip architecture")] = None,
+    templates: Annotated[str | None, typer.Option(help="preset, or a template with {}")] = None,
+    whiten: Annotated[str, typer.Option(help="none, center or zca")] = "none",
+    merge_threshold: Annotated[
+        float | None, typer.Option(help="merge concepts closer than this cosine")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="where to encode")] = None,
+    output: Json = None,
+) -> None:
+    """Encode names and descriptions into a concept space, once for the same words and encoder."""
+    from vidssl.concepts.jobs import build as run
+    from vidssl.training.report import progress_bar
+
+    with progress_bar("encoding", "text") as progress:
+        options: Any = {
+            "whiten": whiten,
+            "merge_threshold": merge_threshold,
+            "device": device,
+            "progress": progress,
+        }
+        record = run(given, encoder, destination, pretrained=pretrained, templates=templates, **options)
+    for problem in record["problems"]:
+        typer.echo(f"{problem['severity']}: {problem['concept']}: {problem['message']}")
+    for pair in record["near_duplicates"][:10]:
+        typer.echo(
+            f"near-duplicates ({pair['space']}, cosine {pair['cosine']:.3f}): {pair['first']}, {pair['second']}"
+        )
+    typer.echo(
+        f"{record['output'] or 'cache'}: {record['concepts']} concepts x {record['dim']}, "
+        f"{record['near_duplicate_count']} near-duplicate pairs, {len(record['merged'])} merged, "
+        f"encoder {record['encoder'][:12]}, space {record['sha256'][:12]}"
+    )
+    _write(record, output)
+
+
+@app.command()
+def generate(
+    given: Given,
+    destination: Annotated[Path, typer.Argument(help="concept file to write")],
+    backend: Annotated[str, typer.Option(help="transformers, openai, file or echo")],
+    model: Annotated[
+        str | None, typer.Option(help="folder or id (transformers), name on the server (openai)")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="of a server, such as http://127.0.0.1:8000/v1")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="NAME of the environment variable with the key")
+    ] = None,
+    requests: Annotated[Path | None, typer.Option(help="file of open questions (backend file)")] = None,
+    answers: Annotated[list[Path] | None, typer.Option(help="files with answers (backend file)")] = None,
+    what: Annotated[list[str], typer.Option(help="descriptions, attributes")] = ["descriptions"],  # noqa: B006
+    count: Annotated[int, typer.Option(help="sentences of a concept, at least 4")] = 4,
+    attempts: Annotated[int, typer.Option(help="answers judged for one concept")] = 3,
+    temperature: Annotated[float, typer.Option(help="of sampling; 0 is greedy")] = 0.7,
+    max_new_tokens: Annotated[int, typer.Option(help="longest answer")] = 300,
+    seed: Annotated[int, typer.Option(help="of sampling")] = 0,
+    timeout: Annotated[float | None, typer.Option(help="seconds for one attempt (openai)")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="requests under way at a time (openai)")] = None,
+    device: Annotated[str | None, typer.Option(help="such as cuda:1 (transformers)")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="every answer, kept for the next run (default: beside the concept file)"),
+    ] = None,
+    license: Annotated[str | None, typer.Option(help="of the new sentences")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the prompts and an estimate; ask nothing")
+    ] = False,
+) -> None:
+    """Have a language model write descriptions and attributes; exit code 1 when some concepts got none."""
+    from vidssl.concepts import generate as llm
+    from vidssl.concepts.llm_backends import make_backend
+    from vidssl.concepts.prompts import Sampling, write_concepts
+    from vidssl.concepts.vocabulary import load_concepts
+    from vidssl.files import write_json
+    from vidssl.training.report import progress_bar
+
+    chosen = make_backend(
+        backend,
+        model=model,
+        base_url=base_url,
+        api_key_env=api_key_env,
+        requests=requests,
+        answers=answers,
+        timeout=timeout,
+        max_concurrency=concurrency,
+        device=device,
+    )
+    concepts = load_concepts(given)
+    options: Any = {
+        "what": tuple(what),
+        "count": count,
+        "sampling": Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed),
+        "store": store or destination.with_suffix(".answers.jsonl"),
+    }
+    if dry_run:
+        plan = llm.plan(concepts, chosen, **options)
+        for preview in plan.requests:
+            typer.echo(f"--- {preview.concept} ({preview.task}, {preview.tokens} tokens)")
+            typer.echo("\n".join(f"{message.role}: {message.content}" for message in preview.messages))
+        typer.echo(
+            f"{len(plan.requests)} requests, about {plan.prompt_tokens} tokens in, at most {plan.answer_tokens} out"
+        )
+        return
+    with progress_bar("asking", "request") as progress:
+        result = llm.generate(
+            concepts, chosen, attempts=attempts, license=license, progress=progress, **options
+        )
+    for failure in result.failures:
+        typer.echo(f"{failure.concept}: {failure.task}: {'; '.join(failure.reasons)}")
+    write_concepts(result.concepts, destination)
+    write_json(destination.with_suffix(".report.json"), result.record())
+    counts = ", ".join(f"{key} {value}" for key, value in result.record().items() if isinstance(value, int))
+    typer.echo(f"{destination}: {counts}, failures {len(result.failures)}")
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _write(record: dict[str, Any], output: Path | None) -> None:
+    from vidssl.files import write_json
+
+    if output is not None:
+        write_json(output, record)
+        typer.echo(f"written to {output}")

@@ -1,0 +1,111 @@
+"""Opening a video file with PyAV: safely whatever its name and content, and with FFmpeg's own words when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidssl.data.decode.reader import DecodeError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+# Formats that store an index of their frames. In MPEG-TS, MPEG-PS, raw streams and the like decord and torchcodec
+# return other frames than the wanted ones after a seek.
+INDEXED_FORMATS = frozenset({"mp4", "mov", "matroska", "webm", "avi"})
+
+# A playlist or concat script in disguise may open nothing but files: no network, no waiting for it.
+_OPTIONS = {"protocol_whitelist": "file"}
+
+
+def is_indexed(format_name: str) -> bool:
+    """Whether one of FFmpeg's comma-separated names of a format is among `INDEXED_FORMATS`."""
+    return not INDEXED_FORMATS.isdisjoint(format_name.split(","))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its video stream, closed at the end of the block.
+
+    Raises:
+        DecodeError: not a regular file, not a container that FFmpeg knows, or no video stream in it.
+    """
+    container = open_container(path)
+    try:
+        yield container, video_stream(container, path)
+    finally:
+        container.close()
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a regular file; `DecodeError` otherwise. A pipe, which would block, is refused."""
+    import av
+
+    if not path.is_file():
+        raise DecodeError(path, "pyav", "not a regular file" if path.exists() else "no such file")
+    if path.stat().st_size == 0:
+        raise DecodeError(path, "pyav", "the file is empty")
+    url = str(path.absolute())  # never taken for a protocol, as a relative "foo:bar" would be
+    try:
+        return av.open(url, options=_OPTIONS)
+    except Exception as error:
+        raise DecodeError(path, "pyav", _complaint(url)) from error
+
+
+def _complaint(url: str) -> str:
+    """What FFmpeg logs when it cannot open ``url`` ("moov atom not found"); its error code alone says too little."""
+    import av
+
+    level, skip_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as logs, suppress(av.FFmpegError, OSError, ValueError):
+            av.open(url, options=_OPTIONS).close()
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skip_repeated)
+    said = " ".join(logs[-1][2].split()) if logs else ""
+    return said[:160] or "not a video file that FFmpeg knows"
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The stream FFmpeg thinks best, cover pictures left out; decoded by one thread."""
+    from av.stream import Disposition
+
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise DecodeError(path, "pyav", "the file has no video stream")
+    best = container.streams.best("video")
+    stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
+    stream.codec_context.thread_count = 1  # loaders run one process per core already
+    return stream
+
+
+def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """The packets that the file holds in full, from the first key frame on: nothing before it can be decoded.
+
+    Where reading fails in the middle of a file, the stream ends there.
+    """
+    import av
+
+    began = False
+    try:
+        for packet in container.demux(stream):
+            began = began or packet.is_keyframe
+            if began and not packet.is_corrupt:
+                yield packet
+    except (av.FFmpegError, OSError, ValueError):
+        if not began:
+            raise
+
+
+def decoded_frames(packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+    """The frames of ``packets`` in order of time; the last packet of a stream is empty and drains the decoder."""
+    return chain.from_iterable(packet.decode() for packet in packets)

@@ -1,0 +1,99 @@
+"""Opening videos: one call, whatever decodes them.
+
+Example::
+
+    with open_video("clip.mp4") as video:
+        clip = video.frames([0, 8, 16])  # uint8 (3, H, W, 3)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidssl.data.decode.decord_reader import DecordReader, decord_objection
+from vidssl.data.decode.pyav_reader import PyAVReader
+from vidssl.data.decode.reader import DecodeError, Indices, VideoInfo, VideoReader
+from vidssl.data.decode.timeline import read_timeline
+from vidssl.data.decode.torchcodec_reader import TorchcodecReader
+from vidssl.errors import VidsslError, did_you_mean
+
+__all__ = ["BACKENDS", "DecodeError", "VideoInfo", "VideoReader", "open_video", "probe_video"]
+
+BACKENDS = ("auto", "decord", "pyav", "torchcodec")
+
+
+def open_video(path: str | Path, backend: str = "auto") -> VideoReader:
+    """Open a video file.
+
+    Args:
+        path: any file name; it is never interpreted as a protocol, a pattern or a shell word.
+        backend: "auto" decodes with decord where decord is known to be right and with PyAV everywhere else, also when
+            decord fails later on; "decord", "pyav" and "torchcodec" use that one alone.
+
+    Raises:
+        DecodeError: there is no readable video in the file.
+        VidsslError: the backend is unknown or cannot be loaded.
+    """
+    if backend not in BACKENDS:
+        allowed = ", ".join(BACKENDS)
+        raise VidsslError(
+            f"unknown video backend {backend!r}{did_you_mean(backend, BACKENDS)} (allowed: {allowed})"
+        )
+    readers = {"auto": AutoReader, "decord": DecordReader, "pyav": PyAVReader, "torchcodec": TorchcodecReader}
+    reader: VideoReader = readers[backend](path)
+    return reader
+
+
+def probe_video(path: str | Path) -> VideoInfo:
+    """Facts of a video from its packets; its first frame is really decoded, the others are not.
+
+    Raises:
+        DecodeError: there is no readable video in the file.
+    """
+    return read_timeline(Path(path)).info
+
+
+class AutoReader(VideoReader):
+    """decord where it delivers what PyAV delivers, PyAV elsewhere and from decord's first failure on."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._timeline = read_timeline(self.path)
+        self.info, self.times = self._timeline.info, self._timeline.times
+        self._complaint = ""  # what decord said when it failed
+        self._reader = self._choose()
+        self.backend = self._reader.backend
+
+    def frames(self, indices: Indices) -> NDArray[np.uint8]:
+        if self.backend == "decord":
+            try:
+                return self._reader.frames(indices)
+            except DecodeError as error:
+                self._fall_back(error)
+        try:
+            return self._reader.frames(indices)
+        except DecodeError as error:
+            reason = f"{self._complaint}PyAV: {error.reason}"
+            raise DecodeError(self.path, "auto", reason) from error
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _choose(self) -> VideoReader:
+        if decord_objection(self._timeline) is None:
+            try:
+                return DecordReader(self.path, self._timeline)
+            except DecodeError as error:
+                self._complaint = f"decord: {error.reason}; "
+            except VidsslError:  # not installed: PyAV reads everything that decord reads
+                pass
+        return PyAVReader(self.path, self._timeline)
+
+    def _fall_back(self, error: DecodeError) -> None:
+        self._complaint = f"decord: {error.reason}; "
+        self._reader.close()
+        self._reader = PyAVReader(self.path, self._timeline)
+        self.backend = self._reader.backend

@@ -1,0 +1,175 @@
+"""The PyAV decoder: right on every file FFmpeg can read, and decoding no more of it than the wanted frames need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidssl.data.decode.container import decoded_frames, open_container, video_stream, whole_packets
+from vidssl.data.decode.reader import DecodeError, Indices, VideoReader, check_indices, decoding
+from vidssl.data.decode.timeline import Timeline, read_timeline
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+SEEK_GAP = 8  # frames that are cheaper to decode and drop than to jump over
+MAX_HELD = 2  # frames for which a picture may stand in when their packets silently decode to nothing
+
+
+class PyAVReader(VideoReader):
+    """`VideoReader` on PyAV.
+
+    Decoding starts at the last key frame not after the first wanted one. Seeking only saves reading: frames are told
+    by their stamps, and where a seek lands wrong, or a "key frame" is none, the file is taken from its start.
+
+    Raises:
+        DecodeError: not a video, or its first frame cannot be decoded.
+    """
+
+    def __init__(self, path: str | Path, timeline: Timeline | None = None) -> None:
+        self.path, self.backend = Path(path), "pyav"
+        self._timeline = timeline or read_timeline(self.path)
+        self.info, self.times = self._timeline.info, self._timeline.times
+        self._open: tuple[InputContainer, VideoStream] | None = None
+
+    def frames(self, indices: Indices) -> NDArray[np.uint8]:
+        checked = check_indices(indices, self.info.num_frames, self.path)
+        wanted, inverse = np.unique(checked, return_inverse=True)
+        upright = self._timeline.orientation
+        shape = (self.info.height, self.info.width)
+        height, width = shape[::-1] if upright.transpose else shape  # as decoded
+        pictures = np.empty((wanted.size, *shape, 3), dtype=np.uint8)
+        with decoding(self.path, self.backend):
+            from av.video.reformatter import VideoReformatter
+
+            reformatter = VideoReformatter()  # shared: setting up a conversion costs more than converting
+            for row, frame in enumerate(self._decode(wanted)):
+                if frame.is_corrupt:
+                    raise DecodeError(self.path, self.backend, f"frame {wanted[row]} is damaged")
+                rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
+                pictures[row] = upright.apply(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
+        return pictures if np.array_equal(wanted, checked) else pictures[inverse]
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[0].close()
+            self._open = None
+
+    def _decode(self, wanted: NDArray[np.int64]) -> Iterator[VideoFrame]:
+        """The frames at ``wanted`` (increasing), one each."""
+        pts, key_pts = self._timeline.pts, self._timeline.key_pts
+        if pts is None:
+            yield from self._count_to(wanted)
+            return
+        # Wanted frames that follow each other closely are one run of decoding; a far one is jumped to.
+        key_of = np.searchsorted(key_pts, pts[wanted], side="right") - 1
+        key_index = np.searchsorted(pts, key_pts)[key_of]
+        jumps = (np.diff(key_of) > 0) & (key_index[1:] - wanted[:-1] > SEEK_GAP)
+        for run in np.split(np.arange(wanted.size), np.flatnonzero(jumps) + 1):
+            if run.size:
+                yield from self._pick(self._frames_from(int(key_of[run[0]])), pts, wanted[run].tolist())
+
+    def _count_to(self, wanted: NDArray[np.int64]) -> Iterator[VideoFrame]:
+        """Where stamps do not name the frames: decode from the start and count."""
+        targets = set(wanted.tolist())
+        for index, frame in enumerate(decoded_frames(self._packets_from_start())):
+            if not targets:
+                return
+            if index in targets:
+                targets.remove(index)
+                yield frame
+        if targets:
+            raise DecodeError(self.path, self.backend, f"frame {min(targets)} is missing")
+
+    def _pick(
+        self, frames: Iterator[VideoFrame], pts: NDArray[np.int64], wanted: list[int]
+    ) -> Iterator[VideoFrame]:
+        """Those of ``frames`` (in order of time) that are at ``wanted``; for one without a picture, the one on show."""
+        on_show: VideoFrame | None = None
+        queue = iter(wanted)
+        index = next(queue, None)
+        for frame in chain(frames, (None,)):  # None: all has been decoded
+            if frame is not None and frame.pts is None:
+                continue
+            while index is not None and (frame is None or pts[index] < frame.pts):
+                if on_show is None or on_show.pts < pts[max(0, index - MAX_HELD)]:
+                    raise DecodeError(self.path, self.backend, f"frame {index} is missing")
+                yield on_show
+                index = next(queue, None)
+            if index is not None and frame is not None and pts[index] == frame.pts:
+                yield frame
+                index = next(queue, None)
+            if index is None:
+                return
+            on_show = frame
+
+    def _frames_from(self, key: int) -> Iterator[VideoFrame]:
+        """All frames from key frame ``key`` on; from the start when decoding cannot begin there after all.
+
+        It cannot in a file without a table of key frames, where every packet passes for one.
+        """
+        if key > 0 and (packets := self._sought(key) or self._read_up_to(key)) is not None:
+            frames = decoded_frames(packets)
+            first = _first_not_before(frames, int(self._timeline.key_pts[key]))
+            if first is not None:
+                yield first
+                yield from frames
+                return
+        yield from decoded_frames(self._packets_from_start())
+
+    def _sought(self, key: int) -> Iterator[Packet[VideoStream]] | None:
+        """The packets from key frame ``key`` on, found by seeking; None when the seek fails or lands behind it."""
+        import av
+
+        container, stream = self._container()
+        earlier = set(self._timeline.packet_pts[: self._timeline.key_at[key]].tolist())
+        try:
+            container.seek(int(self._timeline.key_dts[key]), stream=stream)
+            packets = whole_packets(container, stream)
+            for packet in packets:
+                if self._is_key(packet, key):
+                    return chain((packet,), packets)
+                if packet.pts not in earlier:
+                    return None
+        except (av.FFmpegError, OSError, ValueError):
+            return None
+        return None
+
+    def _read_up_to(self, key: int) -> Iterator[Packet[VideoStream]] | None:
+        """The packets from key frame ``key`` on, found by reading the file from its start."""
+        packets = self._packets_from_start()
+        found = next((packet for packet in packets if self._is_key(packet, key)), None)
+        return None if found is None else chain((found,), packets)
+
+    def _is_key(self, packet: Packet[VideoStream], key: int) -> bool:
+        return packet.is_keyframe and packet.pts == self._timeline.key_pts[key]
+
+    def _packets_from_start(self) -> Iterator[Packet[VideoStream]]:
+        self.close()  # opening again is the one way back to the start that every container knows
+        container, stream = self._container()
+        return whole_packets(container, stream)
+
+    def _container(self) -> tuple[InputContainer, VideoStream]:
+        if self._open is None:
+            container = open_container(self.path)
+            self._open = container, video_stream(container, self.path)
+        return self._open
+
+
+def _first_not_before(frames: Iterator[VideoFrame], stamp: int) -> VideoFrame | None:
+    """The key picture stamped ``stamp``, anything earlier dropped; None if it is not the first to come."""
+    import av
+
+    try:
+        first = next((f for f in frames if f.pts is not None and f.pts >= stamp), None)
+    except (av.FFmpegError, ValueError):
+        return None
+    return first if first is not None and first.pts == stamp and first.key_frame else None

@@ -1,0 +1,199 @@
+"""Which frames a file holds, when each is shown and how it must be turned: read from the packets, hardly decoding.
+
+Every decoder here shares this index, so that frame i means the same picture whichever of them delivers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidssl.data.decode.container import decoded_frames, opened, whole_packets
+from vidssl.data.decode.orientation import Orientation
+from vidssl.data.decode.reader import DecodeError, VideoInfo, decoding, one_line
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+NO_STAMP = np.iinfo(np.int64).min
+DEFAULT_FPS = 25.0  # FFmpeg's own assumption for streams without any timing
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The index of one video.
+
+    Attributes:
+        info, times: as in `VideoReader`.
+        pts: (num_frames,) stamps in ticks, strictly increasing; None where stamps do not name frames (see
+            `_trusted_stamps`), so that only counting from the start finds frame i.
+        key_pts, key_dts, key_at: (K,) where decoding may start: stamps (key_pts increase) and place among all packets.
+        packet_pts: stamps of all packets in file order; NO_STAMP where there is none.
+        orientation: how decoded frames become upright.
+        container: format name. bits: per sample. subsampled: chroma is coarser than luma.
+        edited: some packets are decoded but not shown. open_gop: some pictures refer across a key frame.
+    """
+
+    info: VideoInfo
+    times: NDArray[np.float64]
+    pts: NDArray[np.int64] | None
+    key_pts: NDArray[np.int64]
+    key_dts: NDArray[np.int64]
+    key_at: NDArray[np.int64]
+    packet_pts: NDArray[np.int64]
+    orientation: Orientation
+    container: str
+    bits: int
+    subsampled: bool
+    edited: bool
+    open_gop: bool
+
+
+class _Packets(NamedTuple):
+    """Columns over the packets in file order."""
+
+    pts: NDArray[np.int64]
+    dts: NDArray[np.int64]
+    key: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
+
+
+def read_timeline(path: Path) -> Timeline:
+    """Index a video: one pass over its packets and, usually, one decoded frame.
+
+    Raises:
+        DecodeError: not a video, or its first frame cannot be decoded.
+    """
+    with decoding(path, "pyav"), opened(path) as (container, stream):
+        packets, first = _read_packets(container, stream)
+        if first is None:
+            raise DecodeError(path, "pyav", "the video stream holds no decodable frame")
+        if first.is_corrupt:
+            raise DecodeError(path, "pyav", "the first frame is damaged")
+        orientation, components = Orientation.of(first), first.format.components
+        fps = float(stream.average_rate or stream.guessed_rate or 0) or DEFAULT_FPS
+        pts = _trusted_stamps(packets, first, container, stream)
+        times = (pts - pts[0]) * float(stream.time_base or 1) if pts is not None else _count_frames(path, fps)
+        width, height = (first.height, first.width) if orientation.transpose else (first.width, first.height)
+        keys = packets.key & (packets.pts != NO_STAMP)
+        return Timeline(
+            info=_info(times, fps, height, width),
+            times=times,
+            pts=pts,
+            key_pts=packets.pts[keys],
+            key_dts=packets.dts[keys],
+            key_at=np.flatnonzero(keys),
+            packet_pts=packets.pts,
+            orientation=orientation,
+            container=container.format.name,
+            bits=max(c.bits for c in components),
+            subsampled=any(c.width < first.width or c.height < first.height for c in components),
+            edited=not packets.shown.all(),
+            open_gop=_has_leading_pictures(packets),
+        )
+
+
+def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[_Packets, VideoFrame | None]:
+    """The stream's whole packets, and the first frame that they decode to."""
+    rows: list[tuple[int, int, bool, bool]] = []
+    first: VideoFrame | None = None
+    for packet in whole_packets(container, stream):
+        if first is None:
+            first = next(iter(packet.decode()), None)
+        if packet.size:  # the last one is empty: it asks the decoder for what it still holds
+            pts = NO_STAMP if packet.pts is None else packet.pts
+            dts = pts if packet.dts is None else packet.dts
+            rows.append(
+                (pts, dts, packet.is_keyframe, not packet.is_discard and not _is_hidden(packet, stream))
+            )
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    pts_column, dts_column = (np.array(column, dtype=np.int64) for column in columns[:2])
+    key, shown = (np.array(column, dtype=bool) for column in columns[2:])
+    return _Packets(pts_column, dts_column, key, shown), first
+
+
+def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
+    """Whether a VP8 or VP9 packet holds only a picture that is never shown (an "alternate reference").
+
+    Read from the show_frame bit of the frame header (RFC 6386 §9.1; VP9 bitstream specification §6.2). A VP9
+    superframe (its last byte is 110xxxxx) always ends in a shown picture.
+    """
+    name = stream.codec_context.name
+    if name not in ("vp8", "vp9", "libvpx", "libvpx-vp9"):
+        return False
+    data = memoryview(packet)
+    head, last = data[0], data[-1]
+    if "9" not in name:
+        return not head >> 4 & 1
+    after_profile = (
+        head << (4 + (head >> 4 & 3 == 3)) & 0xFF
+    )  # bits: show_existing_frame, frame_type, show_frame
+    show_existing, show = after_profile >> 7 & 1, after_profile >> 5 & 1
+    return not (show_existing or show or last >> 5 == 0b110)
+
+
+def _trusted_stamps(
+    packets: _Packets, first: VideoFrame, container: InputContainer, stream: VideoStream
+) -> NDArray[np.int64] | None:
+    """Sorted stamps of the shown packets if they name the frames one to one in order, else None.
+
+    They do not when some are missing or repeated, when time jumps back between key frames (joined streams), when the
+    first decoded frame is not the earliest, and in AVI with reordered frames, whose stamps count packets instead.
+    """
+    shown = np.sort(packets.pts[packets.shown])
+    keys = packets.pts[packets.key]
+    is_avi = "avi" in container.format.name.split(",")
+    if (
+        shown.size == 0
+        or shown[0] == NO_STAMP
+        or (np.diff(shown) <= 0).any()
+        or (np.diff(keys) <= 0).any()
+        or first.pts != shown[0]
+        or (is_avi and stream.codec_context.has_b_frames)
+    ):
+        return None
+    return shown
+
+
+def _count_frames(path: Path, fps: float) -> NDArray[np.float64]:
+    """Times in seconds of the frames that a decode from start to end delivers, up to the first damage."""
+    stamps: list[int | None] = []
+    with opened(path) as (container, stream):
+        tick = float(stream.time_base or 0)
+        try:
+            for frame in decoded_frames(whole_packets(container, stream)):
+                if frame.is_corrupt:
+                    break
+                stamps.append(frame.pts)
+        except Exception as error:
+            if not stamps:
+                raise DecodeError(path, "pyav", one_line(error)) from error
+    if not stamps:
+        raise DecodeError(path, "pyav", "the first frame is damaged")
+    given = np.array([stamp for stamp in stamps if stamp is not None], dtype=np.int64)
+    times: NDArray[np.float64] = np.arange(len(stamps)) / fps
+    if given.size == len(stamps) and (np.diff(given) >= 0).all():
+        times = (given - given[0]) * tick
+    return times
+
+
+def _has_leading_pictures(packets: _Packets) -> bool:
+    """Whether pictures are stored after a key frame but shown before it, as only an open GOP does."""
+    last_key = np.maximum.accumulate(np.where(packets.key, np.arange(packets.key.size), 0))
+    return bool((packets.pts < packets.pts[last_key]).any())
+
+
+def _info(times: NDArray[np.float64], header_fps: float, height: int, width: int) -> VideoInfo:
+    """The header's rate where the frames bear it out to 1 %, else the mean rate of the frames."""
+    fps, span = header_fps, float(times[-1])
+    if span > 0:
+        mean = (times.size - 1) / span
+        fps = header_fps if abs(header_fps / mean - 1) < 0.01 else mean
+    return VideoInfo(num_frames=times.size, fps=fps, duration=span + 1 / fps, height=height, width=width)

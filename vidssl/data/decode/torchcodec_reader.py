@@ -1,0 +1,73 @@
+"""The torchcodec decoder: optional, because it needs the extra and an FFmpeg installed on the system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidssl.data.decode.container import is_indexed
+from vidssl.data.decode.reader import DecodeError, Indices, VideoReader, check_indices, decoding, one_line
+from vidssl.data.decode.timeline import Timeline, read_timeline
+from vidssl.errors import VidsslError
+
+
+def import_torchcodec() -> Any:
+    """torchcodec's VideoDecoder; `VidsslError` when it is not installed or finds no FFmpeg."""
+    try:
+        import torchcodec
+        from torchcodec.decoders import VideoDecoder
+
+        # Recent versions import without FFmpeg and only fail when used.
+        if getattr(torchcodec, "ffmpeg_major_version", 0) is None:
+            raise RuntimeError("it finds no FFmpeg libraries of a version it knows")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise VidsslError(
+            f"video backend 'torchcodec' cannot be loaded ({one_line(error)}); "
+            "install vidssl[torchcodec] and FFmpeg, or use backend 'auto' or 'pyav'"
+        ) from error
+    return VideoDecoder
+
+
+class TorchcodecReader(VideoReader):
+    """`VideoReader` on torchcodec, one thread, exact seeking.
+
+    Raises:
+        DecodeError: torchcodec cannot read the file, or counts its frames otherwise.
+        VidsslError: torchcodec is not installed or finds no FFmpeg.
+    """
+
+    def __init__(self, path: str | Path, timeline: Timeline | None = None) -> None:
+        decoder = import_torchcodec()
+        self.path, self.backend = Path(path), "torchcodec"
+        timeline = timeline or read_timeline(self.path)
+        self.info, self.times = timeline.info, timeline.times
+        if timeline.pts is None or timeline.orientation.mirrored or not is_indexed(timeline.container):
+            raise DecodeError(
+                self.path, self.backend, "its frames or their mirroring would come out wrong; use 'auto'"
+            )
+        with decoding(self.path, self.backend):
+            self._reader: Any = decoder(
+                str(self.path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
+            )
+            count = len(self._reader)
+        if count != self.info.num_frames:
+            raise DecodeError(
+                self.path, self.backend, f"{count} frames counted instead of {self.info.num_frames}"
+            )
+
+    def frames(self, indices: Indices) -> NDArray[np.uint8]:
+        checked = check_indices(indices, self.info.num_frames, self.path)
+        shape = (checked.size, self.info.height, self.info.width, 3)
+        if checked.size == 0:
+            return np.empty(shape, dtype=np.uint8)
+        with decoding(self.path, self.backend):
+            frames = np.ascontiguousarray(self._reader.get_frames_at(checked.tolist()).data.numpy())
+        if frames.shape != shape:
+            raise DecodeError(self.path, self.backend, f"frames of shape {frames.shape} instead of {shape}")
+        return frames
+
+    def close(self) -> None:
+        self._reader = None

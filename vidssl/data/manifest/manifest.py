@@ -1,0 +1,170 @@
+"""From a folder or a list file to a `VideoIndex`: which videos there are, and what each shows.
+
+Example::
+
+    index = VideoIndex.read("kinetics/train")  # kinetics/train/<class>/<video>
+    index.path(0), index.labels[0]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidssl.data.manifest.lists import VIDEO_EXTENSIONS, is_video_name, read_list, write_list
+from vidssl.errors import VidsslError, did_you_mean
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """Videos and their labels, in a fixed order.
+
+    Attributes:
+        root: absolute folder that `paths` are relative to.
+        paths: one per video, posix, relative to root where the file lies below it, else absolute.
+        labels: class name of each, None where it has none.
+        classes: all class names, sorted (by value if all are whole numbers); a subset keeps them all.
+    """
+
+    root: Path
+    paths: tuple[str, ...] = field(repr=False)
+    labels: tuple[str | None, ...] = field(repr=False)
+    classes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, source: str | Path, missing: Literal["error", "skip"] = "error") -> VideoIndex:
+        """Index a folder or a list file.
+
+        A folder holds ``<class>/<video>`` at any depth: the label is the name of a video's own folder, and videos right
+        in the given folder have none. Hidden names are skipped, links followed. A list holds ``path,label`` lines
+        (see `vidssl.data.manifest.lists`), paths relative to its own folder.
+
+        Args:
+            source: the folder or file.
+            missing: what to do about listed files that do not exist.
+
+        Raises:
+            VidsslError: nothing there, no videos in it, or a list that cannot be understood.
+        """
+        path = Path(source).expanduser().absolute()
+        if path.is_dir():
+            found = list(_walk(path, frozenset()))
+            if not found:
+                raise VidsslError(_no_videos(path))
+            names = [PurePosixPath(name) for name in found]
+            labels = [name.parent.name or None for name in names]
+            return cls.of(path, found, labels)
+        if not path.exists():
+            raise VidsslError(_nothing_there(path))
+        listed = read_list(path, missing)
+        return cls.of(path.parent, [name for name, _ in listed], [label for _, label in listed])
+
+    @classmethod
+    def of(cls, root: Path, paths: Sequence[str], labels: Sequence[str | None]) -> VideoIndex:
+        """An index of given paths and labels; the classes are those that occur."""
+        names = {label: label for label in labels if label is not None}  # one string object per class
+        by_value = all(name.isdecimal() for name in names)
+        classes = sorted(names, key=lambda name: (int(name), name) if by_value else (0, name))
+        return cls(root, tuple(paths), tuple(None if x is None else names[x] for x in labels), tuple(classes))
+
+    @classmethod
+    def of_files(cls, files: Sequence[str | Path]) -> VideoIndex:
+        """An unlabelled index of single files, whatever their names end in; the root is the working folder.
+
+        Raises:
+            VidsslError: no file, or one that does not exist.
+        """
+        if not files:
+            raise VidsslError("no video files given")
+        root, paths = Path.cwd(), []
+        for file in files:
+            path = Path(file).expanduser().absolute()
+            if not path.is_file():
+                raise VidsslError(f"{path}: is not a file" if path.exists() else _nothing_there(path))
+            paths.append((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+        return cls.of(root, paths, [None] * len(paths))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, i: int) -> Path:
+        """Absolute path of video i."""
+        return self.root / self.paths[i]
+
+    @cached_property
+    def label_ids(self) -> NDArray[np.int64]:
+        """(len,) place of each label among `classes`, -1 where there is none."""
+        ids: dict[str | None, int] = {name: i for i, name in enumerate(self.classes)}
+        return np.array([ids.get(label, -1) for label in self.labels], dtype=np.int64)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of all (path, label) pairs, whatever their order and the root."""
+        rows = sorted(
+            f"{path}\0{'' if x is None else '=' + x}\n"
+            for path, x in zip(self.paths, self.labels, strict=True)
+        )
+        return hashlib.sha256("".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> VideoIndex:
+        """The videos at ``indices``, in that order, with the same classes and ids."""
+        chosen = [int(i) for i in indices]
+        paths, labels = tuple(self.paths[i] for i in chosen), tuple(self.labels[i] for i in chosen)
+        return VideoIndex(self.root, paths, labels, self.classes)
+
+    def write(self, path: str | Path) -> None:
+        """Write ``path,label`` as CSV that `read` understands from the same folder.
+
+        Raises:
+            VidsslError: a file name holds a line break, which a list cannot.
+        """
+        write_list(Path(path), list(zip(self.paths, self.labels, strict=True)), self.root)
+
+
+def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "") -> Iterator[str]:
+    """Video paths below ``folder`` relative to it, sorted; a link back to a folder on the way here is not followed."""
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise VidsslError(f"{folder}: cannot be read ({error.strerror})") from error
+    identity = (status.st_dev, status.st_ino)
+    if identity in ancestors:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), ancestors | {identity}, f"{prefix}{entry.name}/")
+        elif is_video_name(entry.name) and (entry.is_file() or entry.is_symlink()):
+            yield prefix + entry.name  # a broken link stays: it is to be reported, not forgotten
+
+
+def _no_videos(folder: Path) -> str:
+    found = Counter(
+        Path(name).suffix.lower() or "no suffix" for _, _, names in os.walk(folder) for name in names
+    )
+    if not found:
+        return f"{folder}: no videos found; the folder is empty"
+    what = ", ".join(f"{count} x {suffix}" for suffix, count in found.most_common(5))
+    return f"{folder}: no videos found (looked for {', '.join(VIDEO_EXTENSIONS)}; found {what})"
+
+
+def _nothing_there(path: Path) -> str:
+    """Names the first part of ``path`` that does not exist, and what lies there instead."""
+    missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
+    try:
+        siblings = [entry.name for entry in missing.parent.iterdir()]
+    except OSError:
+        siblings = []
+    where = "" if missing == path else f" ({missing} does not exist)"
+    return f"{path}: no such file or folder{where}{did_you_mean(missing.name, siblings)}"

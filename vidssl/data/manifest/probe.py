@@ -1,0 +1,140 @@
+"""Probing many videos in processes of their own, which may crash or hang without harm to the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Timer
+from typing import NamedTuple
+
+from vidssl.data.decode.reader import VideoInfo
+
+STARTUP_SECONDS = 120.0  # for a worker to import its decoder, on a busy machine with a cold disk
+
+
+class Outcome(NamedTuple):
+    """What became of one file: its facts, or the reason why it has none.
+
+    ``final`` says that the file itself is the cause; a crash or a lack of time may be otherwise the next time.
+    """
+
+    place: int
+    info: VideoInfo | None
+    reason: str
+    final: bool
+
+
+def probe_all(paths: Sequence[Path], workers: int, timeout: float) -> Iterator[Outcome]:
+    """Probe every path, ``workers`` at a time, at most ``timeout`` seconds each; in order of completion.
+
+    Workers are plain child processes, not forks of this one: safe with threads and CUDA here, and in scripts and
+    notebooks that could not be imported a second time.
+
+    Raises:
+        RuntimeError: a worker process does not start.
+    """
+    probers = [_Prober(timeout) for _ in range(min(workers, len(paths)))]
+    idle: SimpleQueue[_Prober] = SimpleQueue()
+    for prober in probers:
+        idle.put(prober)
+
+    def probe(job: tuple[int, Path]) -> Outcome:
+        prober = idle.get()
+        try:
+            return prober.probe(*job)
+        finally:
+            idle.put(prober)
+
+    with ThreadPool(max(len(probers), 1)) as threads:
+        try:
+            yield from threads.imap_unordered(probe, enumerate(paths))
+        finally:
+            for prober in probers:
+                prober.close()
+
+
+class _Prober:
+    """A worker process, started when first needed and again after it crashed or was killed."""
+
+    module = "vidssl.data.manifest.probe_worker"
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout, self.closed = timeout, False
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def probe(self, place: int, path: Path) -> Outcome:
+        process = self.process or self._start()
+        line, expired = _ask(process, json.dumps(str(path)).encode() + b"\n", self.timeout)
+        if line.endswith(b"\n"):
+            answer = json.loads(line)
+            if isinstance(answer, str):
+                return Outcome(place, None, answer, final=True)
+            return Outcome(place, VideoInfo(*answer), "", final=True)
+        self.stop()
+        if expired:
+            return Outcome(place, None, f"took longer than {self.timeout:g} s to open", final=False)
+        return Outcome(place, None, f"the decoder crashed ({_how_it_ended(process)})", final=False)
+
+    def close(self) -> None:
+        """Stop for good: a thread that is still at work must not start another process."""
+        self.closed = True
+        self.stop()
+
+    def stop(self) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self.closed:
+            raise RuntimeError("closed")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", self.module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+        )
+        line, _ = _ask(self.process, b"", STARTUP_SECONDS)
+        if line != b"ready\n":
+            self.stop()
+            raise RuntimeError(
+                "no process can be started to open videos: try python -m vidssl.data.manifest.probe_worker"
+            )
+        return self.process
+
+
+def _ask(process: subprocess.Popen[bytes], question: bytes, timeout: float) -> tuple[bytes, bool]:
+    """The process's next line (cut short if it died over it), and whether it was killed for taking too long."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    expired = Event()
+
+    def expire() -> None:
+        expired.set()
+        process.kill()
+
+    timer = Timer(timeout, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        process.stdin.write(question)
+        process.stdin.flush()
+        return process.stdout.readline(), expired.is_set()
+    except OSError:  # it was dead before it could read the question
+        return b"", expired.is_set()
+    finally:
+        timer.cancel()
+
+
+def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    code = process.wait()
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

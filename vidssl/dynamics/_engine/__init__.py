@@ -1,0 +1,1 @@
+"""Private: the passes and the algebra behind the filter, the smoother and the forecasts."""

@@ -1,0 +1,106 @@
+"""Log density of Gaussian vectors of which some entries may be missing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from vidssl.dynamics._engine.layout import Layout, check_values, in_one_precision, shared
+from vidssl.errors import VidsslError
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def innovation_log_likelihood(
+    innovation: Tensor, innovation_cov: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """log N(e_t; 0, S_t) of the observed entries of every step, in nats.
+
+    With the filter's own innovations these are its `log_likelihood`. Other targets give other losses: for a target that
+    must not train the encoder, e_t = z_t.detach() - C x_t^- - d.
+
+    Args:
+        innovation: (…, T, m); NaN is a missing entry.
+        innovation_cov: (m, m), (T, m, m) or (…, T, m, m), positive definite.
+        mask: bool, broadcastable to (…, T, m); False is a missing entry.
+
+    Returns:
+        (…, T); 0 where a whole step is missing. float32 or wider, differentiable in both arguments.
+
+    Raises:
+        VidsslError: for wrong shapes, or a covariance that is not finite or not positive definite.
+    """
+    name = "innovation_log_likelihood"
+    if innovation.ndim < 2:
+        raise VidsslError(f"{name}: innovation has shape {tuple(innovation.shape)}; it must be (…, T, m)")
+    with torch.autocast(innovation.device.type, enabled=False):
+        given = in_one_precision(name, {"innovation": innovation, "innovation_cov": innovation_cov})
+        e, S = given.values()
+        *batch, steps, m = e.shape
+        layout = Layout(name, steps, batch, of="innovation")
+        S = layout.over_time("innovation_cov", S, (m, m))
+        observed = observed_entries(name, e, mask)
+        if observed is not None:
+            e = torch.where(observed, e, 0)
+            observed = unless_alike(observed)
+            layout.batches["mask"] = tuple(observed.shape[:-2])
+        given = {"innovation": e, "innovation_cov": S}
+        check_values(name, given, vectors=["innovation"], covariances=["innovation_cov"])
+        columns = shared(S) and (observed is None or observed.ndim == 2)
+        e, S = layout.vectors(e, columns), layout.matrices(S)
+        if observed is not None:
+            observed = layout.vectors(observed, columns)
+            S = mask_covariance(S, observed[..., 0])
+        L, failed = torch.linalg.cholesky_ex(S)
+        if bool((failed != 0).any()):
+            raise VidsslError(f"{name}: innovation_cov{layout.where(failed != 0)} is not positive definite")
+        return layout.vectors_back(log_density(e, L, observed)[:, :, None])[..., 0]
+
+
+def log_density(e: Tensor, L: Tensor, observed: Tensor | None) -> Tensor:
+    """log N(e; 0, L Lᵀ) of each column of e (…, m, k), L (…, m, m): (…, k).
+
+    Unobserved entries are 0 in e, and their rows and columns in L those of the identity, which contributes nothing.
+    """
+    count = e.shape[-2] if observed is None else observed.sum(-2, dtype=e.dtype)
+    square: Tensor = torch.linalg.solve_triangular(L, e, upper=False).square().sum(-2)
+    log_det = L.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+    return -0.5 * (square + count * LOG_2PI) - log_det
+
+
+def observed_entries(function: str, values: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Which entries of `values` (…, T, m) are observed: not NaN and not masked; None when all are.
+
+    Raises:
+        VidsslError: for a mask of another type or shape.
+    """
+    if mask is None and bool(torch.isfinite(values.sum())):
+        return None  # a finite sum has no NaN in it
+    observed = ~torch.isnan(values)
+    if mask is not None:
+        if mask.dtype != torch.bool:
+            raise VidsslError(f"{function}: mask is {mask.dtype}; it must be bool, True where observed")
+        *batch, steps, m = values.shape
+        fits = mask.ndim >= 2 and mask.shape[-1] in (1, m) and mask.shape[-2] in (1, steps)
+        pairs = zip(reversed(mask.shape[:-2]), reversed(batch), strict=False)
+        if not fits or any(i != j and 1 not in (i, j) for i, j in pairs):
+            raise VidsslError(
+                f"{function}: mask has shape {tuple(mask.shape)}; it must be broadcastable to "
+                f"{(*batch, steps, m)}; for whole steps give it a last axis of length 1"
+            )
+        observed = observed & mask
+    return None if bool(observed.all()) else observed
+
+
+def unless_alike(observed: Tensor) -> Tensor:
+    """`observed` (…, T, m) without its batch axes when all sequences lack the same entries."""
+    rows = observed.reshape(-1, *observed.shape[-2:])
+    return rows[0] if len(rows) and bool((rows == rows[:1]).all()) else observed
+
+
+def mask_covariance(S: Tensor, observed: Tensor) -> Tensor:
+    """S (…, m, m) with the rows and columns of unobserved entries (…, m) replaced by those of the identity."""
+    k = observed.to(S.dtype)
+    return S * (k[..., :, None] * k[..., None, :]) + torch.diag_embed(1 - k)

@@ -1,0 +1,1 @@
+"""What a model of motion is worth: forecasts, calibration, eigenvalues."""

@@ -1,0 +1,207 @@
+"""Videos to sequences of latents: frames a fixed time apart, one row for every frame that an objective's head gives.
+
+A model of motion was fitted to steps of one length. A short video must therefore not be stretched, as clips for
+classification are: it simply ends early, and what would follow is marked as not there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from einops import reduce
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from vidssl import distributed
+from vidssl.data.batch import Failure
+from vidssl.data.clips import ClipSpec, uniform_clips, whole
+from vidssl.data.dataset import EvalClipDataset
+from vidssl.data.decode.open import open_video
+from vidssl.data.decode.reader import VideoReader
+from vidssl.data.loader import build_eval_loader
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.views.evaluation import EvalSpec, render_eval_views
+from vidssl.errors import VidsslError
+from vidssl.models.student import Student
+from vidssl.objectives.base import frame_rows
+from vidssl.objectives.hsic.labels import frame_times
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """Frames of a clip and the distance between them, exactly one of `seconds` and `stride`.
+
+    Args:
+        frames: T.
+        seconds: between two frames; between those of a slower video the earlier one is repeated and counts once.
+        stride: source frames from one to the next.
+        size: side of the square clip in pixels.
+    """
+
+    frames: int
+    seconds: float | None = None
+    stride: int | None = None
+    size: int = 224
+    resize: Literal["crop", "squash"] = "squash"
+
+    def __post_init__(self) -> None:
+        if self.frames < 2:
+            raise VidsslError(f"frames={self.frames}: motion needs at least 2")
+        if (self.seconds is None) == (self.stride is None):
+            raise VidsslError(
+                f"step of {self.seconds} s and stride {self.stride}: give exactly one of the two"
+            )
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise VidsslError(f"step of {self.seconds} s: must be positive and finite")
+
+
+class LatentSequences(NamedTuple):
+    """Latents of N videos, on the CPU, float64.
+
+    Attributes:
+        z: (N, T, d), rows of the head; finite everywhere, meaningless where not valid.
+        valid: (N, T) bool, False past the end of a video and for repeated frames.
+        times: (N, T) seconds since the first frame of the video; held where it has ended.
+        names: of the N videos.
+    """
+
+    z: Tensor
+    valid: Tensor
+    times: Tensor
+    names: tuple[str, ...]
+
+    @property
+    def step_seconds(self) -> float:
+        """Mean time between two latents; nan when no two of a video follow each other. (Frames lie where the video has them,
+        so that single steps differ.)"""
+        both = self.valid[:, 1:] & self.valid[:, :-1]
+        return float(self.times.diff(dim=1)[both].mean()) if bool(both.any()) else math.nan
+
+
+@torch.inference_mode()
+def encode_sequences(
+    students: Mapping[str, tuple[Student, str]],
+    index: VideoIndex,
+    spec: StepSpec,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 16,
+    workers: int = 2,
+    backend: str = "auto",
+) -> tuple[dict[str, LatentSequences], tuple[Failure, ...]]:
+    """Decode every video once and run all students on it.
+
+    Args:
+        students: name -> student, and which of its heads to read. They normalise clips alike.
+        index: the videos.
+
+    Returns:
+        Latents by name, of the videos that could be read, in the order of the index; and those that could not.
+
+    Raises:
+        VidsslError: when none could, or the encoder or head cannot take `spec.frames` frames.
+    """
+    step = spec.seconds
+    view = EvalSpec(ClipSpec(spec.frames, stride=spec.stride or 1), size=spec.size, resize=spec.resize)
+    opener = None if step is None else partial(_at_steady_rate, step=step, backend=backend)
+    rank, processes = distributed.rank(), distributed.world_size()
+    loader = build_eval_loader(
+        EvalClipDataset(index, view, backend=backend, opener=opener),
+        batch_size,
+        num_processes=processes,
+        rank=rank,
+        num_workers=workers,
+    )
+    encoder = next(iter(students.values()))[0].encoder
+    rows: list[_Row] = []
+    failures: list[Failure] = []
+    share = len(range(rank, len(index), processes))
+    bar = tqdm(total=share, desc="latents", unit="video", disable=rank > 0 or share < 2, delay=1)
+    for batch in loader:
+        clips = render_eval_views(batch.to(device, non_blocking=True), view, encoder.mean, encoder.std)[0]
+        latents = {name: _latents(*student, clips) for name, student in students.items()}
+        for row, video in enumerate(batch.video_id.tolist()):
+            if not bool(batch.failed[row]):
+                rows.append(_Row(video, batch.times[0][row], {name: z[row] for name, z in latents.items()}))
+        failures.extend(batch.failures)
+        bar.update(len(batch))
+    bar.close()
+    return _collect(distributed.gather_objects((rows, failures)), index)
+
+
+class _Row(NamedTuple):
+    """A video: its number, times (T,) of the frames, latents (T', d) by name."""
+
+    video: int
+    times: Tensor
+    latents: dict[str, Tensor]
+
+
+def _latents(student: Student, head: str, clips: Tensor) -> Tensor:
+    features = student.encoder(clips)
+    z: Tensor = frame_rows([student.heads[head](features)], predicted=False)[0]
+    return z.double().cpu()
+
+
+def _collect(
+    parts: list[tuple[list[_Row], list[Failure]]], index: VideoIndex
+) -> tuple[dict[str, LatentSequences], tuple[Failure, ...]]:
+    rows = sorted((row for part, _ in parts for row in part), key=lambda row: row.video)
+    failures = sorted((failure for _, part in parts for failure in part), key=lambda f: f.video_id)
+    if not rows:
+        raise VidsslError(
+            f"none of {len(index)} videos could be read; {failures[0].path}: {failures[0].reason}"
+        )
+    times = torch.stack([row.times for row in rows]).double()
+    names = tuple(index.paths[row.video] for row in rows)
+    found = {}
+    for name in rows[0].latents:
+        z = torch.stack([row.latents[name] for row in rows])
+        if not bool(z.isfinite().all()):
+            raise VidsslError(f"{name}: latents are not finite")
+        found[name] = LatentSequences(z, *_steps(times, z.shape[1]), names)
+    return found, tuple(failures)
+
+
+def _steps(times: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """(N, steps) which latents are real, and their times, from the times (N, T) of the frames.
+
+    A latent made of several frames is real when all of them are.
+    """
+    later = times[:, 1:] > times[:, :-1].cummax(dim=1).values
+    real = torch.cat([torch.ones_like(later[:, :1]), later], dim=1)
+    valid = reduce(real.double(), "n (t s) -> n t", "min", t=steps) > 0
+    return valid, frame_times(times, steps)
+
+
+@contextmanager
+def _at_steady_rate(path: Path, step: float, backend: str) -> Iterator[_SteadyReader]:
+    with open_video(path, backend) as reader:
+        yield _SteadyReader(reader, step)
+
+
+class _SteadyReader:
+    """A video as if it had been filmed at one frame every `step` seconds."""
+
+    def __init__(self, reader: VideoReader, step: float) -> None:
+        self.reader, self.times = reader, reader.times
+        if len(reader.times) == 0:  # the caller says so, with the file's name
+            return
+        start, stop = whole(reader.times)
+        steps = max(math.floor((stop - start) / step + 1e-3), 1)
+        clip = uniform_clips(reader.times, ClipSpec(steps, seconds=steps * step), 1)
+        self.chosen: NDArray[np.int64] = clip.indices[0]
+        self.times = clip.times[0]
+
+    def frames(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        wanted, place = np.unique(self.chosen[indices], return_inverse=True)
+        return self.reader.frames(wanted)[place]

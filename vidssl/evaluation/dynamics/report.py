@@ -1,0 +1,275 @@
+"""The report on what an `ldm` run learned of motion: one call from a run and a folder of videos to numbers and figures.
+
+>>> result = dynamics("runs/ldm_small", "videos/val", output="report")
+>>> print("\\n".join(dynamics_lines(result)))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from vidssl import distributed
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.dynamics.recurrent import RecurrentPredictor
+from vidssl.errors import VidsslError
+from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
+from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, measure_dynamics
+from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
+from vidssl.evaluation.report import write_result
+from vidssl.evaluation.setup import EvalOptions
+from vidssl.files import environment
+from vidssl.models.encoder import VideoEncoder
+from vidssl.models.student import Student
+from vidssl.objectives.ldm.objective import LDM
+from vidssl.runs import Restored, Weights, load_run, objective_name
+from vidssl.training.setup import leaks
+
+RESULT = "dynamics.json"
+# Share of the latents' variance from which on the clock is worth a word.
+CLOCK_SHARE = 0.2
+
+
+def dynamics(
+    checkpoint: str | Path,
+    data: str | Path,
+    *,
+    output: str | Path | None = None,
+    horizon: int | None = None,
+    objective: str | None = None,
+    weights: Weights = "teacher",
+    context: int = CONTEXT,
+    seed: int = 0,
+    plots: bool = True,
+    options: EvalOptions | None = None,
+) -> dict[str, Any]:
+    """Look at the motion model of a run on videos it was not trained on.
+
+    One clip of every video, from its middle, at the rate of the training: `options.frames` makes it longer at that rate
+    (default: as trained); `options.seconds` together with frames, or `options.stride`, changes the rate. A video that
+    ends early is used as far as it goes, one that cannot be read is reported and left out. `options.clips` and
+    `crops` are not used.
+
+    Args:
+        checkpoint: run folder, or one of its checkpoints.
+        data: folder of videos or CSV; labels are not used.
+        output: folder for `dynamics.json` and the figures; None writes nothing.
+        horizon: longest forecast in steps; None: 8, or as many as the clips allow.
+        objective: which one, where the run trained several of the kind.
+        weights: of the encoder and its head, "teacher" or "student".
+        context: latents seen before the first forecast that counts.
+        seed: of the resampling of videos.
+        plots: draw the figures.
+
+    Returns:
+        JSON-able result; see docs/dynamics.md.
+
+    Raises:
+        VidsslError: for a run without this objective, videos that are all unreadable or too short, or missing matplotlib.
+    """
+    options = options or EvalOptions()
+    drawn = plots and output is not None
+    if drawn:
+        check_matplotlib()
+    name = objective_name(checkpoint, "ldm", objective)
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen: tuple[Weights, ...] = (weights, "initial")
+    runs: dict[str, Restored] = {key: load_run(checkpoint, key, [name]) for key in chosen}
+    students = {key: (run.student.to(device), name) for key, run in runs.items()}
+    learned = runs[weights]
+    spec = step_spec(learned.student.encoder, options)
+    index = VideoIndex.read(data)
+    sequences, failures = encode_sequences(
+        students,
+        index,
+        spec,
+        device=device,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        backend=options.backend,
+    )
+    if horizon is None:
+        horizon = max(min(8, sequences[weights].z.shape[1] - context), 1)
+    measured = {}
+    for key, run in runs.items():
+        ldm = cast(LDM, dict(run.objective.items())[name])
+        lag = min(ldm.weights)
+        measured[key] = measure_dynamics(
+            ldm.model, sequences[key], max(horizon, lag), lag=lag, context=context, seed=seed
+        )
+    found = measured[weights]
+    result = {
+        "task": "dynamics",
+        "checkpoint": str(checkpoint),
+        "objective": name,
+        "weights": weights,
+        "model": _model_record(cast(LDM, dict(learned.objective.items())[name])),
+        "encoder": {k: v for k, v in learned.student.encoder.spec.items() if k != "model_cfg"},
+        "sampling": _sampling_record(spec, found),
+        "decoder": options.backend,
+        "data": {
+            "path": str(data),
+            "digest": index.digest,
+            "videos": len(index),
+            "failed": [{"path": failure.path, "reason": failure.reason} for failure in failures],
+        },
+        "seed": seed,
+        "notes": [
+            *leaks(learned.student, learned.objective),
+            *_sampling_notes(learned.student, spec),
+            *_clock_notes(found),
+        ],
+        "calibration": found.calibration.record(),
+        "forecast": {**found.forecast.record(), "context": context},
+        "untrained": {
+            "calibration": measured["initial"].calibration.record(),
+            "forecast": measured["initial"].forecast.record(),
+        },
+        "eigenvalues": None if found.eigenvalues is None else [x.record() for x in found.eigenvalues],
+        "figures": [],
+        "environment": {**environment(), "processes": distributed.world_size()},
+    }
+    if output is not None and distributed.rank() == 0:
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        if drawn:
+            result["figures"] = [file.name for file in plot_dynamics(found, folder, measured["initial"])]
+        write_result(result, folder / RESULT)
+    return result
+
+
+def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
+    """What the command prints."""
+    calibration, forecast = result["calibration"], result["forecast"]
+    sampling, data = result["sampling"], result["data"]
+    m = calibration["expected_nis"]
+    lines = [
+        f"{data['videos'] - len(data['failed'])} videos, up to {sampling['latents']} latents of each, "
+        f"{_number(sampling['step_seconds'])} s apart; {result['model']['predictor']} model of {m} dimensions",
+        f"NIS {_estimate(calibration['mean_nis'])}, {m} where the model is right; KS distance "
+        f"{calibration['ks_distance']:.3f}; ellipses cover "
+        + ", ".join(f"{_estimate(x, 100)} of {p} %" for p, x in calibration["coverage"].items()),
+        "forecast error as a share of that of the last latent (persistence), of the best average of the latents so far "
+        "(smoothing), and of other videos' latents at the same place of the clip (clock):",
+    ]
+    for i in _shown(forecast["horizons"]):
+        seconds = "" if forecast["seconds"] is None else f" ({forecast['seconds'][i]:.2f} s)"
+        lines.append(
+            f"  {forecast['horizons'][i]:3d} ahead{seconds}: {_estimate(forecast['ratio_to_persistence'][i])} "
+            f"of persistence, {_estimate(forecast['ratio_to_smoothing'][i])} of smoothing, "
+            f"{_estimate(forecast['ratio_to_clock'][i])} of clock; untrained "
+            f"{_estimate(result['untrained']['forecast']['ratio_to_persistence'][i])} of persistence"
+        )
+    lines += result["notes"]
+    return lines + [f"unreadable, left out: {x['path']}: {x['reason']}" for x in data["failed"]]
+
+
+def step_spec(encoder: VideoEncoder, options: EvalOptions) -> StepSpec:
+    """The frames of a clip and their distance, from what the user wants and what the encoder was trained with.
+
+    Raises:
+        VidsslError: when the encoder was trained on whole videos, whose rate differs from one to the next, and the user
+            names none.
+    """
+    trained: dict[str, Any] = encoder.spec.get("sampling", {})
+    frames = options.frames or trained.get("frames", 8)
+    size = options.size or trained.get("size") or encoder.image_size
+    stride, seconds = options.stride, None
+    if options.seconds == math.inf:
+        raise VidsslError("seconds: whole videos have no fixed rate; give --frames for longer clips")
+    if options.seconds is not None and options.frames is not None:
+        seconds = options.seconds / frames
+    elif stride is None:
+        stride = trained.get("stride")
+        if stride is None and trained.get("seconds"):
+            seconds = trained["seconds"] / trained["frames"]
+        if stride is None and seconds is None:
+            raise VidsslError(
+                "the encoder was trained on whole videos, at no fixed rate; give --frames and --seconds, or --stride"
+            )
+        if options.seconds is not None:
+            if seconds is None:
+                raise VidsslError(
+                    f"seconds={options.seconds}: give frames as well, the training had a stride"
+                )
+            frames = max(round(options.seconds / seconds), 2)
+    return StepSpec(frames, seconds, stride, size, options.resize)
+
+
+def _clock_notes(found: Dynamics) -> list[str]:
+    """What to say of latents that tell which frame of the clip they are."""
+    errors = found.forecast.nrmse["clock"]
+    explained = 1 - sum(x.value**2 for x in errors) / len(errors)
+    if explained < CLOCK_SHARE:
+        return []
+    return [
+        f"{100 * explained:.0f} % of the variance of the latents is which frame of the clip they show: the encoder is told, "
+        "and the model predicts the clock; train with model.temporal=none, or with pool=per_step and many videos a step"
+    ]
+
+
+def _sampling_notes(student: Student, spec: StepSpec) -> list[str]:
+    """What to say of clips that are not those of the training."""
+    trained: dict[str, Any] = student.encoder.spec.get("sampling", {})
+    notes, frames = [], trained.get("frames")
+    alone = student.encoder.sees == "frame" or student.encoder.chunk_frames is not None
+    if frames and spec.frames != frames and not alone:
+        notes.append(
+            f"clips of {spec.frames} frames, trained on {frames}: an encoder that looks along time reads them otherwise"
+        )
+    if spec.seconds is not None and trained.get("seconds") and frames:
+        step = trained["seconds"] / frames
+        if abs(spec.seconds / step - 1) > 0.01:
+            notes.append(
+                f"frames {spec.seconds:.3g} s apart, trained on {step:.3g} s: only a continuous model knows the difference"
+            )
+    return notes
+
+
+def _model_record(ldm: LDM) -> dict[str, Any]:
+    model = ldm.model
+    if isinstance(model, RecurrentPredictor):
+        return {
+            "predictor": "rnn",
+            "latent_dim": model.latent_dim,
+            "state_dim": None,
+            "spectral_radius": None,
+        }
+    return {
+        "predictor": "kalman",
+        "latent_dim": model.latent_dim,
+        "state_dim": model.state_dim,
+        "spectral_radius": model.spectral_radius(),
+    }
+
+
+def _sampling_record(spec: StepSpec, found: Dynamics) -> dict[str, Any]:
+    step = found.sequences.step_seconds
+    return {
+        "frames": spec.frames,
+        "frame_seconds": spec.seconds,
+        "stride": spec.stride,
+        "latents": found.z.shape[1],
+        "step_seconds": None if math.isnan(step) else step,
+        "size": spec.size,
+        "resize": spec.resize,
+    }
+
+
+def _shown(horizons: Sequence[int]) -> list[int]:
+    """Positions of 1, 2, 4, 8, … and the last."""
+    return [i for i, h in enumerate(horizons) if h & (h - 1) == 0 or i == len(horizons) - 1]
+
+
+def _estimate(record: Mapping[str, Any], scale: float = 1.0) -> str:
+    low, high = record["interval"]
+    digits = 1 if scale > 1 else 2
+    return f"{scale * record['value']:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def _number(x: float | None) -> str:
+    return "unknown" if x is None else f"{x:.3g}"

@@ -1,0 +1,1 @@
+"""How an image tower learns of time, each starting as the mean over frames."""

@@ -1,0 +1,300 @@
+"""SSL-HSIC: features that depend on which video they come from, and on nothing else.
+
+    loss = -HSIC(Z, Y) + gamma · sqrt(HSIC(Z, Z)),   Y = identity of the video
+
+Li, Pogodin, Sutherland, Gretton 2021, "Self-Supervised Learning with Kernel Dependence Maximization",
+arXiv 2106.08320, eqs. 4-5. On clips the identity can hold for videos that occur twice in a batch, fade with the time
+between two clips, and be asked of single frames; `label_kernel` has the derivation.
+
+    >>> objective = SSLHSIC(gamma=1.0)
+    >>> loss = objective([z1, z2]).loss          # z1, z2 (B, d): two views of each video
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError
+from vidssl.objectives.base import (
+    BatchInfo,
+    Objective,
+    ObjectiveOutput,
+    View,
+    check_choice,
+    check_views,
+    frame_rows,
+    l2_normalise,
+    projections,
+    student_rows,
+)
+from vidssl.objectives.hsic.imq import bandwidth_log_gradient, imq_hsic_split, log_gradient_from_moments
+from vidssl.objectives.hsic.labels import (
+    TIME_KERNELS,
+    LabelPairs,
+    centre_times,
+    frame_times,
+    identity_pairs,
+    label_pairs,
+)
+from vidssl.objectives.hsic.random_features import (
+    FeatureDraws,
+    draw_features,
+    hsic_xx_of_features,
+    hsic_xy_of_labels,
+    hsic_xy_of_views,
+    random_features,
+    sample_imq_features,
+)
+from vidssl.objectives.precision import full_precision, in_full_precision, widen
+
+__all__ = [
+    "SSLHSIC",
+    "bandwidth_log_gradient",
+    "hsic_exact",
+    "hsic_random_features",
+    "sample_imq_features",
+]
+
+ESTIMATORS = ("auto", "exact", "rff")
+# Rows up to which the exact kernel is about as fast as 512 random features (benchmarks/objectives.py). On a GPU
+# launching takes most of the time at first, and random features are more kernels.
+EXACT_ROWS = {"cpu": 2048, "cuda": 8192}
+# HSIC(Z, Z) below which the square root is cut off; at collapse it is 0 and the root has no derivative there.
+HSIC_XX_FLOOR = 1e-12
+
+
+def hsic_exact(views: Sequence[Tensor], scale: float | Tensor) -> tuple[Tensor, Tensor]:
+    """HSIC(Z, Y) and HSIC(Z, Z) with the inverse multiquadric kernel c / sqrt(‖x - y‖² + c²).
+
+    Args:
+        views: k >= 2 tensors (B, d), l2-normalised, row i of each from video i.
+        scale: bandwidth c; receives no gradient.
+
+    Returns:
+        hsic_xy: mean of K over pairs of different views of a video minus its mean over all (kB)² pairs; the constant
+            1/(k-1) that the pairs v = w would add is not in it.
+        hsic_xx: ‖H K H‖_F² / (kB)², biased, never negative.
+        Differentiable once in the views. float32 or wider, also under autocast.
+
+    Raises:
+        VidsslError: for fewer than two views or unequal shapes.
+    """
+    check_views(views, "hsic_exact")
+    with full_precision(*views):
+        views = widen(list(views))
+        trained, fixed = _split_trained(views)
+        pairs = identity_pairs(len(views), views[0].shape[0], device=views[0].device, dtype=views[0].dtype)
+        hsic = imq_hsic_split(trained, fixed, scale, pairs)
+    return hsic.xy, hsic.xx
+
+
+def hsic_random_features(
+    views: Sequence[Tensor], scale: float | Tensor, features: FeatureDraws
+) -> tuple[Tensor, Tensor]:
+    """The same two quantities estimated from random features; linear in the number of rows.
+
+    Args:
+        views: k >= 2 tensors (B, d), l2-normalised.
+        scale: bandwidth c; receives no gradient.
+        features: (W_a, b_a, W_b, b_b), W (D, d), b (D,), two independent draws of `sample_imq_features`. Every view
+            uses the same draws.
+
+    Returns:
+        hsic_xy, unbiased for the exact one, from draw a; hsic_xx from both draws.
+    """
+    check_views(views, "hsic_random_features")
+    with full_precision(*views):
+        rows = torch.cat(widen(list(views)))
+        w_a, b_a, w_b, b_b = features
+        phi_a = random_features(rows, scale, w_a, b_a)
+        phi_b = random_features(rows, scale, w_b, b_b)
+        return hsic_xy_of_views(phi_a, len(views)), hsic_xx_of_features(phi_a, phi_b)
+
+
+class _Estimate(NamedTuple):
+    xy: Tensor
+    xx: Tensor
+    mean_kernel: Tensor
+    log_gradient: Tensor
+
+
+class SSLHSIC(Objective):
+    """SSL-HSIC on clips or frames, with or without a target network.
+
+    Args:
+        gamma: weight of sqrt(HSIC(Z, Z)). Spreading the features pays only while their effective rank exceeds about
+            gamma², so a small run wants gamma near 1, or a ramp.
+        gamma_start: value at the start of training; rises linearly to `gamma` over `gamma_ramp`. None: no ramp.
+        gamma_ramp: share of training, in (0, 1].
+        estimator: "exact" kernel, "rff" random features, or "auto": exact up to the device's EXACT_ROWS.
+        num_features: D of each of the two draws, fresh at every step.
+        scale: initial bandwidth c.
+        learn_scale: let the bandwidth follow the maximum of `bandwidth_log_gradient`.
+        target: rows are the student's predictions and the teacher's projections; without it the student's projections.
+        frames: rows are the frames of the views instead of the views.
+        time_width: seconds after which two moments of a video stop counting as alike; None: never (the paper).
+        time_kernel: how that fades: "gaussian", "laplace" or "imq".
+        bandwidth_rows: rows on either side of the pairs that tune the bandwidth when random features are used.
+        seed: of the draws of random features and of rows; give it the same value on every process.
+    """
+
+    default_projector = (512, 128)
+
+    def __init__(
+        self,
+        gamma: float = 3.0,
+        gamma_start: float | None = None,
+        gamma_ramp: float = 0.2,
+        estimator: str = "auto",
+        num_features: int = 512,
+        scale: float = 1.0,
+        learn_scale: bool = True,
+        target: bool = True,
+        frames: bool = False,
+        time_width: float | None = None,
+        time_kernel: str = "gaussian",
+        bandwidth_rows: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_choice("estimator", estimator, ESTIMATORS)
+        check_choice("time_kernel", time_kernel, TIME_KERNELS)
+        if not 0 < gamma_ramp <= 1:
+            raise VidsslError(f"gamma_ramp={gamma_ramp}: must be in (0, 1]")
+        if time_width is not None and not time_width > 0:
+            raise VidsslError(f"time_width={time_width}: must be positive seconds")
+        self.gamma_end, self.gamma_start, self.gamma_ramp = gamma, gamma_start, gamma_ramp
+        self.gamma = gamma if gamma_start is None else gamma_start
+        self.estimator, self.num_features, self.bandwidth_rows = estimator, num_features, bandwidth_rows
+        self.time_width, self.time_kernel = time_width, time_kernel
+        self.needs_teacher = self.needs_predictor = target
+        self.needs_frames = frames
+        self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def set_progress(self, fraction: float) -> None:
+        """Moves gamma along its ramp."""
+        if self.gamma_start is not None:
+            done = min(max(fraction / self.gamma_ramp, 0.0), 1.0)
+            self.gamma = self.gamma_start + done * (self.gamma_end - self.gamma_start)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The bandwidth has its own Adam settings, free of schedule and decay (as published with the method)."""
+        if not self.scale.requires_grad:
+            return []
+        return [{"params": [self.scale], "lr": 3e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}]
+
+    def get_extra_state(self) -> Tensor:
+        """State of the draws, so that a resumed run repeats them."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.generator.set_state(state.cpu().to(torch.uint8))
+
+    @in_full_precision
+    def forward(
+        self,
+        student: Sequence[View],
+        teacher: Sequence[View] | None = None,
+        batch: BatchInfo | None = None,
+    ) -> ObjectiveOutput:
+        """Student and teacher views enter one HSIC as k views; see `Objective.forward`.
+
+        Logs: loss, hsic_xy, hsic_xx, scale, grad_norm (the bandwidth objective), gamma, gamma_squared, and
+        effective_rank of the centred kernel features, (tr HKH)² / ‖HKH‖_F², which has to stay above gamma_squared.
+        """
+        views, times = self._views(student, teacher, batch)
+        estimate = self._estimate(views, self._pairs(views, times, batch))
+        loss = self.gamma * estimate.xx.clamp_min(HSIC_XX_FLOOR).sqrt() - estimate.xy
+        variance = 1 - estimate.mean_kernel.detach()
+        xx = estimate.xx.detach()
+        logs = {
+            "loss": loss.detach(),
+            "hsic_xy": estimate.xy.detach(),
+            "hsic_xx": xx,
+            "scale": self.scale.detach().clone(),
+            "grad_norm": estimate.log_gradient.detach(),
+            "gamma": loss.new_tensor(self.gamma),
+            "gamma_squared": loss.new_tensor(self.gamma**2),
+            "effective_rank": variance.square() / xx.clamp_min(HSIC_XX_FLOOR),
+        }
+        # Trains the bandwidth without changing the value of the loss.
+        tuning = estimate.log_gradient.detach() - estimate.log_gradient
+        return ObjectiveOutput(loss + tuning, {f"hsic/{key}": value for key, value in logs.items()})
+
+    def _views(
+        self, student: Sequence[View], teacher: Sequence[View] | None, batch: BatchInfo | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """l2-normalised rows (B, d), the student's first, and the seconds (B,) that each shows where known."""
+        own = frame_rows(student, predicted=True) if self.needs_frames else student_rows(student)
+        targets: list[Tensor] = []
+        if teacher is not None and self.needs_teacher:
+            targets = frame_rows(teacher, predicted=False) if self.needs_frames else projections(teacher)
+        rows = own + [target.detach() for target in targets]
+        times: list[Tensor] = []
+        if batch is not None and batch.times:
+            seen = range(len(targets)) if batch.teacher_views is None else batch.teacher_views
+            times = [*batch.times[: len(own)], *(batch.times[view] for view in seen[: len(targets)])]
+        if self.needs_frames:
+            if times:
+                spread = [frame_times(t, r.shape[1]) for t, r in zip(times, rows, strict=True)]
+                times = [moment for t in spread for moment in t.unbind(dim=1)]
+            rows = [frame for view in rows for frame in view.unbind(dim=1)]
+        elif times:
+            times = list(centre_times(times))
+        rows = [l2_normalise(row) for row in rows]
+        check_views(rows, "hsic")
+        return rows, times
+
+    def _pairs(self, views: Sequence[Tensor], times: list[Tensor], batch: BatchInfo | None) -> LabelPairs:
+        device, dtype = views[0].device, views[0].dtype
+        if batch is None:
+            return identity_pairs(len(views), len(views[0]), device=device, dtype=dtype)
+        seconds = torch.stack(times) if times else None
+        ids = batch.video_id.to(device)
+        return label_pairs(ids, len(views), seconds, self.time_width, self.time_kernel, dtype=dtype)
+
+    def _estimate(self, views: list[Tensor], pairs: LabelPairs) -> _Estimate:
+        n = len(views) * len(views[0])
+        most = EXACT_ROWS.get(views[0].device.type, EXACT_ROWS["cuda"])
+        exact = self.estimator == "exact" or (self.estimator == "auto" and n <= most)
+        if exact:
+            hsic = imq_hsic_split(*_split_trained(views), self.scale, pairs, with_log=True)
+            scale = self.scale.to(views[0].dtype)
+            tuning = log_gradient_from_moments(hsic.mean_square, hsic.mean_log, scale)
+            return _Estimate(hsic.xy, hsic.xx, hsic.mean_kernel, tuning)
+        rows = torch.cat(views)
+        draws = draw_features(
+            rows.shape[1], self.num_features, self.generator, device=rows.device, dtype=rows.dtype
+        )
+        phi_a = random_features(rows, self.scale, draws[0], draws[1])
+        phi_b = random_features(rows, self.scale, draws[2], draws[3])
+        mean_kernel = phi_a.detach().mean(dim=0).square().sum()
+        xy, xx = hsic_xy_of_labels(phi_a, pairs), hsic_xx_of_features(phi_a, phi_b)
+        return _Estimate(xy, xx, mean_kernel, self._log_gradient(views))
+
+    def _log_gradient(self, views: list[Tensor]) -> Tensor:
+        """Over all pairs of rows where they are few, else over two independent draws of rows from every view."""
+        scale = self.scale.to(views[0].dtype)
+        stacked = torch.stack(views).detach()
+        k, b, _ = stacked.shape
+        if k * b <= self.bandwidth_rows:
+            rows = rearrange(stacked, "k b d -> (k b) d")
+            return bandwidth_log_gradient(rows, rows, scale)
+        draw = torch.randint(b, (2, k, max(self.bandwidth_rows // k, 1)), generator=self.generator)
+        view = torch.arange(k)[:, None]
+        x1, x2 = (rearrange(stacked[view, rows], "k m d -> (k m) d") for rows in draw.to(stacked.device))
+        return bandwidth_log_gradient(x1, x2, scale)
+
+
+def _split_trained(views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of the leading views, up to the last that wants a gradient, and of the fixed views behind them."""
+    wanted = max((i + 1 for i, view in enumerate(views) if view.requires_grad), default=0)
+    trained, fixed = views[:wanted], views[wanted:]
+    empty = views[0].new_empty(0, views[0].shape[1])
+    return (torch.cat(list(trained)) if trained else empty, torch.cat(list(fixed)) if fixed else empty)

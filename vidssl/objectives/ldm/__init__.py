@@ -1,0 +1,3 @@
+"""Latent distribution matching: a model of motion in the latents."""
+
+from vidssl.objectives.ldm.objective import LDM as LDM

@@ -1,0 +1,151 @@
+"""A finished run back in memory: its recipe, the encoder with its heads, the objectives with all they have learned.
+
+`vidssl.load` gives the encoder alone, which is what most evaluations want; this is for those that look at a head or at
+what an objective learned beside the encoder, such as a model of motion.
+
+    >>> restored = load_run("runs/ldm_small")
+    >>> rows = restored.student([clips]).heads["ldm"][0].frames          # (B, T, m)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vidssl.config import Config, load_config
+from vidssl.errors import VidsslError, did_you_mean
+from vidssl.models.export import load_encoder
+from vidssl.models.student import Student
+from vidssl.models.weights import load_strict, read_tensors
+from vidssl.objectives.composite import Composite, build_objectives
+from vidssl.training.checkpoint import latest_checkpoint
+from vidssl.training.setup import INITIAL, space_builder
+
+Weights = Literal["teacher", "student", "initial"]
+CONFIG = "config.yaml"
+
+
+class Restored(NamedTuple):
+    """A run, on the CPU, in evaluation mode, without gradients.
+
+    Attributes:
+        config: the resolved recipe.
+        student: encoder and heads, with the weights that were asked for.
+        objective: the objectives with their own parameters, queues and running centres.
+    """
+
+    config: Config
+    student: Student
+    objective: Composite
+
+
+def load_run(
+    run: str | Path, weights: Weights = "teacher", objectives: Sequence[str] | None = None
+) -> Restored:
+    """Rebuild what a run trained, from its folder alone.
+
+    Args:
+        run: the run folder, for its last checkpoint, or one of its checkpoint folders.
+        weights: those of the "teacher" or of the "student"; "initial": the encoder as it was before the first step, with
+            fresh heads and objectives drawn from the recipe's seed, for what training was worth.
+        objectives: only these, by the names they have in the recipe; None: all of them.
+
+    Raises:
+        VidsslError: for a folder that is no run, a run without a checkpoint, an unknown objective, or weights that do
+            not fit the recipe.
+    """
+    folder, checkpoint = find_run(run)
+    config = load_config(folder / CONFIG)
+    names = list(config.objective) if objectives is None else list(objectives)
+    for name in names:
+        if name not in config.objective:
+            hint = did_you_mean(name, config.objective)
+            raise VidsslError(
+                f"{folder}: no objective {name!r}{hint} (trained: {', '.join(config.objective)})"
+            )
+    encoder = load_encoder(folder / INITIAL if weights == "initial" else checkpoint / "encoder")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        spec = {name: config.objective[name] for name in names}
+        objective, heads = build_objectives(spec, encoder.embed_dim, space_builder(encoder))
+    student = Student(encoder, heads)
+    if weights != "initial":
+        _load(student, objective, checkpoint, weights, names)
+    return Restored(config, student.eval().requires_grad_(False), objective.eval().requires_grad_(False))
+
+
+def find_run(path: str | Path) -> tuple[Path, Path]:
+    """The run folder and the checkpoint that `path`, one or the other, stands for.
+
+    Raises:
+        VidsslError: when it is neither.
+    """
+    given = Path(path).expanduser()
+    if not given.is_dir():
+        raise VidsslError(f"{path}: {'not a folder' if given.exists() else 'no such folder'}; {_EXPECTED}")
+    if (given / CONFIG).is_file():
+        checkpoint = latest_checkpoint(given)
+        if checkpoint is None:
+            raise VidsslError(f"{path}: the run was stopped before its first checkpoint")
+        return given, checkpoint
+    inside = given.resolve()
+    if (inside / "state.json").is_file() and (inside.parents[1] / CONFIG).is_file():
+        return inside.parents[1], given
+    hint = "; an exported encoder has lost its heads" if (given / "config.json").is_file() else ""
+    raise VidsslError(f"{path}: is no run{hint}; {_EXPECTED}")
+
+
+_EXPECTED = f"expected a run folder ({CONFIG} and checkpoints/) or one of its checkpoints"
+
+
+def objective_name(run: str | Path, kind: str, name: str | None = None) -> str:
+    """The name that the one objective of `kind` has in the recipe of a run.
+
+    Args:
+        run: the run folder or one of its checkpoints.
+        kind: such as "ldm".
+        name: which one, where there are several.
+
+    Raises:
+        VidsslError: when there is none, the named one is not of this kind, or there are several and none was named.
+    """
+    config = load_config(find_run(run)[0] / CONFIG)
+    found = [key for key, options in config.objective.items() if options.get("objective", key) == kind]
+    trained = ", ".join(config.objective)
+    if not found:
+        raise VidsslError(f"{run}: no {kind} objective; the run trained {trained}")
+    if name is not None and name not in found:
+        hint = did_you_mean(name, found)
+        raise VidsslError(f"{run}: no {kind} objective {name!r}{hint} (there is {', '.join(found)})")
+    if name is None and len(found) > 1:
+        raise VidsslError(f"{run}: several {kind} objectives, choose one by name: {', '.join(found)}")
+    return name or found[0]
+
+
+def _load(
+    student: Student, objective: Composite, checkpoint: Path, weights: Weights, names: Sequence[str]
+) -> None:
+    """Fill heads and objectives (and, for the student, the encoder) from the files of a checkpoint."""
+    if weights == "student":
+        tensors = read_tensors(checkpoint / "student.safetensors")
+        load_strict(student.encoder, _below(tensors, "encoder."), f"{checkpoint}: student")
+        heads = _below(tensors, "heads.")
+    else:
+        heads = read_tensors(checkpoint / "teacher_heads.safetensors")
+    load_strict(student.heads, _of(heads, "", names), f"{checkpoint}: heads of the {weights}")
+    if objective.state_dict():
+        learned = _of(read_tensors(checkpoint / "objective.safetensors"), "objectives.", names)
+        load_strict(objective, learned, f"{checkpoint}: objective")
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _of(tensors: dict[str, Tensor], prefix: str, names: Sequence[str]) -> dict[str, Tensor]:
+    """Those of the named objectives."""
+    return {key: x for key, x in tensors.items() if key.removeprefix(prefix).split(".", 1)[0] in names}
