@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
-from vidssl.files import environment, read_json, write_json
+from vidssl.environment import environment
+from vidssl.files import read_json, write_json
 from vidssl.objectives.ldm.objective import LDM
 
 # -- training ----------------------------------------------------------------------------------------------------------

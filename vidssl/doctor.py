@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidssl.files import environment
+from vidssl.environment import environment
 from vidssl.resources import resource_folder
 
 # What each import is for; the ones without a package of their own name are extras: pip install "vidssl[extra]".

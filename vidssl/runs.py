@@ -18,11 +18,11 @@ from torch import Tensor
 
 from vidssl.config import Config, load_config
 from vidssl.errors import VidsslError, did_you_mean
+from vidssl.files import newest_checkpoint
 from vidssl.models.export import load_encoder
 from vidssl.models.student import Student
 from vidssl.models.weights import load_strict, read_tensors
 from vidssl.objectives.composite import Composite, build_objectives
-from vidssl.training.checkpoint import latest_checkpoint
 from vidssl.training.setup import INITIAL, space_builder
 
 Weights = Literal["teacher", "student", "initial"]
@@ -88,7 +88,7 @@ def find_run(path: str | Path) -> tuple[Path, Path]:
     if not given.is_dir():
         raise VidsslError(f"{path}: {'not a folder' if given.exists() else 'no such folder'}; {_EXPECTED}")
     if (given / CONFIG).is_file():
-        checkpoint = latest_checkpoint(given)
+        checkpoint = newest_checkpoint(given)
         if checkpoint is None:
             raise VidsslError(f"{path}: the run was stopped before its first checkpoint")
         return given, checkpoint

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vidssl
+from vidssl import files
 from vidssl.errors import VidsslError
-from vidssl.models import export as io
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import load, load_encoder, save_encoder
 
@@ -90,7 +90,7 @@ def test_a_failed_export_leaves_the_old_one(
     def full_disk(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(io, "_flush", full_disk)
+    monkeypatch.setattr(files, "_flush", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_encoder(encoder, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

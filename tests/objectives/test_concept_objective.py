@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tests.objectives import concept_reference as reference
 from vidssl.errors import VidsslError
+from vidssl.files import write_tensors
 from vidssl.models.encoder import ClipFeatures
 from vidssl.models.heads import HeadOutput
 from vidssl.models.weights import load_strict, read_tensors
@@ -19,7 +20,6 @@ from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite
 from vidssl.objectives.concept.objective import ConceptObjective, IdentityHead
 from vidssl.objectives.concept.priors import PRIORS
-from vidssl.training.checkpoint import save_tensors
 
 SPACE = reference.space()
 
@@ -162,7 +162,7 @@ def test_state_survives_a_checkpoint_bit_for_bit(prior: str, tmp_path: Any) -> N
     first = ConceptObjective(SPACE, prior=prior, queue_size=13)
     for seed in range(3):
         step(first, seed)
-    save_tensors(first.state_dict(), tmp_path / "objective.safetensors")
+    write_tensors(tmp_path / "objective.safetensors", first.state_dict())
     resumed = ConceptObjective(SPACE, prior=prior, queue_size=13)
     if prior != "none" and prior != "memax":
         assert not torch.equal(step(resumed, 7)["concept/loss"], step(first, 7)["concept/loss"])

@@ -16,8 +16,8 @@ from typing import Any, Literal, get_args
 
 from vidssl.concepts.llm_openai import chat_body, read_completion
 from vidssl.concepts.llm_request import Answer, Backend, NoAnswer, Request
-from vidssl.concepts.prompts import write_text
 from vidssl.errors import VidsslError, did_you_mean
+from vidssl.files import write_text
 
 Format = Literal["batch", "plain"]
 MAX_LINE = 2**20  # bytes

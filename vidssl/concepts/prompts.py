@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vidssl.concepts.names import display_name, slug
 from vidssl.concepts.templates import CATEGORY_TEMPLATES, DESCRIPTION_TEMPLATES
 from vidssl.errors import VidsslError, did_you_mean
+from vidssl.files import write_text
 
 FORMAT: Final = "vidssl.concepts/1"
 
@@ -198,19 +198,7 @@ def dump_concepts(file: ConceptFile) -> str:
 
 def write_concepts(file: ConceptFile, path: str | Path) -> Path:
     """Write a concept file, whole or not at all; parent folders are created."""
-    return write_text(Path(path), dump_concepts(file))
-
-
-def write_text(path: Path, text: str) -> Path:
-    """UTF-8 with plain line ends, written under a temporary name, flushed, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    return path
+    return write_text(path, dump_concepts(file))
 
 
 def _schema_problems(error: ValidationError) -> Iterator[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from vidssl.concepts.prompts import ConceptFile
 from vidssl.concepts.space import SPACE_FORMAT, ConceptSpace, SpaceInfo, Whitening
 from vidssl.concepts.text_towers import TextTower
 from vidssl.errors import VidsslError
+from vidssl.files import write_tensors
 
 _TENSORS = ("category", "description", "sentences", "counts")
 
@@ -29,23 +29,11 @@ def save_space(space: ConceptSpace, path: str | Path) -> Path:
     Raises:
         VidsslError: for another suffix.
     """
-    from safetensors.torch import save_file
-
     path = Path(path)
     if path.suffix != ".safetensors":
         raise VidsslError(f"{path}: a concept space is written as a .safetensors file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    tensors = {name: getattr(space, name).detach().cpu().contiguous() for name in _TENSORS}
     metadata = {"format": SPACE_FORMAT, "info": space.info.model_dump_json(), "sha256": space.sha256}
-    try:
-        save_file(tensors, temporary, metadata)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_tensors(path, {name: getattr(space, name) for name in _TENSORS}, metadata)
 
 
 def load_space(path: str | Path, text_encoder: TextTower | str | None = None) -> ConceptSpace:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from vidssl.concepts.names import display_name
-from vidssl.concepts.prompts import ConceptFile, dump_concepts, write_text
+from vidssl.concepts.prompts import ConceptFile, dump_concepts
 from vidssl.concepts.templates import DESCRIPTION_TEMPLATES, render, respell
 from vidssl.errors import VidsslError, did_you_mean
+from vidssl.files import write_text
 
 Texts = dict[
     str, str

@@ -19,6 +19,7 @@ from torch import Tensor
 from vidssl import distributed
 from vidssl.concepts.names import match_names
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.evaluation.classes import (
     class_list,
@@ -47,8 +48,7 @@ from vidssl.evaluation.zero_shot import (
     text_classifier,
     zero_shot_scores,
 )
-from vidssl.files import environment, write_json
-from vidssl.training.checkpoint import save_tensors
+from vidssl.files import write_json, write_tensors
 
 Result = dict[str, Any]
 
@@ -305,7 +305,6 @@ def extract(
         ],
     }
     if distributed.rank() == 0:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        save_tensors({"features": rows, "ok": features.ok}, Path(output))
+        write_tensors(output, {"features": rows, "ok": features.ok})
         write_json(Path(output).with_suffix(".json"), record)
     return record

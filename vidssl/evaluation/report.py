@@ -19,7 +19,6 @@ def result_file(checkpoint: Path, task: str, data: Path) -> Path:
 
 def write_result(result: Mapping[str, Any], file: Path) -> None:
     """Write the result file, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, result)
 
 

@@ -6,17 +6,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import vidssl
 from vidssl.errors import VidsslError
+from vidssl.files import newest_checkpoint, read_json, whole_folder, write_json, write_tensors
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.factory import build_from_spec
 from vidssl.models.weights import load_strict, read_tensors
@@ -40,21 +37,8 @@ def save_encoder(encoder: VideoEncoder, folder: str | Path, text: bool = True) -
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and (_is_export(folder) or not any(folder.iterdir()))):
         raise VidsslError(f"{folder}: exists and is no exported encoder; it will not be overwritten")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as partial:
         _write(encoder, partial, text)
-        _flush(partial)
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    _sync(folder.parent)
     return folder
 
 
@@ -97,8 +81,7 @@ def load(path: str | Path) -> VideoEncoder:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise VidsslError(f"{path}: {'not a folder' if folder.exists() else 'no such folder'}; {_EXPECTED}")
-    if (folder / "latest.json").is_file():
-        folder = _latest(folder)
+    folder = newest_checkpoint(folder) or folder
     for candidate in (folder, folder / "encoder"):
         if (candidate / CONFIG).is_file():
             return load_encoder(candidate)
@@ -106,16 +89,6 @@ def load(path: str | Path) -> VideoEncoder:
 
 
 _EXPECTED = "expected an exported encoder (config.json), a checkpoint (encoder/) or a run (latest.json)"
-
-
-def _latest(run: Path) -> Path:
-    pointer = run / "latest.json"
-    name = _read_json(pointer).get("checkpoint")
-    if not isinstance(name, str):
-        raise VidsslError(f"{pointer}: names no checkpoint")
-    if not (run / name).is_dir():
-        raise VidsslError(f"{pointer}: names {name!r}, which is not there")
-    return run / name
 
 
 def _write(encoder: VideoEncoder, folder: Path, text: bool) -> None:
@@ -134,31 +107,24 @@ def _write(encoder: VideoEncoder, folder: Path, text: bool) -> None:
             "tokenizer": tower.tokenizer_spec,
         },
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    _save(encoder.state_dict(), folder / MODEL)
+    write_json(folder / CONFIG, config)
+    write_tensors(folder / MODEL, encoder.state_dict())
     if tower is not None:
-        _save(tower.state_dict(), folder / TEXT)
+        write_tensors(folder / TEXT, tower.state_dict())
         if tower.tokenizer_spec["kind"] == "transformers":
             tower.tokenizer.save_pretrained(folder / TOKENIZER)
 
 
-def _save(tensors: dict[str, Tensor], file: Path) -> None:
-    """Copies, because safetensors refuses tensors that share storage (tied weights)."""
-    from safetensors.torch import save_file
-
-    save_file({key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}, file)
-
-
 def _is_export(folder: Path) -> bool:
     try:
-        return bool(_read_json(folder / CONFIG).get("format") == FORMAT)
+        return bool(read_json(folder / CONFIG).get("format") == FORMAT)
     except VidsslError:
         return False
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
-    config = _read_json(file)
+    config = read_json(file)
     if config.get("format") != FORMAT or "spec" not in config or "text" not in config:
         raise VidsslError(f"{file}: not the config of an exported encoder (format {config.get('format')!r})")
     if config.get("version") != VERSION:
@@ -166,30 +132,3 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{file}: version {config.get('version')!r} of the format; vidssl {vidssl.__version__} reads {VERSION}"
         )
     return config
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise VidsslError(f"{file}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise VidsslError(f"{file}: cannot be read as JSON ({error})") from None
-    if not isinstance(data, dict):
-        raise VidsslError(f"{file}: expected a JSON object, found {type(data).__name__}")
-    return data
-
-
-def _flush(folder: Path) -> None:
-    """Everything below the folder, and the folder itself, onto the disk."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,29 +7,24 @@ A checkpoint folder ``checkpoints/step_00000100`` holds
   and running centres;
 - ``optimizer.safetensors`` and ``state.json``: optimiser moments, step, seed, random-generator states.
 
-It is written under a temporary name, flushed and renamed, and only then does ``latest.json`` point at it.
+Only when it is whole on the disk does ``latest.json`` point at it.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
-from vidssl.files import read_json, write_json
+from vidssl.files import point_at_checkpoint, read_json, whole_folder, write_json, write_tensors
 from vidssl.models.export import save_encoder
 from vidssl.models.student import Student
 from vidssl.models.weights import load_strict, read_tensors
-
-LATEST = "latest.json"
 
 
 def save_checkpoint(
@@ -48,36 +43,17 @@ def save_checkpoint(
     Call on one process only. `state` is JSON data of the loop.
     """
     folder = run / "checkpoints" / f"step_{step:08d}"
-    temporary = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_encoder(teacher.encoder, temporary / "encoder")
-    save_tensors(student.state_dict(), temporary / "student.safetensors")
-    save_tensors(teacher.heads.state_dict(), temporary / "teacher_heads.safetensors")
-    save_tensors(objective.state_dict(), temporary / "objective.safetensors")
     tensors, groups = _flatten_optimizer(optimizer)
-    save_tensors(tensors, temporary / "optimizer.safetensors")
-    write_json(temporary / "state.json", {"step": step, "param_groups": groups, **state})
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    sync_folder(folder.parent)
-    write_json(run / LATEST, {"checkpoint": f"checkpoints/{folder.name}"})
+    with whole_folder(folder) as partial:
+        save_encoder(teacher.encoder, partial / "encoder")
+        write_tensors(partial / "student.safetensors", student.state_dict())
+        write_tensors(partial / "teacher_heads.safetensors", teacher.heads.state_dict())
+        write_tensors(partial / "objective.safetensors", objective.state_dict())
+        write_tensors(partial / "optimizer.safetensors", tensors)
+        write_json(partial / "state.json", {"step": step, "param_groups": groups, **state})
+    point_at_checkpoint(run, folder)
     for old in sorted(folder.parent.glob("step_*"))[:-keep]:
         shutil.rmtree(old)
-    return folder
-
-
-def latest_checkpoint(run: Path) -> Path | None:
-    """The checkpoint that `run` points at, None for a run that was stopped before its first."""
-    pointer = run / LATEST
-    if not pointer.is_file():
-        return None
-    try:
-        folder = run / str(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise VidsslError(f"{pointer}: not a checkpoint pointer ({error})") from error
-    if not folder.is_dir():
-        raise VidsslError(f"{pointer}: points at {folder.name}, which is not there")
     return folder
 
 
@@ -102,22 +78,6 @@ def load_checkpoint(
     groups = state.pop("param_groups")
     _restore_optimizer(optimizer, read_tensors(folder / "optimizer.safetensors"), groups, folder)
     return state
-
-
-def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """A flushed safetensors file; tensors that share storage are written out separately."""
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a rename to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vidssl.distributed import rank
+from vidssl.files import write_text
 
 
 @contextmanager
@@ -64,9 +65,7 @@ class RunLog:
         lines = file.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
         if len(kept) < len(lines):
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-            temporary.replace(file)
+            write_text(file, "".join(line + "\n" for line in kept))
 
     def step(self, record: Mapping[str, Any]) -> None:
         """Write one line; `record` has step, loss, clips_per_second and data_wait among its keys."""

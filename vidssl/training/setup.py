@@ -15,14 +15,14 @@ from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import BadVideo, write_quarantine
 from vidssl.data.views.render import ViewSpec
+from vidssl.environment import environment
 from vidssl.errors import VidsslError
-from vidssl.files import environment, write_json
+from vidssl.files import newest_checkpoint, write_json, write_text
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import save_encoder
 from vidssl.models.factory import create_model
 from vidssl.models.student import Student
 from vidssl.objectives.composite import Composite, build_objectives
-from vidssl.training.checkpoint import latest_checkpoint
 from vidssl.training.optim import freeze_parameters
 from vidssl.training.report import progress_bar
 
@@ -94,7 +94,7 @@ def prepare_folder(config: Config, resume: bool) -> Path | None:
             raise VidsslError(
                 f"output: {folder}: is not empty; continue it with --resume or choose another folder"
             )
-        return latest_checkpoint(folder)
+        return newest_checkpoint(folder)
     return None
 
 
@@ -104,7 +104,7 @@ def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder, device
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    write_text(folder / "config.yaml", text)
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     record = {**environment(), "processes": distributed.world_size(), "device": hardware}
     write_json(folder / "environment.json", record)

@@ -18,6 +18,7 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.probe import Outcome, probe_all
 from vidssl.data.manifest.quarantine import BadVideo, write_quarantine
 from vidssl.errors import VidsslError
+from vidssl.files import write_text
 
 __all__ = ["BadVideo", "CheckReport", "check_index", "require_readable_classes", "write_quarantine"]
 
@@ -172,7 +173,4 @@ class _Memory:
     def save(self) -> None:
         """Replace the file at once; a cache folder that cannot be written costs only time."""
         with suppress(OSError):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.file.with_name(f"{self.file.name}.{os.getpid()}.part")
-            partial.write_text(json.dumps({**self.head, "files": self.known}), encoding="utf-8")
-            partial.replace(self.file)
+            write_text(self.file, json.dumps({**self.head, "files": self.known}))

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from vidssl.errors import VidsslError
+from vidssl.files import whole_file
 
 VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts")
 PATH_COLUMNS = ("path", "file", "file_name", "filename", "file_path", "filepath", "video", "video_path")
@@ -89,9 +89,8 @@ def write_list(path: Path, rows: Sequence[tuple[str, str | None]], root: Path) -
         if not {"\n", "\r"}.isdisjoint(name + (label or "")):
             raise VidsslError(f"{name!r}: a list cannot hold a name with a line break")
         writer.writerow((name if folder == root else (root / name).as_posix(), label or ""))
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _read_lines(path: Path) -> list[_Line]:

@@ -16,13 +16,13 @@ import torch
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.dynamics.recurrent import RecurrentPredictor
+from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
 from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, measure_dynamics
 from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
 from vidssl.evaluation.report import write_result
 from vidssl.evaluation.setup import EvalOptions
-from vidssl.files import environment
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.student import Student
 from vidssl.objectives.ldm.objective import LDM
