@@ -16,10 +16,7 @@ from torch import Tensor
 
 from vidssl.errors import VidsslError
 from vidssl.objectives.entropy import (
-    categorical_entropy,
-    conditional_entropy,
     gaussian_entropy,
-    joint_entropy,
     kde_entropy,
     knn_entropy,
     taylor_entropy,
@@ -139,23 +136,6 @@ def test_numpy_and_scipy_agree(n: int, d: int, seed: int) -> None:
         (correlation**2).sum() - d
     )
     assert taylor_entropy(z).item() == pytest.approx(expected + d / 2 * (1 + np.log(2 * np.pi)), abs=1e-9)
-
-
-def test_joint_and_conditional_entropies_of_gaussians() -> None:
-    """z' = z + noise: H[z'|z] is that of the noise."""
-    z = normal(20000, 2)
-    later = z + 0.5 * normal(20000, 2, 1)
-    noise = 2 * math.log(0.5) + (1 + math.log(2 * math.pi))
-    assert conditional_entropy(later, z).item() == pytest.approx(noise, abs=0.03)
-    assert conditional_entropy(later[:5000], z[:5000], knn_entropy).item() == pytest.approx(noise, abs=0.1)
-    torch.testing.assert_close(joint_entropy(z, later), gaussian_entropy(torch.cat([z, later], dim=1)))
-
-
-def test_categorical_entropy() -> None:
-    p = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0.5, 0.5]])
-    mean = np.array([1 / 3, 1 / 3, 1 / 6, 1 / 6])
-    assert categorical_entropy(p).item() == pytest.approx(-(mean * np.log(mean)).sum())
-    assert categorical_entropy(p, torch.tensor([True, False, False])).item() == 0
 
 
 # -- invariances ---------------------------------------------------------------------------------------------------------
@@ -324,5 +304,3 @@ def test_mistakes_are_named() -> None:
         knn_entropy(z[0])
     with pytest.raises(VidsslError, match="mask is"):
         gaussian_entropy(normal(8, 2), mask=torch.ones(8))
-    with pytest.raises(VidsslError, match="must have the same"):
-        joint_entropy(z, z[:3])

@@ -17,7 +17,7 @@ from vidssl.concepts.sources import split_sentences
 from vidssl.concepts.space import ConceptSpace, SpaceConcept, SpaceInfo, Whitening
 from vidssl.concepts.templates import category_templates, render
 from vidssl.concepts.text_towers import TextTower
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import NAMED, VidsslError, check_choice
 
 # Rules whose breach leaves a row without meaning; the others a space survives.
 _BREAKING = {
@@ -204,10 +204,7 @@ def _with_templates(concepts: ConceptFile, templates: str | Sequence[str] | None
 
 
 def _check(file: ConceptFile, whiten: str, merge_threshold: float | None) -> None:
-    if whiten not in WHITENINGS:
-        raise VidsslError(
-            f"whiten {whiten!r}: unknown{did_you_mean(whiten, WHITENINGS)} ({', '.join(WHITENINGS)})"
-        )
+    check_choice("whiten", whiten, WHITENINGS, NAMED)
     if merge_threshold is not None and not 0 < merge_threshold <= 1:
         raise VidsslError(
             f"merge_threshold {merge_threshold}: must be a cosine in (0, 1], such as {NEAR_DUPLICATE}"

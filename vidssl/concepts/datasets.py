@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice, did_you_mean
 from vidssl.resources import resource_folder
 
 Part = Literal["train", "test"]
@@ -36,10 +36,7 @@ def class_list_of(dataset: str) -> tuple[ClassName, ...]:
         VidsslError: for a data set without a shipped list.
     """
     file = resource_folder("prompts") / "classes" / f"{dataset}.tsv"
-    if dataset not in datasets():
-        raise VidsslError(
-            f"class list {dataset!r}: not shipped{did_you_mean(dataset, datasets())} ({', '.join(datasets())})"
-        )
+    check_choice("class list", dataset, datasets(), "{name} {value!r}: not shipped{guess} ({allowed})")
     return read_class_table(file)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidssl.concepts.space import NearDuplicate, Whitening
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import NAMED, VidsslError, check_choice
 
 WHITENINGS = ("none", "center", "zca")
 
@@ -74,10 +74,7 @@ class Whitener:
     """
 
     def __init__(self, rows: Tensor, kind: Whitening) -> None:
-        if kind not in WHITENINGS:
-            raise VidsslError(
-                f"whiten {kind!r}: unknown{did_you_mean(kind, WHITENINGS)} ({', '.join(WHITENINGS)})"
-            )
+        check_choice("whiten", kind, WHITENINGS, NAMED)
         self.shift: Tensor | None = None
         self.matrix: Tensor | None = None
         if kind == "none":

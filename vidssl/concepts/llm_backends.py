@@ -9,7 +9,7 @@ from vidssl.concepts.llm_echo import EchoBackend
 from vidssl.concepts.llm_files import FileBackend
 from vidssl.concepts.llm_openai import OpenAIBackend
 from vidssl.concepts.llm_request import Backend
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import NAMED, VidsslError, check_choice, did_you_mean
 
 BACKENDS = ("transformers", "openai", "file", "echo")
 
@@ -20,8 +20,7 @@ def make_backend(kind: str, **options: Any) -> Backend:
     Raises:
         VidsslError: for an unknown name, or an argument that this back-end lacks or does not have.
     """
-    if kind not in BACKENDS:
-        raise VidsslError(f"backend {kind!r}: unknown{did_you_mean(kind, BACKENDS)} ({', '.join(BACKENDS)})")
+    check_choice("backend", kind, BACKENDS, NAMED)
     given = {key: value for key, value in options.items() if value is not None}
     factories: dict[str, Any] = {"openai": OpenAIBackend, "file": FileBackend, "echo": EchoBackend}
     if kind == "transformers":

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from vidssl.concepts.llm_openai import chat_body, read_completion
 from vidssl.concepts.llm_request import Answer, Backend, NoAnswer, Request
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import NAMED, VidsslError, check_choice
 from vidssl.files import write_text
 
 Format = Literal["batch", "plain"]
@@ -57,10 +57,7 @@ class FileBackend(Backend):
         format: Format = "batch",
         json_schema: bool = True,
     ) -> None:
-        if format not in get_args(Format):
-            raise VidsslError(
-                f"format {format!r}: unknown{did_you_mean(format, get_args(Format))} (batch, plain)"
-            )
+        check_choice("format", format, get_args(Format), NAMED)
         if not model.strip():
             raise VidsslError("model: empty; name the model that will answer")
         self._path = Path(requests).expanduser()

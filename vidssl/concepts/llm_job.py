@@ -30,7 +30,7 @@ from vidssl.concepts.prompts import (
     concepts_from_names,
 )
 from vidssl.concepts.rules import MIN_DESCRIPTIONS
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice, did_you_mean
 
 WHAT: tuple[Task, ...] = ("descriptions", "attributes")
 DEFAULT_INSTRUCTIONS: dict[Task, str] = {"descriptions": DESCRIBE, "attributes": ATTRIBUTES}
@@ -199,8 +199,7 @@ def provenance(
 
 def _check(what: Sequence[Task], count: int, sampling: Sampling) -> None:
     for task in what:
-        if task not in WHAT:
-            raise VidsslError(f"what={task!r}: unknown{did_you_mean(task, WHAT)} ({', '.join(WHAT)})")
+        check_choice("what", task, WHAT, "{name}={value!r}: unknown{guess} ({allowed})")
     if not what:
         raise VidsslError(f"what: nothing to ask for ({', '.join(WHAT)})")
     if not MIN_DESCRIPTIONS <= count <= 20:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vidssl.concepts.names import join_key, match_names
 from vidssl.concepts.prompts import Problem, Section
 from vidssl.concepts.text_towers import TextTower
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import NAMED, VidsslError, check_choice
 
 SPACE_FORMAT: Final = "vidssl.space/1"
 Whitening = Literal["none", "center", "zca"]
@@ -201,10 +201,7 @@ class ConceptSpace(nn.Module):
             raise VidsslError(
                 f"concept space: features of width {z.shape[-1]}, but its concepts have {self.dim}"
             )
-        if aggregate not in AGGREGATIONS:
-            raise VidsslError(
-                f"aggregate {aggregate!r}: unknown{did_you_mean(aggregate, AGGREGATIONS)} ({', '.join(AGGREGATIONS)})"
-            )
+        check_choice("aggregate", aggregate, AGGREGATIONS, NAMED)
         with torch.autocast(z.device.type, enabled=False):
             dtype = torch.promote_types(z.dtype, torch.float32)
             unit = F.normalize(z.to(dtype), dim=-1)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import NAMED, VidsslError, check_choice
 
 POOLINGS = ("auto", "projection", "mean", "cls")
 # Tensors of a two-tower checkpoint that the text side does not use.
@@ -49,10 +49,7 @@ class TransformersTextEncoder:
     """
 
     def __init__(self, folder: str | Path, pooling: str = "auto", context_length: int | None = None) -> None:
-        if pooling not in POOLINGS:
-            raise VidsslError(
-                f"pooling {pooling!r}: unknown{did_you_mean(pooling, POOLINGS)} ({', '.join(POOLINGS)})"
-            )
+        check_choice("pooling", pooling, POOLINGS, NAMED)
         self.folder = Path(folder).expanduser()
         self.model, self.tokenizer = _load(self.folder)
         projects = hasattr(self.model, "get_text_features") or "WithProjection" in type(self.model).__name__

@@ -16,7 +16,7 @@ from typing import Any
 from vidssl.concepts.names import display_name
 from vidssl.concepts.prompts import ConceptFile, dump_concepts
 from vidssl.concepts.templates import DESCRIPTION_TEMPLATES, render, respell
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.files import write_text
 
 Texts = dict[
@@ -39,10 +39,7 @@ def write_as(file: ConceptFile, path: str | Path, format: str) -> list[Path]:
     Raises:
         VidsslError: for an unknown format, or sentences asked of a file that has none.
     """
-    if format not in WRITERS:
-        raise VidsslError(
-            f"format {format!r}: cannot be written{did_you_mean(format, WRITERS)} ({', '.join(WRITERS)})"
-        )
+    check_choice("format", format, WRITERS, "{name} {value!r}: cannot be written{guess} ({allowed})")
     if format in ("cupl", "indexed") and not any(concept.descriptions for concept in file.concepts):
         raise VidsslError(f"{file.name}: has no descriptions to write as {format}; write csv or names")
     path = Path(path)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from vidssl.dynamics._engine.layout import Layout, check_method, check_values, in_one_precision, shared
 from vidssl.dynamics._engine.likelihood import (
+    LOG_2PI,
     innovation_log_likelihood,
     log_density,
     mask_covariance,
@@ -39,6 +40,7 @@ from vidssl.dynamics.steady import steady_state
 from vidssl.errors import VidsslError
 
 __all__ = [
+    "LOG_2PI",
     "FilterResult",
     "Forecast",
     "SmootherResult",

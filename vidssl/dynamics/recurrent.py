@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 
 VARIANCES = ("fixed", "learned")
 VARIANCE_FLOOR = 1e-5
@@ -57,11 +57,7 @@ class RecurrentPredictor(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if variance not in VARIANCES:
-            raise VidsslError(
-                f"variance={variance!r}: unknown{did_you_mean(variance, VARIANCES)} "
-                f"(allowed: {', '.join(VARIANCES)})"
-            )
+        check_choice("variance", variance, VARIANCES)
         if min(latent_dim, hidden_dim, *head) < 1:
             raise VidsslError(f"sizes {latent_dim}, {hidden_dim}, {list(head)}: all must be at least 1")
         if not start_variance > 0:

@@ -16,7 +16,6 @@ once, so that its covariances are computed once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -39,7 +38,7 @@ from vidssl.dynamics.transitions import (
     eigenvalues,
     spectral_radius,
 )
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 
 PROCESS_NOISES = ("diag", "full")
 OBSERVATION_NOISES = ("identity", "scalar", "diag", "full", "input")
@@ -95,10 +94,10 @@ class LinearGaussianSSM(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_choice("transition", transition, TRANSITIONS)
-        _check_choice("Q", Q, PROCESS_NOISES)
-        _check_choice("R", R, OBSERVATION_NOISES)
-        _check_choice("bias", bias, BIASES)
+        check_choice("transition", transition, TRANSITIONS)
+        check_choice("Q", Q, PROCESS_NOISES)
+        check_choice("R", R, OBSERVATION_NOISES)
+        check_choice("bias", bias, BIASES)
         if not 1 <= latent_dim <= state_dim:
             raise VidsslError(
                 f"state_dim={state_dim}: must be at least latent_dim={latent_dim}, which is at least 1"
@@ -279,10 +278,3 @@ def input_noise(raw: Tensor) -> Tensor:
     raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
     variance = functional.softplus(1 + raw, beta=10) + NOISE_FLOOR
     return torch.diag_embed(variance.clamp_max(NOISE_CEILING))
-
-
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise VidsslError(
-            f"{name}={value!r}: unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})"
-        )

@@ -18,7 +18,7 @@ from vidssl.concepts.names import match_names
 from vidssl.concepts.templates import render
 from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 from vidssl.config import load_config
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import NAMED, VidsslError, check_choice
 from vidssl.evaluation.classes import ClassList
 from vidssl.evaluation.metrics import classification_scores
 from vidssl.models.encoder import VideoEncoder
@@ -44,9 +44,7 @@ def text_classifier(
     """
     if encoder.text is None:
         raise VidsslError("zero-shot: this encoder has no text tower; it has to start from a CLIP model")
-    if texts not in get_args(Texts):
-        allowed = get_args(Texts)
-        raise VidsslError(f"texts {texts!r}: unknown{did_you_mean(texts, allowed)} ({', '.join(allowed)})")
+    check_choice("texts", texts, get_args(Texts), NAMED)
     if texts != "category" and not classes.descriptions:
         raise VidsslError(
             f"texts {texts!r}: {classes.source} has no descriptions; name a concept file or a vocabulary as classes"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.sources import flat_config, own_config, resolve
 from vidssl.models.towers.clip import ClipVideoEncoder, FrameAverageEncoder
@@ -20,6 +20,7 @@ from vidssl.models.weights import load_clip_weights, read_tensors
 
 PYTORCHVIDEO = "pytorchvideo/"
 TEMPORAL = ("divided", "none")
+_CHOICE = "create_model: {name}: {value!r}{guess} (allowed: {allowed})"
 _CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "random")}
 
 
@@ -69,7 +70,7 @@ def create_model(
         VidsslError: for unknown names, tags and options, unsupported towers, weights that do not fit in every key and
             shape, a QuickGELU mismatch, and a hub that cannot be reached.
     """
-    _check_choice("temporal", temporal, TEMPORAL)
+    check_choice("temporal", temporal, TEMPORAL, _CHOICE)
     if name.startswith(PYTORCHVIDEO):
         from vidssl.models.towers.pytorchvideo import create_pytorchvideo
 
@@ -135,7 +136,7 @@ def build_from_spec(
             return video
         if family != "open_clip":
             raise VidsslError(f"encoder spec: family {family!r}: must be 'open_clip' or 'pytorchvideo'")
-        _check_choice("temporal", spec["temporal"], TEMPORAL)
+        check_choice("temporal", spec["temporal"], TEMPORAL, _CHOICE)
         visual = _build_visual(spec)
         tower = _text_encoder(spec, _build_text(spec), folder=tokenizer_folder) if text else None
         return _assemble(spec, visual, tower)
@@ -146,12 +147,11 @@ def build_from_spec(
 def _parse_options(options: Mapping[str, Any]) -> ClipOptions:
     known = {field.name: field for field in fields(ClipOptions)}
     for key, value in options.items():
-        if key not in known:
-            raise VidsslError(
-                f"create_model: unknown option {key!r}{did_you_mean(key, known)} (allowed: {', '.join(known)})"
-            )
+        check_choice(
+            "create_model", key, known, "{name}: unknown option {value!r}{guess} (allowed: {allowed})"
+        )
         if key in _CHOICES:
-            _check_choice(key, value, _CHOICES[key])
+            check_choice(key, value, _CHOICES[key], _CHOICE)
         elif isinstance(known[key].default, bool):
             if not isinstance(value, bool):
                 raise VidsslError(f"create_model: {key}: {value!r}: must be true or false")
@@ -169,13 +169,6 @@ def check_count(key: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise VidsslError(f"create_model: {key}: {value!r}: must be a whole number of at least 1")
     return value
-
-
-def _check_choice(key: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise VidsslError(
-            f"create_model: {key}: {value!r}{did_you_mean(str(value), allowed)} (allowed: {', '.join(allowed)})"
-        )
 
 
 def _check_tower(spec: Mapping[str, Any]) -> bool:

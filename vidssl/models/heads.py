@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vidssl.distributed import all_sum, is_distributed
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.models.encoder import ClipFeatures
 
 NORMS = ("batch", "layer", "none")
@@ -91,8 +91,7 @@ class MLPHead(nn.Module):
             raise VidsslError(
                 f"head: sizes {in_dim} -> {list(dims)}: at least one layer, all sizes at least 1"
             )
-        if norm not in NORMS:
-            raise VidsslError(f"head: norm {norm!r}{did_you_mean(norm, NORMS)} (allowed: {', '.join(NORMS)})")
+        check_choice("head: norm", norm, NORMS, "{name} {value!r}{guess} (allowed: {allowed})")
         if last_norm and norm == "none":
             raise VidsslError("head: last_norm needs norm 'batch' or 'layer', got 'none'")
         layers: list[nn.Module] = []

@@ -8,9 +8,10 @@ from itertools import combinations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 
 # A head's output, or plain rows (B, d) when an objective is used on its own in somebody's loop.
@@ -144,6 +145,20 @@ def frame_rows(views: Sequence[View], predicted: bool) -> list[Tensor]:
     return rows
 
 
+def frame_times(times: Tensor, frames: int) -> Tensor:
+    """(B, frames) seconds of the feature frames, each of which covers as many video frames as the others.
+
+    Args:
+        times: (B, T) seconds of the video frames; T is a multiple of `frames` (tubelets of T/frames frames).
+
+    Raises:
+        VidsslError: if T is no multiple of `frames`.
+    """
+    if times.shape[1] % frames:
+        raise VidsslError(f"{frames} feature frames do not divide the {times.shape[1]} frames of the view")
+    return rearrange(times, "b (f s) -> b f s", f=frames).mean(dim=2)
+
+
 def l2_normalise(x: Tensor) -> Tensor:
     """x / sqrt(max(sum x², 1e-12)) over the last axis; a zero row stays zero, with a finite gradient."""
     norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
@@ -181,11 +196,3 @@ def cross_view_pairs(
 def different_videos(video_id: Tensor) -> Tensor:
     """(B, B) bool: rows i and j belong to different videos."""
     return video_id[:, None] != video_id[None, :]
-
-
-def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    """One line that names the option, its value, the nearest allowed value and all of them."""
-    if value not in allowed:
-        raise VidsslError(
-            f"{name}={value!r}: unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})"
-        )

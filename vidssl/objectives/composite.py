@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vidssl.distributed import gather_rows, row_counts
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.models.heads import HeadOutput, ProjectionHead
 from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput
 from vidssl.objectives.baselines import BYOL, DINO, BarlowTwins, InfoNCE, SimSiam, VICReg
@@ -164,11 +164,7 @@ def build_objectives(
     for name, given in spec.items():
         options = dict(given or {})
         kind = options.pop("objective", name)
-        if kind not in OBJECTIVES:
-            allowed = ", ".join(OBJECTIVES)
-            raise VidsslError(
-                f"objective {kind!r}: unknown{did_you_mean(kind, OBJECTIVES)} (allowed: {allowed})"
-            )
+        check_choice("objective", kind, OBJECTIVES, "{name} {value!r}: unknown{guess} (allowed: {allowed})")
         weight = options.pop("weight", 1.0)
         _check_type(f"objective.{name}.weight", weight, 1.0)
         weights[name] = float(weight)
@@ -189,9 +185,9 @@ def _build(
     accepted = [key for key in parameters if key not in ("dim", "space")]
     allowed = ["weight", "objective", *head_options, *(SPACE_OPTIONS if in_space else ()), *accepted]
     for key, value in options.items():
-        if key not in allowed:
-            hint = did_you_mean(key, allowed)
-            raise VidsslError(f"objective.{name}.{key}: unknown option{hint} (allowed: {', '.join(allowed)})")
+        check_choice(
+            f"objective.{name}.{key}", key, allowed, "{name}: unknown option{guess} (allowed: {allowed})"
+        )
         if key in parameters:
             _check_type(f"objective.{name}.{key}", value, parameters[key].default)
     chosen = {key: options.pop(key) for key in head_options if key in options}

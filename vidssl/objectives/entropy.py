@@ -16,15 +16,14 @@ many dimensions nearest neighbours are far away and only the Gaussian form has a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from vidssl.dynamics.kalman import LOG_2PI
 from vidssl.errors import VidsslError
 from vidssl.objectives.precision import full_precision, widen
 
-LOG_2PI = math.log(2 * math.pi)
 # Distances below this share of the rows' spread are rounding: duplicates, whose logarithm would be -inf.
 KNN_FLOOR = 1e-8
 
@@ -156,30 +155,6 @@ def kde_entropy(
         kernel = kernel.masked_fill(_diagonal(z), -torch.inf)
         log_density = kernel.logsumexp(dim=1) - math.log(n - 1) - d * (h.log() + LOG_2PI / 2)
         return -log_density.mean()
-
-
-def categorical_entropy(probabilities: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Entropy -Σ_k p̄_k log p̄_k of the mean of (N, K) distributions: how evenly a batch uses K classes; exact."""
-    with full_precision(probabilities):
-        mean = _rows("categorical_entropy", probabilities, mask, at_least=1).mean(dim=0)
-        entropy: Tensor = torch.special.entr(mean).sum()
-        return entropy
-
-
-def joint_entropy(*parts: Tensor, entropy: Callable[[Tensor], Tensor] = gaussian_entropy) -> Tensor:
-    """H[z, z', …] of tensors (N, D_i) with the same N rows: the entropy of their concatenation."""
-    if len({len(part) for part in parts}) != 1:
-        raise VidsslError(
-            f"joint_entropy: parts of {[len(part) for part in parts]} rows; all must have the same"
-        )
-    return entropy(torch.cat(parts, dim=1))
-
-
-def conditional_entropy(
-    z: Tensor, given: Tensor, entropy: Callable[[Tensor], Tensor] = gaussian_entropy
-) -> Tensor:
-    """H[z | z'] = H[z, z'] - H[z'], both by the same estimator; for a drawn subset draw it before."""
-    return joint_entropy(z, given, entropy=entropy) - entropy(given)
 
 
 def _rows(name: str, z: Tensor, mask: Tensor | None, at_least: int = 1) -> Tensor:

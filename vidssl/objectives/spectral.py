@@ -16,13 +16,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_choice
 from vidssl.objectives.base import (
     BatchInfo,
     Objective,
     ObjectiveOutput,
     View,
-    check_choice,
     different_videos,
     frame_rows,
     projections,

@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.synthetic.sprites import Sprite, random_sprite, render_clip
 
 # Amounts over a whole clip, uniform between the two ends.
@@ -108,11 +108,7 @@ def write_sprite_dataset(
         VidsslError: for an unknown or repeated class, a size that is odd, or a count below zero.
     """
     for name in classes:
-        if name not in MOTION_CLASSES:
-            allowed = ", ".join(MOTION_CLASSES)
-            raise VidsslError(
-                f"class {name!r}: unknown{did_you_mean(name, MOTION_CLASSES)} (allowed: {allowed})"
-            )
+        check_choice("class", name, MOTION_CLASSES, "{name} {value!r}: unknown{guess} (allowed: {allowed})")
     if len(set(classes)) != len(classes) or not classes:
         raise VidsslError(f"classes {list(classes)}: must be one or more different names")
     counts = dict(zip(SPLITS, (clips_per_class_train, clips_per_class_val), strict=True))

@@ -21,7 +21,7 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.synthetic.shapes import SHAPES, Floats
 
 FACTORS: dict[str, int] = {
@@ -146,10 +146,7 @@ class SpriteFactors:
 
 
 def _check_label(name: str, value: int) -> None:
-    if name not in FACTORS:
-        raise VidsslError(
-            f"sprite factor {name!r}: unknown{did_you_mean(name, FACTORS)} (allowed: {', '.join(FACTORS)})"
-        )
+    check_choice("sprite factor", name, FACTORS, "{name} {value!r}: unknown{guess} (allowed: {allowed})")
     if not 0 <= value < FACTORS[name]:
         raise VidsslError(
             f"sprite factor {name!r}: {value} is out of range (allowed: 0 to {FACTORS[name] - 1})"

@@ -18,7 +18,7 @@ from vidssl.data.decode.pyav_reader import PyAVReader
 from vidssl.data.decode.reader import DecodeError, Indices, VideoInfo, VideoReader
 from vidssl.data.decode.timeline import read_timeline
 from vidssl.data.decode.torchcodec_reader import TorchcodecReader
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 
 __all__ = ["BACKENDS", "DecodeError", "VideoInfo", "VideoReader", "open_video", "probe_video"]
 
@@ -37,11 +37,7 @@ def open_video(path: str | Path, backend: str = "auto") -> VideoReader:
         DecodeError: there is no readable video in the file.
         VidsslError: the backend is unknown or cannot be loaded.
     """
-    if backend not in BACKENDS:
-        allowed = ", ".join(BACKENDS)
-        raise VidsslError(
-            f"unknown video backend {backend!r}{did_you_mean(backend, BACKENDS)} (allowed: {allowed})"
-        )
+    check_choice("video backend", backend, BACKENDS, "unknown {name} {value!r}{guess} (allowed: {allowed})")
     readers = {"auto": AutoReader, "decord": DecordReader, "pyav": PyAVReader, "torchcodec": TorchcodecReader}
     reader: VideoReader = readers[backend](path)
     return reader

@@ -16,16 +16,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 
 METHODS = ("joseph", "sqrt", "scan")
 
 
 def check_method(function: str, method: str, allowed: Sequence[str] = METHODS) -> None:
-    if method not in allowed:
-        raise VidsslError(
-            f"{function}: unknown method {method!r}{did_you_mean(method, allowed)} (allowed: {', '.join(allowed)})"
-        )
+    check_choice(function, method, allowed, "{name}: unknown method {value!r}{guess} (allowed: {allowed})")
 
 
 def in_one_precision(function: str, tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vidssl.dynamics._engine.recurrence import in_full_precision, linear_recurrence, matmul_to
+from vidssl.dynamics._engine.recurrence import backward_in_full_precision, linear_recurrence, matmul_to
 from vidssl.dynamics._engine.riccati import CovariancePass, closed_loop
 
 
@@ -51,7 +51,7 @@ class _PredictedMeans(torch.autograd.Function):
         ctx.save_for_backward(F, A, gain, C, y, output)
 
     @staticmethod
-    @in_full_precision
+    @backward_in_full_precision
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         F, A, gain, C, y, x = ctx.saved_tensors
         if torch.is_grad_enabled():

@@ -76,7 +76,7 @@ def associative_scan(combine: Callable[[Elements, Elements], Elements], elements
     return out
 
 
-def in_full_precision(backward: Callable[..., Any]) -> Callable[..., Any]:
+def backward_in_full_precision(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator for the backward pass of an autograd function: autocast off, should the caller have left it on."""
 
     @wraps(backward)
@@ -117,7 +117,7 @@ class _LinearRecurrence(torch.autograd.Function):
         ctx.save_for_backward(F, output)
 
     @staticmethod
-    @in_full_precision
+    @backward_in_full_precision
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         F, x = ctx.saved_tensors
         dg, dstart = _adjoint(linear_recurrence, F, grads[0], ctx)
@@ -153,7 +153,7 @@ class _CongruenceRecurrence(torch.autograd.Function):
         ctx.save_for_backward(F, output)
 
     @staticmethod
-    @in_full_precision
+    @backward_in_full_precision
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         F, X = ctx.saved_tensors
         dU, dstart = _adjoint(congruence_recurrence, F, grads[0], ctx)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vidssl.dynamics._engine.joseph import joseph_pass
 from vidssl.dynamics._engine.parallel import scan_pass
-from vidssl.dynamics._engine.recurrence import congruence_recurrence, in_full_precision, matmul_to
+from vidssl.dynamics._engine.recurrence import backward_in_full_precision, congruence_recurrence, matmul_to
 from vidssl.dynamics._engine.square_root import square_root_pass
 
 ENGINES = {"joseph": joseph_pass, "sqrt": square_root_pass, "scan": scan_pass}
@@ -86,7 +86,7 @@ class _CovariancePass(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    @in_full_precision
+    @backward_in_full_precision
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         start, A, C, pred, filt, gain, factor, F = ctx.saved_tensors
         dpred, dfilt, dgain, dfactor, *_ = grads

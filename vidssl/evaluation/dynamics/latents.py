@@ -32,8 +32,7 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.errors import VidsslError
 from vidssl.models.student import Student
-from vidssl.objectives.base import frame_rows
-from vidssl.objectives.hsic.labels import frame_times
+from vidssl.objectives.base import frame_rows, frame_times
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.weights import load_strict, read_tensors
 
@@ -149,11 +149,12 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
         "chunk_frames": None,
     }
     for key, value in options.items():
-        if key not in allowed:
-            raise VidsslError(
-                f"create_model: unknown option {key!r} of pytorchvideo/{name}{did_you_mean(key, allowed)} "
-                f"(allowed: {', '.join(allowed)})"
-            )
+        check_choice(
+            f"pytorchvideo/{name}",
+            key,
+            allowed,
+            "create_model: unknown option {value!r} of {name}{guess} (allowed: {allowed})",
+        )
         if not (key == "chunk_frames" and value is None):
             allowed[key] = check_count(key, value)
     encoder = PytorchVideoEncoder(name, **allowed)  # type: ignore[arg-type]
@@ -170,9 +171,10 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
 
 
 def _find(name: str) -> Network:
-    if name not in NETWORKS:
-        raise VidsslError(
-            f"model name 'pytorchvideo/{name}': no such network{did_you_mean(name, NETWORKS)} "
-            f"(allowed: {', '.join(NETWORKS)})"
-        )
+    check_choice(
+        "model name",
+        name,
+        NETWORKS,
+        "{name} 'pytorchvideo/{value}': no such network{guess} (allowed: {allowed})",
+    )
     return NETWORKS[name]

@@ -24,8 +24,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError
-from vidssl.objectives.base import check_choice
+from vidssl.errors import VidsslError, check_choice
 from vidssl.objectives.concept.losses import concept_probs
 from vidssl.objectives.queue import RowQueue
 

@@ -15,7 +15,6 @@ all pairs. It holds for videos that occur more than once and for kernels that fa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -108,25 +107,6 @@ def time_kernel(u: Tensor, kernel: str) -> Tensor:
     if kernel == "imq":
         return torch.rsqrt(1 + u.square())
     raise VidsslError(f"time_kernel={kernel!r}: unknown (allowed: {', '.join(TIME_KERNELS)})")
-
-
-def centre_times(times: Sequence[Tensor]) -> Tensor:
-    """(k, B) seconds: the middle of each view, the mean of its frames' times."""
-    return torch.stack([t.mean(dim=1) for t in times])
-
-
-def frame_times(times: Tensor, frames: int) -> Tensor:
-    """(B, frames) seconds of the feature frames, each of which covers as many video frames as the others.
-
-    Args:
-        times: (B, T) seconds of the video frames; T is a multiple of `frames` (tubelets of T/frames frames).
-
-    Raises:
-        VidsslError: if T is no multiple of `frames`.
-    """
-    if times.shape[1] % frames:
-        raise VidsslError(f"{frames} feature frames do not divide the {times.shape[1]} frames of the view")
-    return rearrange(times, "b (f s) -> b f s", f=frames).mean(dim=2)
 
 
 def _pairs_of_rows(rows: int, device: torch.device) -> tuple[Tensor, Tensor]:

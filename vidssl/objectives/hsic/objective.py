@@ -19,15 +19,15 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_choice
 from vidssl.objectives.base import (
     BatchInfo,
     Objective,
     ObjectiveOutput,
     View,
-    check_choice,
     check_views,
     frame_rows,
+    frame_times,
     l2_normalise,
     projections,
     student_rows,
@@ -36,8 +36,6 @@ from vidssl.objectives.hsic.imq import bandwidth_log_gradient, imq_hsic_split, l
 from vidssl.objectives.hsic.labels import (
     TIME_KERNELS,
     LabelPairs,
-    centre_times,
-    frame_times,
     identity_pairs,
     label_pairs,
 )
@@ -246,7 +244,7 @@ class SSLHSIC(Objective):
                 times = [moment for t in spread for moment in t.unbind(dim=1)]
             rows = [frame for view in rows for frame in view.unbind(dim=1)]
         elif times:
-            times = list(centre_times(times))
+            times = [t.mean(dim=1) for t in times]
         rows = [l2_normalise(row) for row in rows]
         check_views(rows, "hsic")
         return rows, times

@@ -6,8 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidssl.errors import VidsslError
-from vidssl.objectives.base import check_choice
+from vidssl.errors import VidsslError, check_choice
 from vidssl.objectives.entropy import gaussian_entropy, kde_entropy, knn_entropy, taylor_entropy
 
 ESTIMATORS = ("logdet", "knn", "kde", "taylor")

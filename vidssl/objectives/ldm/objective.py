@@ -30,9 +30,8 @@ from torch import Tensor
 from vidssl.dynamics.kalman import innovation_log_likelihood, kalman_filter, multi_step
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
-from vidssl.errors import VidsslError
-from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput, View, check_choice, frame_rows
-from vidssl.objectives.hsic.labels import frame_times
+from vidssl.errors import VidsslError, check_choice
+from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput, View, frame_rows, frame_times
 from vidssl.objectives.ldm.frame_entropy import ESTIMATORS, FrameEntropy
 from vidssl.objectives.precision import in_full_precision
 
