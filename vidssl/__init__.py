@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vidssl.version import __version__
+
 if TYPE_CHECKING:
     from vidssl.models.export import load
     from vidssl.models.factory import create_model
-
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "create_model", "load"]
 

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import vidssl
+from vidssl.version import __version__
 
 PACKAGES = (
     "torch", "torchvision", "accelerate", "open_clip_torch", "transformers", "pytorchvideo", "decord", "decord2",
@@ -25,7 +25,7 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     return {
-        "vidssl": vidssl.__version__,
+        "vidssl": __version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

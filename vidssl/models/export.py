@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-import vidssl
 from vidssl.errors import VidsslError
 from vidssl.files import newest_checkpoint, read_json, whole_folder, write_json, write_tensors
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.factory import build_from_spec
 from vidssl.models.weights import load_strict, read_tensors
+from vidssl.version import __version__
 
 FORMAT = "vidssl-encoder"
 VERSION = 1
@@ -96,7 +96,7 @@ def _write(encoder: VideoEncoder, folder: Path, text: bool) -> None:
     config = {
         "format": FORMAT,
         "version": VERSION,
-        "vidssl": vidssl.__version__,
+        "vidssl": __version__,
         "spec": encoder.spec,
         "text": None
         if tower is None
@@ -129,6 +129,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise VidsslError(f"{file}: not the config of an exported encoder (format {config.get('format')!r})")
     if config.get("version") != VERSION:
         raise VidsslError(
-            f"{file}: version {config.get('version')!r} of the format; vidssl {vidssl.__version__} reads {VERSION}"
+            f"{file}: version {config.get('version')!r} of the format; vidssl {__version__} reads {VERSION}"
         )
     return config

@@ -12,13 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import vidssl
 from vidssl.data.decode.reader import VideoInfo
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.probe import Outcome, probe_all
 from vidssl.data.manifest.quarantine import BadVideo, write_quarantine
 from vidssl.errors import VidsslError
 from vidssl.files import write_text
+from vidssl.version import __version__
 
 __all__ = ["BadVideo", "CheckReport", "check_index", "require_readable_classes", "write_quarantine"]
 
@@ -147,7 +147,7 @@ class _Memory:
 
         name = sha256(os.fsencode(root)).hexdigest()[:24]
         self.file = Path(user_cache_dir("vidssl")) / "checked" / f"{name}.json"
-        self.head = {"root": str(root), "vidssl": vidssl.__version__, "av": version("av")}
+        self.head = {"root": str(root), "vidssl": __version__, "av": version("av")}
         self.known: dict[str, Any] = {}
         with suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: start afresh
             content = json.loads(self.file.read_text(encoding="utf-8"))
