@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from vidssl.cli import app as cli
+from vidssl.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
+# Options of an evaluation that make it quick.
+FAST = ("--clips", 1, "--workers", 0, "--device", "cpu")
 
 
 def runner(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
@@ -20,7 +22,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         monkeypatch.setenv("COLUMNS", "200")
         code = 0
         try:
-            cli.main()
+            main()
         except SystemExit as stop:
             code = int(stop.code or 0)
         printed = capfd.readouterr()

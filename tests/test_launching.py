@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from vidssl import launching
-from vidssl.cli.options import eval_options
 from vidssl.launching import asked_processes, relaunch_on_cpu
 
 
@@ -48,10 +47,3 @@ def test_processes_started_for_the_cpu_see_no_gpu(monkeypatch):
     assert command[-4:] == ["-m", "vidssl", "knn", "run"]
     assert command[command.index("--nproc_per_node") + 1] == "2"
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
-
-
-@pytest.mark.parametrize(("variable", "device"), [("", None), ("false", None), ("true", "cpu")])
-def test_evaluations_started_for_the_cpu_stay_on_it(monkeypatch, variable, device):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", variable)
-    assert eval_options().device == device
-    assert eval_options(device="cuda:1").device == "cuda:1"

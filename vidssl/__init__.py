@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vidssl.version import __version__
@@ -13,15 +12,19 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "create_model", "load"]
 
-# Imported at first use: torch alone takes longer than a command line should need to print its help.
-_LAZY = {"create_model": "vidssl.models.factory", "load": "vidssl.models.export"}
-
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    """Imports at first use: torch alone takes longer than a command line should need to print its help."""
+    if name == "create_model":
+        from vidssl.models.factory import create_model
+
+        return create_model
+    if name == "load":
+        from vidssl.models.export import load
+
+        return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *__all__})

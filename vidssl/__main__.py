@@ -1,5 +1,5 @@
 """`python -m vidssl`, which is also what `accelerate launch -m vidssl` starts."""
 
-from vidssl.cli.app import main
+from vidssl.cli import main
 
 main()

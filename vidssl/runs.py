@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from vidssl.concepts.space_files import space_builder
 from vidssl.config import Config, load_config
 from vidssl.errors import VidsslError, did_you_mean
 from vidssl.files import newest_checkpoint
@@ -23,10 +24,10 @@ from vidssl.models.export import load_encoder
 from vidssl.models.student import Student
 from vidssl.models.weights import load_strict, read_tensors
 from vidssl.objectives.composite import Composite, build_objectives
-from vidssl.training.setup import INITIAL, space_builder
 
 Weights = Literal["teacher", "student", "initial"]
-CONFIG = "config.yaml"
+# In a run folder: the resolved recipe, and the encoder as it was before the first step.
+CONFIG, INITIAL = "config.yaml", "initial"
 
 
 class Restored(NamedTuple):
@@ -71,7 +72,7 @@ def load_run(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         spec = {name: config.objective[name] for name in names}
-        objective, heads = build_objectives(spec, encoder.embed_dim, space_builder(encoder))
+        objective, heads = build_objectives(spec, encoder.embed_dim, space_builder(encoder.text))
     student = Student(encoder, heads)
     if weights != "initial":
         _load(student, objective, checkpoint, weights, names)
@@ -97,6 +98,15 @@ def find_run(path: str | Path) -> tuple[Path, Path]:
         return inside.parents[1], given
     hint = "; an exported encoder has lost its heads" if (given / "config.json").is_file() else ""
     raise VidsslError(f"{path}: is no run{hint}; {_EXPECTED}")
+
+
+def find_initial(path: Path) -> Path | None:
+    """``initial/`` of the run that `path` (run folder, checkpoint or its encoder) belongs to."""
+    resolved = path.resolve()
+    for folder in (resolved, *list(resolved.parents)[:3]):
+        if (folder / INITIAL / "config.json").is_file() and (folder / CONFIG).is_file():
+            return folder / INITIAL
+    return None
 
 
 _EXPECTED = f"expected a run folder ({CONFIG} and checkpoints/) or one of its checkpoints"

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from vidssl.config import load_config
 from vidssl.objectives.ldm.objective import LDM
+from vidssl.objectives.leaks import leaks
 from vidssl.training import monitor
 from vidssl.training import setup as run
 from vidssl.training.loop import Trainer
@@ -71,7 +72,7 @@ def test_a_prediction_that_has_seen_its_target_is_named(
 ) -> None:
     overrides = [*LDM_RECIPE, f"model.options={json.dumps(options)}", f"objective.ldm.pool_frames={pooled}"]
     student, objective = run.build_student(load_config(recipe, overrides))
-    found = run.leaks(student, objective)
+    found = leaks(student, objective)
     assert [said in line for line in found] == ([] if said is None else [True])
 
 

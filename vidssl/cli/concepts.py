@@ -1,4 +1,4 @@
-"""``vidssl concepts …``: the words of action-concept spaces. One small function per command, as in `cli`."""
+"""``vidssl concepts …``: the words of action-concept spaces."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from vidssl.cli.options import Report
 
 app = typer.Typer(
     name="concepts",
@@ -17,7 +19,6 @@ Given = Annotated[str, typer.Argument(help="concept file of any format, or data 
 Format = Annotated[str | None, typer.Option(help="format of the file (default: found out)")]
 Classes = Annotated[Path | None, typer.Option(help="class list of a file that is keyed by index")]
 Part = Annotated[str | None, typer.Option("--section", help="data set to take of a file that holds several")]
-Json = Annotated[Path | None, typer.Option("--output", help="write the report as JSON")]
 
 
 @app.command()
@@ -26,7 +27,7 @@ def validate(
     format: Format = None,
     classes: Classes = None,
     section: Part = None,
-    output: Json = None,
+    output: Report = None,
     warnings: Annotated[bool, typer.Option(help="list warnings too")] = True,
 ) -> None:
     """Check a concept file against every rule; exit code 1 when there are errors."""
@@ -68,7 +69,7 @@ def convert(
 
 @app.command()
 def stats(
-    given: Given, format: Format = None, classes: Classes = None, section: Part = None, output: Json = None
+    given: Given, format: Format = None, classes: Classes = None, section: Part = None, output: Report = None
 ) -> None:
     """Count concepts, sentences, words and attributes."""
     from vidssl.concepts.jobs import stats as run
@@ -101,20 +102,23 @@ def build(
         float | None, typer.Option(help="merge concepts closer than this cosine")
     ] = None,
     device: Annotated[str | None, typer.Option(help="where to encode")] = None,
-    output: Json = None,
+    output: Report = None,
 ) -> None:
     """Encode names and descriptions into a concept space, once for the same words and encoder."""
     from vidssl.concepts.jobs import build as run
-    from vidssl.training.report import progress_bar
+    from vidssl.progress import progress_bar
 
+    options: Any = {"whiten": whiten, "merge_threshold": merge_threshold, "device": device}
     with progress_bar("encoding", "text") as progress:
-        options: Any = {
-            "whiten": whiten,
-            "merge_threshold": merge_threshold,
-            "device": device,
-            "progress": progress,
-        }
-        record = run(given, encoder, destination, pretrained=pretrained, templates=templates, **options)
+        record = run(
+            given,
+            encoder,
+            destination,
+            pretrained=pretrained,
+            templates=templates,
+            progress=progress,
+            **options,
+        )
     for problem in record["problems"]:
         typer.echo(f"{problem['severity']}: {problem['concept']}: {problem['message']}")
     for pair in record["near_duplicates"][:10]:
@@ -169,7 +173,7 @@ def generate(
     from vidssl.concepts.prompts import Sampling, write_concepts
     from vidssl.concepts.vocabulary import load_concepts
     from vidssl.files import write_json
-    from vidssl.training.report import progress_bar
+    from vidssl.progress import progress_bar
 
     chosen = make_backend(
         backend,

@@ -1,10 +1,11 @@
-"""The options that all evaluation commands share, written once."""
+"""Arguments and options that several commands share, written once."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -13,6 +14,14 @@ from vidssl.launching import asked_for_cpu
 
 if TYPE_CHECKING:
     from vidssl.evaluation import EvalOptions
+
+Checkpoint = Annotated[str, typer.Argument(help="run folder, checkpoint folder or exported encoder")]
+Result = Annotated[
+    Path | None, typer.Option("--output", help="result file (default: results/ in the checkpoint's folder)")
+]
+Templates = Annotated[str | None, typer.Option(help="preset, file, or a template with {}")]
+Videos = Annotated[Path, typer.Argument(help="folder of videos or CSV")]
+Report = Annotated[Path | None, typer.Option("--output", help="write the report as JSON")]
 
 
 def eval_options(
@@ -75,9 +84,7 @@ def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = {name: given.pop(name) for name in shared}
         command(**given, options=eval_options(**chosen))
 
-    kept = [parameter for name, parameter in own.items() if name != "options"]
-    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept), *shared.values()]
+    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "options"]
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    wrapper.__signature__ = inspect.Signature([*kept, *shared.values()])  # type: ignore[attr-defined]
     return wrapper

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,8 +14,10 @@ from vidssl.concepts.build import Progress, build_space, space_key
 from vidssl.concepts.prompts import ConceptFile
 from vidssl.concepts.space import SPACE_FORMAT, ConceptSpace, SpaceInfo, Whitening
 from vidssl.concepts.text_towers import TextTower
+from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 from vidssl.errors import VidsslError
 from vidssl.files import write_tensors
+from vidssl.progress import progress_bar
 
 _TENSORS = ("category", "description", "sentences", "counts")
 
@@ -126,6 +129,19 @@ def cached_space(
         return space
 
     return _same_everywhere(get) if distributed.is_distributed() else get()
+
+
+def space_builder(text: TextTower | None) -> Callable[..., ConceptSpace] | None:
+    """Makes the concept spaces of an encoder's own text tower, once for the same words; None without a text tower."""
+    if text is None:
+        return None
+
+    def build(vocabulary: str | None = None, **options: Any) -> ConceptSpace:
+        concepts = load_concepts(vocabulary or DEFAULT_VOCABULARY)
+        with progress_bar(f"concept space {concepts.name}", "text") as progress:
+            return cached_space(concepts, text, progress=progress, **options)
+
+    return build
 
 
 def _same_everywhere(get: Callable[[], ConceptSpace]) -> ConceptSpace:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from vidssl.errors import VidsslError
-from vidssl.evaluation.setup import find_initial
 from vidssl.models.export import load, save_encoder
 from vidssl.models.interpolate import interpolate
+from vidssl.runs import find_initial
 
 
 def interpolate_run(

@@ -37,7 +37,6 @@ from vidssl.evaluation.setup import (
     Subject,
     data_record,
     features_of,
-    find_initial,
     load_subject,
     sampling_record,
     split_features,
@@ -49,6 +48,7 @@ from vidssl.evaluation.zero_shot import (
     zero_shot_scores,
 )
 from vidssl.files import write_json, write_tensors
+from vidssl.runs import find_initial
 
 Result = dict[str, Any]
 

@@ -23,6 +23,7 @@ from vidssl.evaluation.features import (
 )
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import load
+from vidssl.runs import find_initial
 
 
 @dataclass(frozen=True)
@@ -117,15 +118,6 @@ def load_subject(checkpoint: str | Path, device: str | None = None) -> Subject:
     initial = find_initial(path)
     untrained = load(initial).to(chosen).eval() if initial is not None else None
     return Subject(path, encoder, untrained, chosen)
-
-
-def find_initial(path: Path) -> Path | None:
-    """``initial/`` of the run that `path` (run folder, checkpoint or its encoder) belongs to."""
-    resolved = path.resolve()
-    for folder in (resolved, *list(resolved.parents)[:3]):
-        if (folder / "initial" / "config.json").is_file() and (folder / "config.yaml").is_file():
-            return folder / "initial"
-    return None
 
 
 def read_labelled(data: str | Path, workers: int) -> VideoIndex:

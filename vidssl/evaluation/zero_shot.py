@@ -22,6 +22,7 @@ from vidssl.errors import NAMED, VidsslError, check_choice
 from vidssl.evaluation.classes import ClassList
 from vidssl.evaluation.metrics import classification_scores
 from vidssl.models.encoder import VideoEncoder
+from vidssl.runs import CONFIG
 
 Texts = Literal["category", "description", "both"]
 Score = dict[str, Any]
@@ -129,7 +130,7 @@ def name_setting(run: Path | None, classes: ClassList) -> dict[str, Any]:
 
 def training_vocabulary(run: Path) -> str | None:
     """The vocabulary of a run's concept objectives, joined by ``+``; None when it has none."""
-    objectives = load_config(run / "config.yaml").objective
+    objectives = load_config(run / CONFIG).objective
     given = [
         str(options.get("vocabulary", DEFAULT_VOCABULARY))
         for name, options in objectives.items()

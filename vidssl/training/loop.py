@@ -37,6 +37,7 @@ from vidssl.models.heads import HeadOutput
 from vidssl.models.student import Student
 from vidssl.models.teacher import Teacher, cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
+from vidssl.objectives.leaks import leaks
 from vidssl.training import monitor
 from vidssl.training import setup as run
 from vidssl.training.checkpoint import load_checkpoint, save_checkpoint
@@ -114,7 +115,7 @@ class Trainer:
             self.folder / "log.jsonl", self.step, self.total_steps, enabled=self.accelerator.is_main_process
         )
         self.log = log
-        for warning in run.leaks(self.student, self.objective):
+        for warning in leaks(self.student, self.objective):
             log.say(warning)
         if config.trackers:
             self.accelerator.init_trackers("vidssl", config=self.config.model_dump(mode="json"))

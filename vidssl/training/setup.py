@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from vidssl import distributed
+from vidssl.concepts.space_files import space_builder
 from vidssl.config import Config, ViewConfig
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
@@ -23,16 +24,14 @@ from vidssl.models.export import save_encoder
 from vidssl.models.factory import create_model
 from vidssl.models.student import Student
 from vidssl.objectives.composite import Composite, build_objectives
+from vidssl.runs import CONFIG, INITIAL
 from vidssl.training.optim import freeze_parameters
-from vidssl.training.report import progress_bar
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from vidssl.concepts.space import ConceptSpace
-
 T = TypeVar("T")
-INITIAL, QUARANTINE = "initial", "quarantine.csv"
+QUARANTINE = "quarantine.csv"
 OURS = "made_by_vidssl"  # in accelerate's state of the process
 
 
@@ -104,7 +103,7 @@ def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder, device
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_text(folder / "config.yaml", text)
+    write_text(folder / CONFIG, text)
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     record = {**environment(), "processes": distributed.world_size(), "device": hardware}
     write_json(folder / "environment.json", record)
@@ -135,51 +134,13 @@ def build_student(config: Config) -> tuple[Student, Composite]:
     encoder = create_model(
         config.model.name, config.model.pretrained, temporal=config.model.temporal, **config.model.options
     )
-    objective, heads = build_objectives(config.objective, encoder.embed_dim, space_builder(encoder))
+    objective, heads = build_objectives(config.objective, encoder.embed_dim, space_builder(encoder.text))
     encoder.spec["sampling"] = _sampling(config)
     student = Student(encoder, heads, micro_batches=config.train.accumulation)
     freeze_parameters(student, config.model.freeze)
     if config.train.compile:
         encoder.compile()
     return student, objective
-
-
-def space_builder(encoder: VideoEncoder) -> Callable[..., ConceptSpace] | None:
-    """Makes the concept spaces of the encoder's own text tower, once for the same words; None without a text tower."""
-    text = encoder.text
-    if text is None:
-        return None
-
-    def build(vocabulary: str | None = None, **options: Any) -> ConceptSpace:
-        from vidssl.concepts.space_files import cached_space
-        from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
-
-        concepts = load_concepts(vocabulary or DEFAULT_VOCABULARY)
-        with progress_bar(f"concept space {concepts.name}", "text") as progress:
-            return cached_space(concepts, text, progress=progress, **options)
-
-    return build
-
-
-def leaks(student: Student, objective: Composite) -> list[str]:
-    """What to say of objectives that predict frames whose features the encoder lets earlier ones see."""
-    encoder, said = student.encoder, []
-    for name, part in objective.items():
-        if not part.predicts_frames or encoder.sees != "clip":
-            continue
-        chunk, pooled = encoder.chunk_frames, getattr(student.heads[name], "pool_frames", 1)
-        if chunk is None:
-            said.append(
-                f"objective.{name}: the encoder lets every frame see the whole clip, so that later frames are known "
-                "before they are predicted; set model.options.causal=true, or encode disjoint chunks with "
-                f"model.options.chunk_frames=N and objective.{name}.pool_frames=N"
-            )
-        elif pooled % chunk:
-            said.append(
-                f"objective.{name}: the frames of a chunk see each other; set objective.{name}.pool_frames={chunk}, "
-                "so that whole chunks are predicted"
-            )
-    return said
 
 
 def _sampling(config: Config) -> dict[str, Any]:

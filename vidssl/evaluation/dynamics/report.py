@@ -26,8 +26,8 @@ from vidssl.evaluation.setup import EvalOptions
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.student import Student
 from vidssl.objectives.ldm.objective import LDM
+from vidssl.objectives.leaks import leaks
 from vidssl.runs import Restored, Weights, load_run, objective_name
-from vidssl.training.setup import leaks
 
 RESULT = "dynamics.json"
 # Share of the latents' variance from which on the clock is worth a word.

@@ -1,4 +1,4 @@
-"""The commands as a user types them: what they print, write and exit with."""
+"""The commands on a checkpoint as a user types them: what they print, write and exit with."""
 
 from __future__ import annotations
 
@@ -6,33 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from tests.command_line import one_line
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, sprites: Path, tiny_clip: Path) -> Path:
-    """A short run on the rendered videos."""
-    from vidssl.config import validate_config
-    from vidssl.training import pretrain
-
-    run = tmp_path_factory.mktemp("checkpoint") / "run"
-    recipe = {
-        "output": str(run),
-        "data": {"train": str(sprites / "train"), "window_seconds": None, "decode_size": 32, "workers": 0},
-        "views": [{"frames": 4, "seconds": 1.0, "size": 32}],
-        "model": {"name": f"local-dir:{tiny_clip}"},
-        "objective": {"hsic": {"gamma": 1.0, "projector": [32, 16]}},
-        "train": {"batch_size": 8, "steps": 2, "precision": "fp32"},
-    }
-    return pretrain(validate_config(recipe, "test"))
-
-
-FAST = ("--clips", 1, "--workers", 0, "--device", "cpu")
+from tests.command_line import FAST, one_line
 
 
 def test_zero_shot(vidssl, checkpoint, sprites):
@@ -112,67 +90,6 @@ def test_a_broken_video_is_reported_and_counts_as_wrong(vidssl, checkpoint, spri
     assert result["scores"]["trained"]["total"] == 9
 
 
-def test_data_commands(vidssl, sprites, tmp_path):
-    data = tmp_path / "data"
-    shutil.copytree(sprites / "val", data)
-    code, out, _ = vidssl("data", "index", data, "--output", data / "list.csv")
-    assert code == 0
-    assert "9 videos, 3 classes" in out
-    assert vidssl("data", "index", data / "list.csv")[0] == 0
-    assert vidssl("data", "check", data)[0] == 0
-    next((data / "growing").iterdir()).write_bytes(b"")
-    code, out, _ = vidssl("data", "check", data, "--output", tmp_path / "check.json")
-    assert code == 1
-    assert "8 readable, 1 unreadable" in out
-    assert len(json.loads((tmp_path / "check.json").read_text())["unreadable"]) == 1
-
-
-def test_doctor(vidssl, tmp_path):
-    code, out, _ = vidssl("doctor", "--output", tmp_path / "doctor.json")
-    assert code == 0
-    report = json.loads((tmp_path / "doctor.json").read_text())
-    assert report["decoders"]["pyav"] == "works"
-    assert "hsic.yaml" in report["configs"]
-    assert "PyAV" in out or "pyav" in out
-
-
-def test_mistakes_exit_with_2_and_one_line(vidssl, checkpoint, recipe, sprites, tiny_clip, tmp_path):
-    empty, unreadable, other = tmp_path / "empty", tmp_path / "unreadable", tmp_path / "other"
-    empty.mkdir()
-    shutil.copytree(sprites / "val", unreadable)
-    for file in (unreadable / "growing").iterdir():
-        file.write_bytes(b"not a video")
-    (other / "class").mkdir(parents=True)
-    (other / "class" / "notes.txt").write_text("no video")
-    val = sprites / "val"
-    for arguments, said in (
-        (("zero-shot", tmp_path / "nowhere", val), "nowhere"),
-        (("zero-shot", checkpoint, tmp_path / "nowhere"), "nowhere"),
-        (("zero-shot", checkpoint, empty), "empty"),
-        (("zero-shot", checkpoint, other), "no video"),
-        (("zero-shot", checkpoint, unreadable), "growing"),
-        (("zero-shot", checkpoint, val, "--templates", "acton"), "did you mean 'action'"),
-        (("zero-shot", checkpoint, val, "--crops", 2), "crops"),
-        (("zero-shot", tiny_clip, val), "encoder"),
-        (("linear-probe", checkpoint, val, unreadable), "growing"),
-        (
-            ("classify", checkpoint, unreadable / "growing" / "growing_0000.mp4", "--labels", "a,b"),
-            "growing_0000.mp4",
-        ),
-        (("classify", checkpoint, tmp_path / "x.mp4", "--labels", "a,b"), "x.mp4"),
-        (("pretrain", recipe, "train.lr=fast"), "train.lr"),
-        (("pretrain", recipe, "train.stepz=3"), "did you mean 'steps'"),
-        (("pretrain", tmp_path / "no.yaml"), "no such recipe"),
-        (("pretrain", recipe, f"data.train={empty}"), "empty"),
-        (("pretrain", recipe, f"data.train={unreadable}"), "growing"),
-        (("pretrain", recipe, "model.name=ViT-B-16", f"model.pretrained=local-dir:{tiny_clip}"), "ViT-B-16"),
-    ):
-        assert said in one_line(
-            *vidssl(*arguments, *(FAST if arguments[0] in ("zero-shot", "linear-probe") else ()))
-        ), arguments
-    assert not (tmp_path / "run").exists()
-
-
 def test_checkpoint_of_another_architecture(vidssl, checkpoint, sprites, tmp_path):
     broken = tmp_path / "encoder"
     shutil.copytree(next((checkpoint / "checkpoints").iterdir()) / "encoder", broken)
@@ -181,12 +98,6 @@ def test_checkpoint_of_another_architecture(vidssl, checkpoint, sprites, tmp_pat
     (broken / "config.json").write_text(json.dumps(config))
     message = one_line(*vidssl("zero-shot", broken, sprites / "val", *FAST))
     assert "model.safetensors" in message
-
-
-def test_usage_errors_are_clicks_own(vidssl):
-    assert vidssl("zero-shot")[0] == 2
-    assert vidssl("no-such-command")[0] == 2
-    assert vidssl("--help")[0] == 0
 
 
 def test_two_processes_evaluate_like_one(checkpoint, sprites, tmp_path):

@@ -1,0 +1,60 @@
+"""What every command does with a mistake, and what the application shows of itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from tests.command_line import FAST, one_line
+
+
+def test_doctor(vidssl, tmp_path):
+    code, out, _ = vidssl("doctor", "--output", tmp_path / "doctor.json")
+    assert code == 0
+    report = json.loads((tmp_path / "doctor.json").read_text())
+    assert report["decoders"]["pyav"] == "works"
+    assert "hsic.yaml" in report["configs"]
+    assert "PyAV" in out or "pyav" in out
+
+
+def test_mistakes_exit_with_2_and_one_line(vidssl, checkpoint, recipe, sprites, tiny_clip, tmp_path):
+    empty, unreadable, other = tmp_path / "empty", tmp_path / "unreadable", tmp_path / "other"
+    empty.mkdir()
+    shutil.copytree(sprites / "val", unreadable)
+    for file in (unreadable / "growing").iterdir():
+        file.write_bytes(b"not a video")
+    (other / "class").mkdir(parents=True)
+    (other / "class" / "notes.txt").write_text("no video")
+    val = sprites / "val"
+    for arguments, said in (
+        (("zero-shot", tmp_path / "nowhere", val), "nowhere"),
+        (("zero-shot", checkpoint, tmp_path / "nowhere"), "nowhere"),
+        (("zero-shot", checkpoint, empty), "empty"),
+        (("zero-shot", checkpoint, other), "no video"),
+        (("zero-shot", checkpoint, unreadable), "growing"),
+        (("zero-shot", checkpoint, val, "--templates", "acton"), "did you mean 'action'"),
+        (("zero-shot", checkpoint, val, "--crops", 2), "crops"),
+        (("zero-shot", tiny_clip, val), "encoder"),
+        (("linear-probe", checkpoint, val, unreadable), "growing"),
+        (
+            ("classify", checkpoint, unreadable / "growing" / "growing_0000.mp4", "--labels", "a,b"),
+            "growing_0000.mp4",
+        ),
+        (("classify", checkpoint, tmp_path / "x.mp4", "--labels", "a,b"), "x.mp4"),
+        (("pretrain", recipe, "train.lr=fast"), "train.lr"),
+        (("pretrain", recipe, "train.stepz=3"), "did you mean 'steps'"),
+        (("pretrain", tmp_path / "no.yaml"), "no such recipe"),
+        (("pretrain", recipe, f"data.train={empty}"), "empty"),
+        (("pretrain", recipe, f"data.train={unreadable}"), "growing"),
+        (("pretrain", recipe, "model.name=ViT-B-16", f"model.pretrained=local-dir:{tiny_clip}"), "ViT-B-16"),
+    ):
+        assert said in one_line(
+            *vidssl(*arguments, *(FAST if arguments[0] in ("zero-shot", "linear-probe") else ()))
+        ), arguments
+    assert not (tmp_path / "run").exists()
+
+
+def test_usage_errors_are_clicks_own(vidssl):
+    assert vidssl("zero-shot")[0] == 2
+    assert vidssl("no-such-command")[0] == 2
+    assert vidssl("--help")[0] == 0

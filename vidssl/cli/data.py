@@ -1,0 +1,51 @@
+"""``vidssl data …``: a folder of videos before training on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidssl.cli.options import Report, Videos
+
+app = typer.Typer(name="data", help="Look at a folder of videos before training on it.", no_args_is_help=True)
+
+
+@app.command()
+def index(
+    data: Videos,
+    output: Annotated[Path | None, typer.Option(help="write the list as a path,label CSV")] = None,
+) -> None:
+    """List the videos and classes that would be used."""
+    from vidssl.data.manifest.manifest import VideoIndex
+    from vidssl.data.manifest.report import describe_index
+
+    found = VideoIndex.read(data)
+    typer.echo(describe_index(found))
+    if output is not None:
+        found.write(output)
+        typer.echo(f"{output}: {len(found)} videos")
+
+
+@app.command()
+def check(
+    data: Videos,
+    output: Report = None,
+    workers: Annotated[int, typer.Option(help="decoding processes")] = 2,
+    cache: Annotated[bool, typer.Option(help="reuse what is known of unchanged files")] = True,
+) -> None:
+    """Open every video once and name the unreadable ones; exit code 1 when there are any."""
+    from vidssl.data.manifest.check import check_index
+    from vidssl.data.manifest.manifest import VideoIndex
+    from vidssl.data.manifest.report import check_record
+    from vidssl.files import write_json
+
+    report = check_index(VideoIndex.read(data), workers=workers, cache=cache)
+    for bad in report.bad:
+        typer.echo(f"{bad.path}: {bad.reason}")
+    typer.echo(f"{data}: {len(report.good)} readable, {len(report.bad)} unreadable")
+    if output is not None:
+        write_json(output, check_record(report))
+    if report.bad:
+        raise typer.Exit(1)

@@ -1,0 +1,171 @@
+"""``vidssl zero-shot | linear-probe | knn | …``: what is done with a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vidssl.cli.options import Checkpoint, Result, Templates, with_eval_options
+
+if TYPE_CHECKING:
+    from vidssl.evaluation import EvalOptions
+
+
+@with_eval_options
+def zero_shot(
+    checkpoint: Checkpoint,
+    data: Annotated[Path, typer.Argument(help="folder <class>/<file> or CSV path,label")],
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="class list, concept file, or vocabulary such as ucf101 (default: classes.csv beside the data)"
+        ),
+    ] = None,
+    templates: Templates = None,
+    texts: Annotated[
+        str, typer.Option(help="what stands for a class: category, description or both")
+    ] = "category",
+    *,
+    options: EvalOptions,
+    output: Result = None,
+) -> None:
+    """Recognise actions from the text of their names."""
+    from vidssl.evaluation import zero_shot as run
+
+    result = run(checkpoint, data, classes=classes, templates=templates, texts=texts, options=options)
+    _finish(result, "zero-shot", checkpoint, data, output)
+
+
+@with_eval_options
+def linear_probe(
+    checkpoint: Checkpoint,
+    train: Annotated[Path, typer.Argument(help="labelled folder or CSV to fit on")],
+    val: Annotated[Path, typer.Argument(help="labelled folder or CSV to test on")],
+    seed: Annotated[int, typer.Option(help="of the held-out part that chooses the penalty")] = 0,
+    *,
+    options: EvalOptions,
+    output: Result = None,
+) -> None:
+    """Fit a linear classifier on frozen features."""
+    from vidssl.evaluation import linear_probe as run
+
+    result = run(checkpoint, train, val, seed=seed, options=options)
+    _finish(result, "linear probe", checkpoint, val, output)
+
+
+@with_eval_options
+def knn(
+    checkpoint: Checkpoint,
+    train: Annotated[Path, typer.Argument(help="labelled folder or CSV of neighbours")],
+    val: Annotated[Path, typer.Argument(help="labelled folder or CSV to test on")],
+    k: Annotated[list[int], typer.Option(help="neighbours; may be given several times")] = [1, 5, 20],  # noqa: B006
+    temperature: Annotated[float, typer.Option(help="of the votes' weights")] = 0.07,
+    *,
+    options: EvalOptions,
+    output: Result = None,
+) -> None:
+    """Classify by the nearest training videos."""
+    from vidssl.evaluation import knn as run
+
+    result = run(checkpoint, train, val, k=k, temperature=temperature, options=options)
+    _finish(result, "k-NN", checkpoint, val, output)
+
+
+@with_eval_options
+def extract(
+    checkpoint: Checkpoint,
+    data: Annotated[Path, typer.Argument(help="folder of videos or CSV; labels are optional")],
+    output: Annotated[
+        Path, typer.Argument(help="features file, .safetensors; names go into a .json beside it")
+    ],
+    *,
+    options: EvalOptions,
+) -> None:
+    """Write the features of every video of a folder."""
+    from vidssl.evaluation import extract as run
+
+    record = run(checkpoint, data, output, options=options)
+    typer.echo(f"{output}: features {record['shape']} of {record['data']['videos']} videos")
+    for failure in record["data"]["failed"]:
+        typer.echo(f"{failure['path']}: {failure['reason']}")
+
+
+@with_eval_options
+def classify(
+    checkpoint: Checkpoint,
+    video: Annotated[Path, typer.Argument(help="a video file")],
+    labels: Annotated[str, typer.Option(help="class names, separated by commas, or a class list file")],
+    templates: Templates = None,
+    *,
+    options: EvalOptions,
+    output: Result = None,
+) -> None:
+    """Say which of the given actions a video shows."""
+    from vidssl.evaluation import classify as run
+    from vidssl.evaluation.report import write_result
+
+    result = run(checkpoint, video, labels, templates=templates, options=options)
+    for name, probability in result["probabilities"].items():
+        typer.echo(f"{100 * probability:5.1f} %  {name}")
+    if output is not None:
+        write_result(result, output)
+
+
+@with_eval_options
+def dynamics(
+    checkpoint: Annotated[str, typer.Argument(help="run folder or one of its checkpoints")],
+    data: Annotated[Path, typer.Argument(help="folder of videos or CSV; labels are not used")],
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="longest forecast, in steps (default: 8 where clips allow)")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="name of the ldm objective, of several")] = None,
+    weights: Annotated[Literal["teacher", "student"], typer.Option(help="whose latents")] = "teacher",
+    plots: Annotated[bool, typer.Option(help="draw the figures (needs matplotlib)")] = True,
+    *,
+    options: EvalOptions,
+    output: Annotated[
+        Path | None, typer.Option(help="folder of results (default: in results/ of the checkpoint's folder)")
+    ] = None,
+) -> None:
+    """Show what a model of motion learned: forecasts, calibration, eigenvalues, as PNG files and JSON."""
+    from vidssl import distributed
+    from vidssl.evaluation.dynamics.report import dynamics as run
+    from vidssl.evaluation.dynamics.report import dynamics_lines
+    from vidssl.evaluation.report import result_file
+
+    folder = output or result_file(Path(checkpoint), "dynamics", data).with_suffix("")
+    chosen: dict[str, Any] = {"horizon": horizon, "objective": objective, "weights": weights, "plots": plots}
+    result = run(checkpoint, data, output=folder, options=options, **chosen)
+    if distributed.rank() == 0:
+        for line in dynamics_lines(result):
+            typer.echo(line)
+        typer.echo(f"written to {folder}: {', '.join(['dynamics.json', *result['figures']])}")
+
+
+def interpolate(
+    checkpoint: Checkpoint,
+    output: Annotated[Path, typer.Argument(help="folder of the new encoder")],
+    alpha: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of the trained encoder")] = 0.5,
+    other: Annotated[
+        str | None, typer.Option(help="the other end (default: the encoder the run started from)")
+    ] = None,
+) -> None:
+    """Mix a trained encoder with the one it started from (WiSE-FT), to keep what the image model knew."""
+    from vidssl.evaluation.interpolation import interpolate_run
+
+    result = interpolate_run(checkpoint, output, alpha, other)
+    typer.echo(f"{output}: {alpha:g} of {result['trained']} and {1 - alpha:g} of {result['other']}")
+
+
+def _finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, output: Path | None) -> None:
+    """Print the table and write the JSON, on the first process."""
+    from vidssl import distributed
+    from vidssl.evaluation.report import result_file, show_result, write_result
+
+    if distributed.rank() == 0:
+        file = output or result_file(Path(checkpoint), result["task"], data)
+        write_result(result, file)
+        show_result(f"{title} on {data}", result)
+        typer.echo(f"written to {file}")

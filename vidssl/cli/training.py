@@ -1,0 +1,35 @@
+"""``vidssl pretrain`` and ``vidssl demo``: what trains an encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pretrain(
+    config: Annotated[str, typer.Argument(help="recipe: a YAML file or the name of a shipped one")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as train.batch_size=64")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in `output`")] = False,
+) -> None:
+    """Pretrain a video encoder on a folder of unlabelled videos."""
+    from vidssl.config import load_config
+    from vidssl.training import pretrain as run
+
+    folder = run(load_config(config, overrides or []), resume=resume)
+    typer.echo(
+        f"{folder}: done; evaluate with `vidssl linear-probe {folder} TRAIN VAL` or `vidssl zero-shot {folder} DATA`"
+    )
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="folder for videos, weights and results")] = Path("demo"),
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Render videos, train a small CLIP, pretrain a video encoder from it, evaluate: a few minutes on a laptop."""
+    from vidssl.demo import run_demo
+
+    run_demo(output, seed=seed)
