@@ -9,18 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-class Model(NamedTuple):
-    """Arguments of `kalman_filter`, by name."""
-
-    A: Tensor
-    Q: Tensor
-    C: Tensor
-    R: Tensor
-    m0: Tensor
-    P0: Tensor
-    b: Tensor | None
-    d: Tensor | None
+from vidssl.dynamics.kalman import StateSpace
 
 
 def covariance(*shape: int, generator: torch.Generator, rank: int | None = None) -> Tensor:
@@ -39,7 +28,7 @@ def random_model(
     varying: str = "AQCRbd",
     radius: float = 0.95,
     offsets: bool = True,
-) -> Model:
+) -> StateSpace:
     """A float64 model whose arguments named in `varying` have a time axis of `time` and batch axes."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -52,7 +41,7 @@ def random_model(
     A = randn(*lead("A"), n, n)
     A = radius * A / torch.linalg.eigvals(A).abs().amax(-1)[..., None, None]
     start = batch if time is not None and "0" in varying else ()
-    return Model(
+    return StateSpace(
         A=A,
         Q=covariance(*lead("Q"), n, n, generator=generator),
         C=randn(*lead("C"), m, n),
@@ -89,7 +78,7 @@ class Joint(NamedTuple):
     offset: np.ndarray[Any, Any]
 
 
-def joint(model: Model, steps: int, predict_first: bool) -> Joint:
+def joint(model: StateSpace, steps: int, predict_first: bool) -> Joint:
     """The joint Gaussian of a whole sequence, x = M (m0 + …), written down without any recursion over beliefs."""
     n, m = model.A.shape[-1], model.C.shape[-2]
     # x is a linear map of the independent x_prior, w_0 … w_{T-1}.
@@ -142,7 +131,7 @@ def log_density(law: Joint, z: np.ndarray[Any, Any], upto: int) -> float:
     )
 
 
-def statsmodels_smoother(model: Model, z: Tensor, predict_first: bool) -> Any:
+def statsmodels_smoother(model: StateSpace, z: Tensor, predict_first: bool) -> Any:
     """statsmodels' results for one sequence z (T, m). Its transitions lead out of a step, ours into it."""
     from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.dynamics.kalman_reference import Model, observations, random_model
-from vidssl.dynamics.kalman import forecast, kalman_filter, multi_step
+from tests.dynamics.kalman_reference import observations, random_model
+from vidssl.dynamics.kalman import StateSpace, forecast, kalman_filter, multi_step
 
 
-def matrices(model: Model, times: slice | None = None) -> dict[str, Tensor | None]:
+def matrices(model: StateSpace, times: slice | None = None) -> dict[str, Tensor | None]:
     """What a forecast takes; of a time-varying model the steps `times`."""
     cut = {"A": 2, "Q": 2, "C": 2, "R": 2, "b": 1, "d": 1}
     named = {name: getattr(model, name) for name in cut}
@@ -55,7 +55,7 @@ def test_one_step_ahead_repeats_the_filter() -> None:
     model = random_model(3, 2, seed=2, time=6)
     z = observations(4, 6, 2, seed=2, missing=0.3)
     result = kalman_filter(z, **model._asdict())
-    (ahead,) = multi_step(result, 1, **matrices(model))  # type: ignore[arg-type]
+    (ahead,) = multi_step(result, 1, model)
     torch.testing.assert_close(ahead.mean, result.pred_mean[:, 1:], rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(ahead.cov, result.pred_cov[:, 1:], rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(ahead.obs_cov, result.innovation_cov[:, 1:], rtol=1e-11, atol=1e-12)
@@ -69,7 +69,7 @@ def test_every_horizon_from_every_step_is_a_forecast_of_the_prefix(varying: str)
     steps, largest = 6, 3
     model = random_model(2, 2, seed=3, time=steps, varying=varying)
     z = observations(3, steps, 2, seed=3, missing=0.2)
-    ahead = multi_step(kalman_filter(z, **model._asdict()), largest, **matrices(model))  # type: ignore[arg-type]
+    ahead = multi_step(kalman_filter(z, **model._asdict()), largest, model)
     assert [x.mean.shape for x in ahead] == [(3, steps - h, 2) for h in (1, 2, 3)]
     for t in range(steps - 1):
         head = {**model._asdict(), **matrices(model, slice(t + 1))}

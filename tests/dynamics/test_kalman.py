@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.dynamics.kalman_reference import (
-    Model,
     condition,
     covariance,
     joint,
@@ -21,7 +20,7 @@ from tests.dynamics.kalman_reference import (
     random_model,
     statsmodels_smoother,
 )
-from vidssl.dynamics.kalman import FilterResult, innovation_log_likelihood, kalman_filter
+from vidssl.dynamics.kalman import FilterResult, StateSpace, innovation_log_likelihood, kalman_filter
 from vidssl.dynamics.smoother import rts_smoother
 
 METHODS = ("joseph", "sqrt", "scan")
@@ -92,7 +91,7 @@ def test_batches_equal_a_loop_over_sequences(varying: str, missing: float, metho
     result = kalman_filter(z, **model._asdict(), method=method)
     for i in range(3):
         for j in range(2):
-            one = Model(*(x[i, j] if x.shape[:2] == batch else x for x in model))  # type: ignore[union-attr]
+            one = StateSpace(*(x[i, j] if x.shape[:2] == batch else x for x in model))  # type: ignore[union-attr]
             alone = kalman_filter(z[i, j], **one._asdict(), method=method)
             assert_equal(FilterResult(*(x[i, j] for x in result)), alone)
 
@@ -156,7 +155,7 @@ def test_a_prefix_is_filtered_as_by_itself(method: str) -> None:
     model = random_model(3, 2, seed=5, time=steps)
     z = observations(2, steps, 2, seed=5, missing=0.2)
     whole = kalman_filter(z, **model._asdict(), method=method)
-    head = Model(*(x[:cut] if name in "AQCRbd" else x for name, x in model._asdict().items()))  # type: ignore[index]
+    head = StateSpace(*(x[:cut] if name in "AQCRbd" else x for name, x in model._asdict().items()))  # type: ignore[index]
     part = kalman_filter(z[:, :cut], **head._asdict(), method=method)
     assert_equal(FilterResult(*(x[:, :cut] for x in whole)), part)
 

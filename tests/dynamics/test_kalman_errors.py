@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vidssl.dynamics.kalman import (
+    StateSpace,
     forecast,
     innovation_log_likelihood,
     kalman_filter,
@@ -151,7 +152,7 @@ def test_what_is_masked_may_be_anything() -> None:
         (lambda r: forecast(r, 0, EYE, EYE, EYE, EYE), "forecast: horizon=0; it must be at least 1"),
         (lambda r: forecast(r, 2, EYE.expand(5, 2, 2), EYE, EYE, EYE), r"forecast: A has shape \(5, 2, 2\); allowed are \(2, 2\), \(2, 2, 2\)"),
         (lambda r: forecast(r, 2, EYE, EYE, EYE, -EYE), "forecast: R is not positive definite"),
-        (lambda r: multi_step(r, 5, EYE, EYE, EYE, EYE), "multi_step: steps=5; it must be from 1 to 4"),
+        (lambda r: multi_step(r, 5, StateSpace(EYE, EYE, EYE, EYE, torch.zeros(2), EYE)), "multi_step: steps=5; it must be from 1 to 4"),
         (lambda r: innovation_log_likelihood(r.innovation[0, 0], EYE), r"it must be \(…, T, m\)"),
         (lambda r: innovation_log_likelihood(r.innovation, torch.eye(3)), r"innovation_cov has shape \(3, 3\)"),
         (lambda r: innovation_log_likelihood(r.innovation, 0 * EYE), "innovation_cov at step 0 is not positive definite"),

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.dynamics.kalman_reference import Model, observations, random_model
+from tests.dynamics.kalman_reference import observations, random_model
 from tests.dynamics.test_kalman import METHODS, ill_conditioned
 from vidssl.dynamics.kalman import (
     FilterResult,
+    StateSpace,
     forecast,
     innovation_log_likelihood,
     kalman_filter,
@@ -60,7 +61,7 @@ def weighted(result: tuple[Tensor, ...], seed: int = 0) -> Tensor:
     )
 
 
-def leaves(z: Tensor, model: Model) -> dict[str, Tensor]:
+def leaves(z: Tensor, model: StateSpace) -> dict[str, Tensor]:
     named = {"z": z, **model._asdict()}
     return {name: x.detach().clone().requires_grad_() for name, x in named.items() if x is not None}
 
@@ -234,7 +235,9 @@ def test_gradients_reach_smoother_and_forecasts() -> None:
         assert run(lambda result, A, Q, C, R, m=method: tuple(rts_smoother(result, A, Q, method=m)))
     assert run(lambda result, A, Q, C, R: tuple(forecast(result, 3, A, Q, C, R, model.b, model.d)))
     assert run(
-        lambda result, A, Q, C, R: sum(map(tuple, multi_step(result, 2, A, Q, C, R, model.b, model.d)), ())
+        lambda result, A, Q, C, R: sum(
+            map(tuple, multi_step(result, 2, model._replace(A=A, Q=Q, C=C, R=R))), ()
+        )
     )
 
 

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from tests.dynamics.kalman_reference import (
-    Model,
     condition,
     joint,
     observations,
     random_model,
     statsmodels_smoother,
 )
-from vidssl.dynamics.kalman import FilterResult, SmootherResult, kalman_filter, rts_smoother
+from vidssl.dynamics.kalman import FilterResult, SmootherResult, StateSpace, kalman_filter, rts_smoother
 
 METHODS = ("joseph", "sqrt", "scan")
 
@@ -61,7 +60,7 @@ def test_batches_equal_a_loop_over_sequences(varying: str, missing: float, metho
     smooth = rts_smoother(kalman_filter(z, **model._asdict()), model.A, model.Q, method=method)
     assert (smooth.cov.stride(0) == 0) == (not varying and not missing)
     for i in range(4):
-        one = Model(*(x[i] if x.shape[0] == 4 else x for x in model))  # type: ignore[union-attr]
+        one = StateSpace(*(x[i] if x.shape[0] == 4 else x for x in model))  # type: ignore[union-attr]
         alone = rts_smoother(kalman_filter(z[i], **one._asdict()), one.A, one.Q)
         for mine, theirs in zip(SmootherResult(*(x[i] for x in smooth)), alone, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
@@ -76,7 +75,7 @@ def test_square_roots_keep_digits_that_differences_of_covariances_lose() -> None
         model = model._replace(P0=1e6 * eye_n, Q=1e-2 * eye_n, R=1e-2 * eye_m)
         z = observations(30, 2, seed=4)
         exact = rts_smoother(kalman_filter(z, **model._asdict(), method="sqrt"), model.A, model.Q, "sqrt").cov
-        small = Model(*(None if x is None else x.float() for x in model))
+        small = StateSpace(*(None if x is None else x.float() for x in model))
         result = kalman_filter(z.float(), **small._asdict(), method="sqrt")
         covs = {
             method: rts_smoother(result, small.A, small.Q, method=method).cov for method in ("sqrt", "joseph")

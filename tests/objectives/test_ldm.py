@@ -52,7 +52,7 @@ def numpy_log_likelihood(objective: LDM, z: np.ndarray, R: np.ndarray | None = N
     model = objective.model
     assert isinstance(model, LinearGaussianSSM)
     matrices = model.matrices(R=None if R is None else torch.as_tensor(R))
-    A, Q, C, own_R, m0, P0, b = (x.detach().numpy() for x in matrices)
+    A, Q, C, own_R, m0, P0, b = (x.detach().numpy() for x in matrices[:7])
     out = np.zeros(z.shape[:2])
     for i, sequence in enumerate(z):
         x, P = m0, P0

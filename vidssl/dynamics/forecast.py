@@ -7,10 +7,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import Layout, check_values, compact, in_one_precision, sequences, shared
+from vidssl.dynamics._engine.layout import (
+    Layout,
+    check_values,
+    compact,
+    in_one_precision,
+    sequences,
+    shared,
+    symmetric,
+)
 from vidssl.dynamics._engine.recurrence import congruence_recurrence, linear_recurrence
-from vidssl.dynamics._engine.results import FilterResult, Forecast
-from vidssl.dynamics._engine.riccati import symmetric
+from vidssl.dynamics._engine.results import FilterResult, Forecast, StateSpace
 from vidssl.errors import VidsslError
 
 
@@ -42,39 +49,24 @@ def forecast(
         raise VidsslError(f"forecast: horizon={horizon}; it must be at least 1")
     last = result._replace(filt_mean=result.filt_mean[..., -1:, :], filt_cov=result.filt_cov[..., -1:, :, :])
     with torch.autocast(result.filt_mean.device.type, enabled=False):
-        model = _read("forecast", horizon, last, {"A": A, "Q": Q, "C": C, "R": R, "b": b, "d": d})
-        n, layout = model.A.shape[-1], model.layout
-        lead, k = (layout.size, 1) if model.vectors_per_sequence else (1, layout.size)
-        offsets = model.A.new_zeros(()) if model.b is None else model.b
-        means = linear_recurrence(
-            model.A.expand(-1, lead, n, n),
-            offsets.expand(horizon, lead, n, k),
-            model.filt_mean[0].expand(lead, n, k),
-        )
-        size = sequences(model.A, model.Q, model.filt_cov)
-        square = (horizon, size, n, n)
-        covs = congruence_recurrence(
-            model.A.expand(square), model.Q.expand(square), model.filt_cov[0].expand(square[1:])
-        )
-        return _observe(model, means[1:], covs[1:], 0)
+        task = _read("forecast", horizon, last, {"A": A, "Q": Q, "C": C, "R": R, "b": b, "d": d})
+        (A, Q, _, _, mean, cov, b, _), layout, columns = task
+        n = A.shape[-1]
+        lead, k = (1, layout.size) if columns else (layout.size, 1)
+        offsets = (A.new_zeros(()) if b is None else b).expand(horizon, lead, n, k)
+        means = linear_recurrence(A.expand(-1, lead, n, n), offsets, mean[0].expand(lead, n, k))
+        square = (horizon, sequences(A, Q, cov), n, n)
+        covs = congruence_recurrence(A.expand(square), Q.expand(square), cov[0].expand(square[1:]))
+        return _observe(task, means[1:], covs[1:], 0)
 
 
-def multi_step(
-    result: FilterResult,
-    steps: int,
-    A: Tensor,
-    Q: Tensor,
-    C: Tensor,
-    R: Tensor,
-    b: Tensor | None = None,
-    d: Tensor | None = None,
-) -> list[Forecast]:
+def multi_step(result: FilterResult, steps: int, model: StateSpace) -> list[Forecast]:
     """Forecasts 1, 2, … `steps` ahead from every step of the sequence, for errors against the horizon.
 
     Args:
         result: of `kalman_filter`, T steps.
         steps: largest horizon H, from 1 to T - 1.
-        A, Q, C, R, b, d: as given to the filter.
+        model: as given to the filter; its m0 and P0 are not used.
 
     Returns:
         H forecasts. Entry t of number h - 1 is made at step t for step t + h, so its time axis has length T - h and it
@@ -89,57 +81,42 @@ def multi_step(
             f"multi_step: steps={steps}; it must be from 1 to {total - 1}, one less than the sequence"
         )
     with torch.autocast(result.filt_mean.device.type, enabled=False):
-        model = _read("multi_step", total, result, {"A": A, "Q": Q, "C": C, "R": R, "b": b, "d": d})
-        mean, cov, forecasts = model.filt_mean, model.filt_cov, []
+        given = {key: x for key, x in model._asdict().items() if key not in ("m0", "P0")}
+        task = _read("multi_step", total, result, given)
+        (A, Q, _, _, mean, cov, b, _), forecasts = task.model, []
         for h in range(1, steps + 1):
-            into = model.A[h:]
-            mean = into @ mean[:-1] if model.b is None else into @ mean[:-1] + model.b[h:]
-            cov = into @ cov[:-1] @ into.mT + model.Q[h:]
-            forecasts.append(_observe(model, mean, cov, h))
+            into = A[h:]
+            mean = into @ mean[:-1] if b is None else into @ mean[:-1] + b[h:]
+            cov = into @ cov[:-1] @ into.mT + Q[h:]
+            forecasts.append(_observe(task, mean, cov, h))
         return forecasts
 
 
-class _Model(NamedTuple):
-    """Time first, see `layout`."""
+class _Task(NamedTuple):
+    """Time first, see `layout`; m0 and P0 of the model are the filtered moments. `columns`: as in `Layout.vectors`."""
 
-    filt_mean: Tensor
-    filt_cov: Tensor
-    A: Tensor
-    Q: Tensor
-    C: Tensor
-    R: Tensor
-    b: Tensor | None
-    d: Tensor | None
+    model: StateSpace
     layout: Layout
-    vectors_per_sequence: bool
+    columns: bool
 
 
-def _read(name: str, steps: int, result: FilterResult, given: dict[str, Tensor | None]) -> _Model:
+def _read(name: str, steps: int, result: FilterResult, given: dict[str, Tensor | None]) -> _Task:
     *batch, known, n = result.filt_mean.shape
     m = result.innovation.shape[-1]
     x = in_one_precision(name, {"mean": result.filt_mean, "cov": result.filt_cov, **given})
     layout = Layout(name, steps, batch, of="result")
     layout.read(x, n, m)
-    check_values(name, x, vectors=["b", "d"], matrices=["A", "C"], covariances=["Q", "R"], definite=["R"])
+    check_values(name, x)
+    x["m0"], x["P0"] = x["mean"], compact(x["cov"], 2)
     columns = shared(x["A"], x["C"])
-    return _Model(
-        layout.vectors(x["mean"], columns, known),
-        layout.matrices(compact(x["cov"], 2), known),
-        layout.matrices(x["A"]),
-        symmetric(layout.matrices(x["Q"])),
-        layout.matrices(x["C"]),
-        symmetric(layout.matrices(x["R"])),
-        layout.vectors(x["b"], columns) if "b" in x else None,
-        layout.vectors(x["d"], columns) if "d" in x else None,
-        layout,
-        not columns,
-    )
+    model = layout.model(x, columns, priors=known)
+    return _Task(model._replace(Q=symmetric(model.Q), R=symmetric(model.R)), layout, columns)
 
 
-def _observe(model: _Model, mean: Tensor, cov: Tensor, first: int) -> Forecast:
+def _observe(task: _Task, mean: Tensor, cov: Tensor, first: int) -> Forecast:
     """Moments of the states from step `first` on, and what would be observed of them."""
-    C, R, back = model.C[first:], model.R[first:], model.layout
-    obs_mean = C @ mean if model.d is None else C @ mean + model.d[first:]
+    C, R, d, back = task.model.C[first:], task.model.R[first:], task.model.d, task.layout
+    obs_mean = C @ mean if d is None else C @ mean + d[first:]
     obs_cov = C @ cov @ C.mT + R
     return Forecast(
         back.vectors_back(mean),

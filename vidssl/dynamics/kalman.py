@@ -22,18 +22,17 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import Layout, check_method, check_values, in_one_precision, shared
+from vidssl.dynamics._engine.layout import Layout, check_values, in_one_precision, shared, symmetric
 from vidssl.dynamics._engine.likelihood import (
     LOG_2PI,
+    hide_missing,
     innovation_log_likelihood,
     log_density,
     mask_covariance,
-    observed_entries,
-    unless_alike,
 )
 from vidssl.dynamics._engine.means import predicted_means
-from vidssl.dynamics._engine.results import FilterResult, Forecast, SmootherResult
-from vidssl.dynamics._engine.riccati import CovariancePass, covariance_pass, symmetric
+from vidssl.dynamics._engine.results import FilterResult, Forecast, SmootherResult, StateSpace
+from vidssl.dynamics._engine.riccati import CovariancePass, check_method, covariance_pass
 from vidssl.dynamics.forecast import forecast, multi_step
 from vidssl.dynamics.smoother import rts_smoother
 from vidssl.dynamics.steady import steady_state
@@ -44,6 +43,7 @@ __all__ = [
     "FilterResult",
     "Forecast",
     "SmootherResult",
+    "StateSpace",
     "forecast",
     "innovation_log_likelihood",
     "kalman_filter",
@@ -97,29 +97,22 @@ def kalman_filter(
     missing entries when no matrix has batch axes; only the means are then computed per sequence.
     """
     check_method("kalman_filter", method)
-    given = {"z": z, "A": A, "Q": Q, "C": C, "R": R, "m0": m0, "P0": P0, "b": b, "d": d}
-    x = in_one_precision("kalman_filter", given)
+    model = StateSpace(A, Q, C, R, m0, P0, b, d)
+    x = in_one_precision("kalman_filter", {"z": z, **model._asdict()})
     with torch.autocast(x["z"].device.type, enabled=False):
         return _filter(_read(x, mask, predict_first), method)
 
 
-class _Model(NamedTuple):
-    """Time first, see `layout`; m0 (b, n, k) and P0 (b, n, n). A, Q, b lead into step 1, or 0 if the filter predicts first."""
+class _Task(NamedTuple):
+    """Time first, see `layout`. A, Q, b of the model lead into step 1, or 0 if the filter predicts first."""
 
     z: Tensor
-    A: Tensor
-    Q: Tensor
-    C: Tensor
-    R: Tensor
-    m0: Tensor
-    P0: Tensor
-    b: Tensor | None
-    d: Tensor | None
+    model: StateSpace
     observed: Tensor | None
     layout: Layout
 
 
-def _read(x: dict[str, Tensor], mask: Tensor | None, predict_first: bool) -> _Model:
+def _read(x: dict[str, Tensor], mask: Tensor | None, predict_first: bool) -> _Task:
     """The arguments by name, checked and laid out."""
     name, z, A = "kalman_filter", x["z"], x["A"]
     if z.ndim < 2 or z.shape[-2] == 0:
@@ -129,21 +122,9 @@ def _read(x: dict[str, Tensor], mask: Tensor | None, predict_first: bool) -> _Mo
     n, (*batch, steps, m) = A.shape[-1], z.shape
     layout = Layout(name, steps, batch)
     layout.read(x, n, m)
-    x["m0"], x["P0"] = layout.fixed("m0", x["m0"], (n,)), layout.fixed("P0", x["P0"], (n, n))
-    observed = observed_entries(name, x["z"], mask)
-    if observed is not None:
-        x["z"] = torch.where(observed, x["z"], 0)
-        observed = unless_alike(observed)
-        layout.batches["mask"] = tuple(observed.shape[:-2])
+    x["z"], observed = hide_missing(layout, x["z"], mask)
     layout.batch  # noqa: B018  raises when batch axes do not fit together
-    check_values(
-        name,
-        x,
-        vectors=["z", "m0", "b", "d"],
-        matrices=["A", "C"],
-        covariances=["Q", "R", "P0"],
-        definite=["R"],
-    )
+    check_values(name, x)
     for key in ("Q", "R", "P0"):
         x[key] = symmetric(x[key])
     if not predict_first:
@@ -155,24 +136,15 @@ def _read(x: dict[str, Tensor], mask: Tensor | None, predict_first: bool) -> _Mo
     columns = (observed is None or observed.ndim == 2) and shared(
         *(x[key] for key in ("A", "Q", "C", "R", "P0"))
     )
-    return _Model(
-        layout.vectors(x["z"], columns),
-        layout.matrices(x["A"], moves),
-        layout.matrices(x["Q"], moves),
-        layout.matrices(x["C"]),
-        layout.matrices(x["R"]),
-        layout.vectors(x["m0"], columns, 1)[0],
-        layout.matrices(x["P0"], 1)[0],
-        layout.vectors(x["b"], columns, moves) if "b" in x else None,
-        layout.vectors(x["d"], columns) if "d" in x else None,
-        None if observed is None else layout.vectors(observed, columns),
-        layout,
-    )
+    model = layout.model(x, columns, moves)
+    observed = None if observed is None else layout.vectors(observed, columns)
+    return _Task(layout.vectors(x["z"], columns), model, observed, layout)
 
 
-def _filter(model: _Model, method: str) -> FilterResult:
-    z, A, _, C, R, start, _, b, d, observed, layout = model
-    passed, masked_C = _covariances(model, method)
+def _filter(task: _Task, method: str) -> FilterResult:
+    z, (A, _, C, R, prior, _, b, d), observed, layout = task
+    passed, masked_C = _covariances(task, method)
+    start = prior[0]
     y = z if d is None else z - d
     between, offsets = A, b
     if len(A) == len(C):
@@ -196,18 +168,18 @@ def _filter(model: _Model, method: str) -> FilterResult:
     )
 
 
-def _covariances(model: _Model, method: str) -> tuple[CovariancePass, Tensor]:
+def _covariances(task: _Task, method: str) -> tuple[CovariancePass, Tensor]:
     """The covariance pass, and C with the rows of missing entries set to 0."""
-    C, R, observed, which = model.C, model.R, model.observed, None
+    (A, Q, C, R, _, P0, _, _), observed, which = task.model, task.observed, None
     if observed is not None:
-        if all(x.shape[-3] == 1 for x in (model.A, model.Q, C, R, model.P0)) and observed.shape[1] > 1:
+        if all(x.shape[-3] == 1 for x in (A, Q, C, R, P0)) and observed.shape[1] > 1:
             observed, which = _patterns(observed)
         C, R = C * observed, mask_covariance(R, observed[..., 0])
-    passed = covariance_pass(model.P0, model.A, model.Q, C, R, method)
+    passed = covariance_pass(P0[0], A, Q, C, R, method)
     if which is not None:
         passed, C = CovariancePass(*(x[:, which] for x in passed)), C[:, which]
     if bool(passed.failed.any()):
-        where = model.layout.where(passed.failed != 0)
+        where = task.layout.where(passed.failed != 0)
         raise VidsslError(
             f"kalman_filter: innovation covariance{where} is not positive definite in {C.dtype}; "
             "method='sqrt' and float64 reach further"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -132,11 +132,6 @@ class RecurrentPredictor(nn.Module):
         """(m, m) diagonal covariance of a step."""
         variance = self.log_variance.exp()
         return torch.diag(variance + VARIANCE_FLOOR if self.learns_scale else variance)
-
-    def param_groups(self, lr: float, multiplier: float = 30.0) -> list[dict[str, Any]]:
-        """One optimiser group at `multiplier` times the encoder's `lr`, without weight decay."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        return [{"params": parameters, "lr": lr * multiplier, "weight_decay": 0.0}]
 
     def _draw(self, generator: torch.Generator) -> None:
         """The start that torch gives its layers: uniform within 1 / sqrt(inputs)."""

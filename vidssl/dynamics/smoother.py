@@ -15,17 +15,16 @@ import torch
 from torch import Tensor
 
 from vidssl.dynamics._engine.layout import (
-    METHODS,
     Layout,
-    check_method,
     check_values,
     compact,
     in_one_precision,
     sequences,
+    symmetric,
 )
 from vidssl.dynamics._engine.recurrence import congruence_recurrence, linear_recurrence
 from vidssl.dynamics._engine.results import FilterResult, SmootherResult
-from vidssl.dynamics._engine.riccati import covariance_pass, symmetric
+from vidssl.dynamics._engine.riccati import check_method, covariance_pass
 
 # Matrices looked back from at a time on a CPU: what stays in a core's cache.
 CPU_ROWS = 2048
@@ -47,19 +46,20 @@ def rts_smoother(result: FilterResult, A: Tensor, Q: Tensor, method: str = "jose
         VidsslError: for wrong shapes, or an A or Q that is not finite, symmetric or positive semi-definite.
     """
     name = "rts_smoother"
-    check_method(name, method, METHODS)
+    check_method(name, method)
     parallel = method == "scan"
     with torch.autocast(result.filt_mean.device.type, enabled=False):
-        x = in_one_precision(name, {"A": A, "Q": Q, **result._asdict()})
+        means = {"filt_mean": result.filt_mean, "pred_mean": result.pred_mean}
+        x = in_one_precision(name, {"A": A, "Q": Q, **means, "filt_cov": result.filt_cov})
         *batch, steps, n = x["filt_mean"].shape
         layout = Layout(name, steps, batch, of="result")
         layout.read(x, n, 0)
-        check_values(name, x, matrices=["A"], covariances=["Q"])
+        check_values(name, x)
         A, Q = layout.matrices(x["A"])[1:], symmetric(layout.matrices(x["Q"])[1:])
         filt = layout.matrices(compact(x["filt_cov"], 2))
         gain, spread = _look_back(filt[:-1], A, Q, method)
         columns = gain.shape[1] == 1
-        filt_mean, pred_mean = (layout.vectors(x[key], columns) for key in ("filt_mean", "pred_mean"))
+        filt_mean, pred_mean = (layout.vectors(x[key], columns) for key in means)
         last = filt[-1].expand(gain.shape[1], n, n)
         cov = congruence_recurrence(gain, spread, last, reverse=True, parallel=parallel)
         terms = filt_mean[:-1] - gain @ pred_mean[1:]

@@ -16,7 +16,6 @@ once, so that its covariances are computed once.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +25,13 @@ from vidssl.dynamics.kalman import (
     FilterResult,
     Forecast,
     SmootherResult,
+    StateSpace,
     forecast,
     kalman_filter,
     multi_step,
     rts_smoother,
 )
-from vidssl.dynamics.transitions import (
-    TRANSITIONS,
-    build_transition,
-    discretise,
-    eigenvalues,
-    spectral_radius,
-)
+from vidssl.dynamics.transitions import TRANSITIONS, discretise, eigenvalues, spectral_radius
 from vidssl.errors import VidsslError, check_choice
 
 PROCESS_NOISES = ("diag", "full")
@@ -45,18 +39,6 @@ OBSERVATION_NOISES = ("identity", "scalar", "diag", "full", "input")
 BIASES = ("fixed_point", "none")
 NOISE_FLOOR = 1e-5
 NOISE_CEILING = 1e4
-
-
-class SSMMatrices(NamedTuple):
-    """Arguments of `kalman_filter`, by name; with a time or batch axis only where steps or sequences differ."""
-
-    A: Tensor
-    Q: Tensor
-    C: Tensor
-    R: Tensor
-    m0: Tensor
-    P0: Tensor
-    b: Tensor | None
 
 
 class LinearGaussianSSM(nn.Module):
@@ -109,7 +91,7 @@ class LinearGaussianSSM(nn.Module):
         self.state_dim, self.latent_dim = state_dim, latent_dim
         self.R, self.predict_first, self.time_unit = R, predict_first, time_unit
         self.continuous = transition == "continuous"
-        self.transition = build_transition(transition, state_dim, generator)
+        self.transition = TRANSITIONS[transition](state_dim, generator)
         self.process_noise = LearnedCovariance(state_dim, Q)
         self.observation_noise = LearnedCovariance(latent_dim, "identity" if R == "input" else R)
         self.fixed_point = nn.Parameter(torch.zeros(state_dim)) if bias == "fixed_point" else None
@@ -120,8 +102,8 @@ class LinearGaussianSSM(nn.Module):
         """Whether z could be measured in other units without a change of likelihood but for the volume."""
         return self.log_scale is not None or self.R != "identity"
 
-    def matrices(self, times: Tensor | None = None, R: Tensor | None = None) -> SSMMatrices:
-        """The arguments of `kalman_filter`.
+    def matrices(self, times: Tensor | None = None, R: Tensor | None = None) -> StateSpace:
+        """The arguments of `kalman_filter`, with a time or batch axis only where steps or sequences differ.
 
         Args:
             times: (…, T) seconds of the frames, where time is continuous; one time unit per step when None. Time that
@@ -132,7 +114,7 @@ class LinearGaussianSSM(nn.Module):
         Raises:
             VidsslError: for times without a continuous transition, or a missing R.
         """
-        return self._matrices(None if times is None else self._lengths(times), R)
+        return self._matrices(self._lengths(times), R)
 
     def filter(
         self,
@@ -148,7 +130,7 @@ class LinearGaussianSSM(nn.Module):
 
     def smooth(self, result: FilterResult, times: Tensor | None = None) -> SmootherResult:
         """`rts_smoother` of what `filter` returned for the same `times`."""
-        return rts_smoother(result, *self._steps(None if times is None else self._lengths(times)))
+        return rts_smoother(result, *self._steps(self._lengths(times)))
 
     def forecast(
         self, result: FilterResult, horizon: int, R: Tensor | None = None, step: float | None = None
@@ -165,8 +147,7 @@ class LinearGaussianSSM(nn.Module):
         self, result: FilterResult, steps: int, R: Tensor | None = None, times: Tensor | None = None
     ) -> list[Forecast]:
         """`multi_step` of what `filter` returned for the same `R` and `times`: 1, 2, … `steps` ahead of every step."""
-        model = self.matrices(times, R)
-        return multi_step(result, steps, model.A, model.Q, model.C, model.R, model.b)
+        return multi_step(result, steps, self.matrices(times, R))
 
     def project_stable_(self, bound: float = 1.02) -> None:
         """Shrink A in place to a spectral radius of at most `bound`, so that gradients over T steps grow by bound^T.
@@ -185,16 +166,10 @@ class LinearGaussianSSM(nn.Module):
         """Largest modulus of the eigenvalues; above 1 the model expects to blow up."""
         return spectral_radius(self.transition())
 
-    def param_groups(self, lr: float, multiplier: float = 100.0) -> list[dict[str, Any]]:
-        """One optimiser group at `multiplier` times the encoder's `lr`, without weight decay.
-
-        The model has to be near its optimum for the encoder of the moment; with a target that is cut off from the
-        gradient the objective rests on it.
-        """
-        return [{"params": list(self.parameters()), "lr": lr * multiplier, "weight_decay": 0.0}]
-
-    def _lengths(self, times: Tensor) -> Tensor:
+    def _lengths(self, times: Tensor | None) -> Tensor | None:
         """(…, T) lengths of the steps into each frame, in time units; the prior is one time unit before the first."""
+        if times is None:
+            return None
         self._check_continuous("times")
         latest = times.cummax(dim=-1).values
         # Differences are known to the rounding of the times themselves; on this grid, of powers of two, equal steps
@@ -220,7 +195,7 @@ class LinearGaussianSSM(nn.Module):
             A, Q = discretise(self.transition.rate(), Q, distinct)
         return (A[0], Q[0]) if len(distinct) == 1 else (A[which], Q[which])
 
-    def _matrices(self, lengths: Tensor | None, R: Tensor | None) -> SSMMatrices:
+    def _matrices(self, lengths: Tensor | None, R: Tensor | None) -> StateSpace:
         if R is None and self.R == "input":
             raise VidsslError("R='input': give the observation noise of the frames as R")
         A, Q = self._steps(lengths)
@@ -229,7 +204,7 @@ class LinearGaussianSSM(nn.Module):
             b = None if self.fixed_point is None else self.fixed_point - A @ self.fixed_point
             own = self._scaled(self.observation_noise()) if R is None else R
             prior = self._scaled(eye)
-        return SSMMatrices(A, Q, eye[: self.latent_dim], own, torch.zeros_like(eye[0]), prior, b)
+        return StateSpace(A, Q, eye[: self.latent_dim], own, torch.zeros_like(eye[0]), prior, b)
 
     def _scaled(self, cov: Tensor) -> Tensor:
         return cov if self.log_scale is None else cov * self.log_scale.exp()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import Layout, check_values, in_one_precision
-from vidssl.dynamics._engine.riccati import symmetric
+from vidssl.dynamics._engine.layout import Layout, check_values, in_one_precision, symmetric
 from vidssl.errors import VidsslError
 
 # 2^60 filter steps; what has not settled by then never will.
@@ -41,17 +40,14 @@ def steady_state(A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tuple[Tensor, Te
     with torch.autocast(A.device.type, enabled=False):
         x = in_one_precision(name, {"A": A, "Q": Q, "C": C, "R": R})
         layout = Layout(name, 1)
-        for key, core in {"A": (n, n), "Q": (n, n), "C": (m, n), "R": (m, m)}.items():
-            x[key] = layout.fixed(key, x[key], core)
-        check_values(name, x, matrices=["A", "C"], covariances=["Q", "R"], definite=["R"])
-        A, Q, C, R = (layout.matrices(x[key])[0] for key in ("A", "Q", "C", "R"))
+        layout.read(x, n, m, fixed="AQCR")
+        check_values(name, x)
+        A, Q, C, R = (layout.matrices(x[key])[0] for key in "AQCR")
         pred = _double(A, symmetric(Q), C, symmetric(R))
         L = torch.linalg.cholesky(symmetric(C @ pred @ C.mT + R))
         gain = torch.cholesky_solve(C @ pred, L).mT
-        shape = layout.batch
-        return pred.expand(layout.size, n, n).reshape(*shape, n, n), gain.expand(layout.size, n, m).reshape(
-            *shape, n, m
-        )
+        pred, gain = (layout.matrices_back(x[None])[..., 0, :, :] for x in (pred, gain))
+        return pred, gain
 
 
 def _double(A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> Tensor:
@@ -87,18 +83,16 @@ def _reason(A: Tensor, Q: Tensor, C: Tensor) -> str:
     A, Q, C = (x.to("cpu", torch.complex128) for x in (A, Q, C))
     eye = torch.eye(len(A), dtype=A.dtype)
     scale = 1e-4 * max(float(A.abs().max()), 1.0)
+    tests = (
+        (C, 0, "C does not see it"),
+        (Q, 1, "Q does not drive it, so that the prior matters for ever"),
+    )
     for value in sorted(torch.linalg.eigvals(A).tolist(), key=abs, reverse=True):
         if abs(value) < 1 - 1e-4:
             break
-        shifted, spelled = (
-            A - value * eye,
-            f"{value.real:.4g}" + (f"{value.imag:+.4g}j" if value.imag else ""),
-        )
-        mode = f"the mode of A with eigenvalue {spelled} does not decay"
-        if torch.linalg.svdvals(torch.cat([shifted, C]))[-1] < scale * max(float(C.abs().max()), 1e-12):
-            return f"{mode}, and C does not see it"
-        if torch.linalg.svdvals(torch.cat([shifted, Q], dim=1))[-1] < scale * max(
-            float(Q.abs().max()), 1e-12
-        ):
-            return f"{mode}, and Q does not drive it, so that the prior matters for ever"
+        spelled = f"{value.real:.4g}" + (f"{value.imag:+.4g}j" if value.imag else "")
+        for x, axis, reason in tests:
+            smallest = torch.linalg.svdvals(torch.cat([A - value * eye, x], dim=axis))[-1]
+            if smallest < scale * max(float(x.abs().max()), 1e-12):
+                return f"the mode of A with eigenvalue {spelled} does not decay, and {reason}"
     return f"P^- still changes after 2^{MAX_DOUBLINGS} steps"

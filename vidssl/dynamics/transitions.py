@@ -9,16 +9,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError
-
 # Spectral radius at the start (Mikulasch & Zenke 2026, arXiv 2605.03517, released code).
 START_RADIUS = 1 / 1.1
-TRANSITIONS = ("near_identity", "rotation", "orthogonal", "continuous")
+START_LOGIT = math.log(START_RADIUS / (1 - START_RADIUS))
 
 
 class Transition(nn.Module):
@@ -61,9 +60,8 @@ class Rotation(Transition):
 
     def __init__(self, n: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        start = math.log(START_RADIUS / (1 - START_RADIUS))
         self.angle = nn.Parameter(0.1 * torch.randn(n // 2, generator=generator))
-        self.radius_logit = nn.Parameter(torch.full(((n + 1) // 2,), start))
+        self.radius_logit = nn.Parameter(torch.full(((n + 1) // 2,), START_LOGIT))
 
     def forward(self) -> Tensor:
         half = len(self.angle)
@@ -80,10 +78,9 @@ class Orthogonal(Transition):
 
     def __init__(self, n: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        start = math.log(START_RADIUS / (1 - START_RADIUS))
         self.left = nn.Parameter(0.1 * torch.randn(n, n, generator=generator))
         self.right = nn.Parameter(torch.zeros(n, n))
-        self.gain_logit = nn.Parameter(torch.full((n,), start))
+        self.gain_logit = nn.Parameter(torch.full((n,), START_LOGIT))
 
     def forward(self) -> Tensor:
         left, right = (torch.linalg.matrix_exp(w.tril(-1) - w.tril(-1).mT) for w in (self.left, self.right))
@@ -109,6 +106,14 @@ class Continuous(Transition):
         excess = growth_rate(self.F) - math.log(bound)
         if excess > 0:
             self.F.diagonal().sub_(excess)
+
+
+TRANSITIONS: dict[str, Callable[[int, torch.Generator | None], Transition]] = {
+    "near_identity": FreeMatrix,
+    "rotation": Rotation,
+    "orthogonal": Orthogonal,
+    "continuous": Continuous,
+}
 
 
 def discretise(F: Tensor, Q: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,19 +142,6 @@ def discretise(F: Tensor, Q: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     for _ in range(doublings):
         Qh, A = A @ Qh @ A.mT + Qh, A @ A
     return A, 0.5 * (Qh + Qh.mT)
-
-
-def build_transition(kind: str, n: int, generator: torch.Generator | None = None) -> Transition:
-    """One of `TRANSITIONS` on n dimensions; `generator` draws its start, torch's global one when None."""
-    builders: dict[str, type[Transition]] = {
-        "near_identity": FreeMatrix,
-        "rotation": Rotation,
-        "orthogonal": Orthogonal,
-        "continuous": Continuous,
-    }
-    if n < 1:
-        raise VidsslError(f"state_dim={n}: must be at least 1")
-    return builders[kind](n, generator)
 
 
 def spectral_radius(A: Tensor) -> float:

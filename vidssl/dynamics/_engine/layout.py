@@ -16,13 +16,14 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidssl.errors import VidsslError, check_choice
+from vidssl.dynamics._engine.results import StateSpace
+from vidssl.errors import VidsslError
 
-METHODS = ("joseph", "sqrt", "scan")
-
-
-def check_method(function: str, method: str, allowed: Sequence[str] = METHODS) -> None:
-    check_choice(function, method, allowed, "{name}: unknown method {value!r}{guess} (allowed: {allowed})")
+# What `check_values` asks of an argument depends on its name.
+VECTORS = ("z", "innovation", "m0", "b", "d")
+MATRICES = ("A", "C")
+COVARIANCES = ("Q", "R", "P0", "innovation_cov")
+DEFINITE = ("R",)
 
 
 def in_one_precision(function: str, tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
@@ -55,6 +56,10 @@ def compact(x: Tensor, core: int) -> Tensor:
     return x
 
 
+def symmetric(x: Tensor) -> Tensor:
+    return 0.5 * (x + x.mT)
+
+
 def sequences(*matrices: Tensor) -> int:
     """b of the product of matrices ([T,] b, r, c), each with b = 1 or that; `torch.broadcast_shapes` is slow."""
     return next((x.shape[-3] for x in matrices if x.shape[-3] != 1), 1)
@@ -78,36 +83,37 @@ class Layout:
         self.function, self.steps = function, steps
         self.batches: dict[str, tuple[int, ...]] = {of: tuple(batch)}
 
-    def over_time(self, name: str, x: Tensor, core: tuple[int, ...]) -> Tensor:
-        """Checks (*core), (T, *core) or (…, T, *core); returns it with a time axis, of length 1 where constant."""
-        steps, k = self.steps, len(core)
-        if tuple(x.shape[-k:]) != core or (x.ndim > k and x.shape[-k - 1] not in (1, steps)):
-            shape = ", ".join(map(str, core))
-            end = ",)" if k == 1 else ")"
-            raise VidsslError(
-                f"{self.function}: {name} has shape {tuple(x.shape)}; allowed are ({shape}{end}, ({steps}, {shape}) "
-                f"and (…, {steps}, {shape}), time right before the {'vector' if k == 1 else 'matrix'} axes"
-            )
-        self.batches[name] = tuple(x.shape[: max(x.ndim - k - 1, 0)])
-        return compact(x if x.ndim > k else x[None], k)
-
-    def read(self, given: dict[str, Tensor], n: int, m: int) -> None:
-        """Replaces the A, Q, C, R, b and d that are given by what `over_time` makes of them."""
-        for name, core in {"A": (n, n), "Q": (n, n), "C": (m, n), "R": (m, m), "b": (n,), "d": (m,)}.items():
+    def read(self, given: dict[str, Tensor], n: int, m: int, fixed: Sequence[str] = ("m0", "P0")) -> None:
+        """Replaces those of a model's arguments that are given by what `check` makes of them; `fixed` have no time."""
+        cores = {
+            "A": (n, n),
+            "Q": (n, n),
+            "C": (m, n),
+            "R": (m, m),
+            "b": (n,),
+            "d": (m,),
+            "m0": (n,),
+            "P0": (n, n),
+        }
+        for name, core in cores.items():
             if name in given:
-                given[name] = self.over_time(name, given[name], core)
+                given[name] = self.check(name, given[name], core, name not in fixed)
 
-    def fixed(self, name: str, x: Tensor, core: tuple[int, ...]) -> Tensor:
-        """Checks (*core) or (…, *core), a quantity of one moment; returns it with a time axis of length 1."""
-        k = len(core)
-        if tuple(x.shape[-k:]) != core:
+    def check(self, name: str, x: Tensor, core: tuple[int, ...], over_time: bool = True) -> Tensor:
+        """Checks (*core) or (…, T, *core), or (…, *core) of one moment; returns it with a time axis, of length 1 where constant."""
+        k, steps = len(core), self.steps
+        timed = over_time and x.ndim > k
+        if tuple(x.shape[-k:]) != core or (timed and x.shape[-k - 1] not in (1, steps)):
             shape = ", ".join(map(str, core))
-            end = ",)" if k == 1 else ")"
-            raise VidsslError(
-                f"{self.function}: {name} has shape {tuple(x.shape)}; allowed are ({shape}{end} and (…, {shape})"
-            )
-        self.batches[name] = tuple(x.shape[: x.ndim - k])
-        return compact(x.unsqueeze(-k - 1), k)
+            allowed = f"({shape}{',' if k == 1 else ''})"
+            if over_time:
+                allowed += f", ({steps}, {shape}) and (…, {steps}, {shape}), time right before the "
+                allowed += f"{'vector' if k == 1 else 'matrix'} axes"
+            else:
+                allowed += f" and (…, {shape})"
+            raise VidsslError(f"{self.function}: {name} has shape {tuple(x.shape)}; allowed are {allowed}")
+        self.batches[name] = tuple(x.shape[: x.ndim - k - timed])
+        return compact(x if timed else x.unsqueeze(-k - 1), k)
 
     @cached_property
     def batch(self) -> tuple[int, ...]:
@@ -127,6 +133,21 @@ class Layout:
     def size(self) -> int:
         """B, the number of sequences."""
         return math.prod(self.batch)
+
+    def model(
+        self, x: Mapping[str, Tensor], columns: bool, moves: int | None = None, priors: int = 1
+    ) -> StateSpace:
+        """All arguments of a model: `moves` transitions (None: T) and `priors` steps of m0 and P0; see `vectors` for `columns`."""
+        return StateSpace(
+            self.matrices(x["A"], moves),
+            self.matrices(x["Q"], moves),
+            self.matrices(x["C"]),
+            self.matrices(x["R"]),
+            self.vectors(x["m0"], columns, priors),
+            self.matrices(x["P0"], priors),
+            self.vectors(x["b"], columns, moves) if "b" in x else None,
+            self.vectors(x["d"], columns) if "d" in x else None,
+        )
 
     def matrices(self, x: Tensor, steps: int | None = None) -> Tensor:
         """(…, t, r, c) to (T, b, r, c): b = 1 without batch axes; t = 1 is spread over T without a copy."""
@@ -168,25 +189,22 @@ class Layout:
 
 
 @torch.no_grad()
-def check_values(
-    function: str,
-    given: Mapping[str, Tensor],
-    vectors: Sequence[str] = (),
-    matrices: Sequence[str] = (),
-    covariances: Sequence[str] = (),
-    definite: Sequence[str] = (),
-) -> None:
-    """Finite numbers; covariances symmetric and positive semi-definite, or definite where listed.
+def check_values(function: str, given: Mapping[str, Tensor]) -> None:
+    """Finite numbers; covariances symmetric and positive semi-definite, R definite.
 
-    Tensors are (…, t, *core); names that are not given are passed over. One synchronisation when all is well.
+    Tensors are (…, t, *core); other names than those of the lists above are passed over. One synchronisation when all is
+    well.
 
     Raises:
         VidsslError: naming the tensor, the step and the sequence.
     """
-    cores = {**dict.fromkeys(vectors, 1), **dict.fromkeys([*matrices, *covariances], 2)}
+    cores = {**dict.fromkeys(VECTORS, 1), **dict.fromkeys((*MATRICES, *COVARIANCES), 2)}
     numbers = [(name, given[name], core) for name, core in cores.items() if name in given]
     bad = {
-        (name, what): flags for name in covariances for what, flags in _defects(given[name], name in definite)
+        (name, what): flags
+        for name in COVARIANCES
+        if name in given
+        for what, flags in _defects(given[name], name in DEFINITE)
     }
     # 0 · sum is 0 unless an entry, or at worst only the sum, is infinite or undefined.
     suspicious = [0 * x.sum() for _, x, _ in numbers]

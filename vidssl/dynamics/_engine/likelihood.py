@@ -40,14 +40,9 @@ def innovation_log_likelihood(
         e, S = given.values()
         *batch, steps, m = e.shape
         layout = Layout(name, steps, batch, of="innovation")
-        S = layout.over_time("innovation_cov", S, (m, m))
-        observed = observed_entries(name, e, mask)
-        if observed is not None:
-            e = torch.where(observed, e, 0)
-            observed = unless_alike(observed)
-            layout.batches["mask"] = tuple(observed.shape[:-2])
-        given = {"innovation": e, "innovation_cov": S}
-        check_values(name, given, vectors=["innovation"], covariances=["innovation_cov"])
+        S = layout.check("innovation_cov", S, (m, m))
+        e, observed = hide_missing(layout, e, mask)
+        check_values(name, {"innovation": e, "innovation_cov": S})
         columns = shared(S) and (observed is None or observed.ndim == 2)
         e, S = layout.vectors(e, columns), layout.matrices(S)
         if observed is not None:
@@ -70,12 +65,26 @@ def log_density(e: Tensor, L: Tensor, observed: Tensor | None) -> Tensor:
     return -0.5 * (square + count * LOG_2PI) - log_det
 
 
-def observed_entries(function: str, values: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Which entries of `values` (…, T, m) are observed: not NaN and not masked; None when all are.
+def hide_missing(layout: Layout, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """`values` (…, T, m) with 0 where NaN or masked, and which entries are observed; None when all are.
+
+    Returns without batch axes, (T, m), what is observed when all sequences lack the same entries.
 
     Raises:
         VidsslError: for a mask of another type or shape.
     """
+    observed = _observed_entries(layout.function, values, mask)
+    if observed is None:
+        return values, None
+    values = torch.where(observed, values, 0)
+    rows = observed.reshape(-1, *observed.shape[-2:])
+    if len(rows) and bool((rows == rows[:1]).all()):
+        observed = rows[0]
+    layout.batches["mask"] = tuple(observed.shape[:-2])
+    return values, observed
+
+
+def _observed_entries(function: str, values: Tensor, mask: Tensor | None) -> Tensor | None:
     if mask is None and bool(torch.isfinite(values.sum())):
         return None  # a finite sum has no NaN in it
     observed = ~torch.isnan(values)
@@ -92,12 +101,6 @@ def observed_entries(function: str, values: Tensor, mask: Tensor | None) -> Tens
             )
         observed = observed & mask
     return None if bool(observed.all()) else observed
-
-
-def unless_alike(observed: Tensor) -> Tensor:
-    """`observed` (…, T, m) without its batch axes when all sequences lack the same entries."""
-    rows = observed.reshape(-1, *observed.shape[-2:])
-    return rows[0] if len(rows) and bool((rows == rows[:1]).all()) else observed
 
 
 def mask_covariance(S: Tensor, observed: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import sequences
+from vidssl.dynamics._engine.layout import sequences, symmetric
 from vidssl.dynamics._engine.recurrence import Elements, associative_scan
 
 
@@ -22,7 +22,7 @@ def scan_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tupl
         first, A, Q = A[:1] @ start @ A[:1].mT + Q[:1], A[1:], Q[1:]
     else:
         first = start[None]
-    first = (0.5 * (first + first.mT)).expand(1, size, n, n)
+    first = symmetric(first).expand(1, size, n, n)
     filt = _update(first, C[:1], R[:1])[0]
     pred = first
     if len(A):
@@ -31,7 +31,7 @@ def scan_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tupl
         joined = tuple(torch.cat([x, y]) for x, y in zip(initial, elements, strict=True))
         filt = associative_scan(_combine, joined)[1]
         moved = A @ filt[:-1] @ A.mT + Q
-        pred = torch.cat([first, 0.5 * (moved + moved.mT)])
+        pred = torch.cat([first, symmetric(moved)])
     # Once more from P^-, so that gain, factor and P belong together to the last digit.
     filt, gain, factor, failed = _update(pred, C, R)
     return pred, filt, gain, factor, failed
@@ -44,7 +44,7 @@ def _update(pred: Tensor, C: Tensor, R: Tensor) -> tuple[Tensor, ...]:
     gain = torch.linalg.solve_triangular(factor.mT, half, upper=True).mT
     keep = torch.eye(pred.shape[-1], dtype=pred.dtype, device=pred.device) - gain @ C
     filt = keep @ pred @ keep.mT + gain @ R @ gain.mT
-    return 0.5 * (filt + filt.mT), gain, factor, failed
+    return symmetric(filt), gain, factor, failed
 
 
 def _elements(A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> Elements:
@@ -63,4 +63,4 @@ def _combine(earlier: Elements, later: Elements) -> Elements:
     DA, DC = solved[..., :n], solved[..., n:]
     C = A2 @ DC @ A2.mT + C2
     J = A1.mT @ J2 @ DA + J1
-    return A2 @ DA, 0.5 * (C + C.mT), 0.5 * (J + J.mT)
+    return A2 @ DA, symmetric(C), symmetric(J)

@@ -35,9 +35,7 @@ def linear_recurrence(
     Returns:
         (S + 1, b, n, k), `start` included.
     """
-    if not len(F):
-        return start[None]
-    return cast(Tensor, _LinearRecurrence.apply(F, g, start, reverse, parallel))
+    return _recurrence(F, g, start, False, reverse, parallel)
 
 
 def congruence_recurrence(
@@ -47,9 +45,15 @@ def congruence_recurrence(
 
     F and U are (S, b, n, n), start (b, n, n), symmetric or not; returns (S + 1, b, n, n).
     """
+    return _recurrence(F, U, start, True, reverse, parallel)
+
+
+def _recurrence(
+    F: Tensor, terms: Tensor, start: Tensor, congruence: bool, reverse: bool, parallel: bool
+) -> Tensor:
     if not len(F):
         return start[None]
-    return cast(Tensor, _CongruenceRecurrence.apply(F, U, start, reverse, parallel))
+    return cast(Tensor, _Recurrence.apply(F, terms, start, congruence, reverse, parallel))
 
 
 def associative_scan(combine: Callable[[Elements, Elements], Elements], elements: Elements) -> Elements:
@@ -95,80 +99,52 @@ def matmul_to(shape: torch.Size, x: Tensor, y: Tensor) -> Tensor:
     return x @ y
 
 
-class _LinearRecurrence(torch.autograd.Function):
+class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(F: Tensor, g: Tensor, start: Tensor, reverse: bool, parallel: bool) -> Tensor:
+    def forward(
+        F: Tensor, terms: Tensor, start: Tensor, congruence: bool, reverse: bool, parallel: bool
+    ) -> Tensor:
         if parallel:
-            return _scan(_compose_linear, F, g, start, reverse)
-        steps, (sequences, n, columns) = len(g), g.shape[1:]
-        x = g.new_empty(steps + 1, sequences, n, columns)
+            return _scan(_compose_congruence if congruence else _compose_linear, F, terms, start, reverse)
+        steps = len(terms)
+        x = terms.new_empty(steps + 1, *terms.shape[1:])
         x[steps if reverse else 0] = start
         before, after = (1, 0) if reverse else (0, 1)
-        one = sequences == 1
-        fused = torch.addmm if one else torch.baddbmm
-        states, terms, maps = ((y[:, 0] if one else y).unbind() for y in (x, g, F.contiguous()))
+        one = terms.shape[1] == 1
+        product, fused = (torch.mm, torch.addmm) if one else (torch.bmm, torch.baddbmm)
+        F = F.contiguous()
+        states, added, maps = ((y[:, 0] if one else y).unbind() for y in (x, terms, F))
+        if congruence:
+            transposed = (F[:, 0] if one else F).mT.contiguous().unbind()
+            mapped = torch.empty_like(states[0])
         for t in range(steps - 1, -1, -1) if reverse else range(steps):
-            fused(terms[t], maps[t], states[t + before], out=states[t + after])
+            if congruence:
+                product(maps[t], states[t + before], out=mapped)
+                fused(added[t], mapped, transposed[t], out=states[t + after])
+            else:
+                fused(added[t], maps[t], states[t + before], out=states[t + after])
         return x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        F, _, _, ctx.reverse, ctx.parallel = inputs
+        F, _, _, ctx.congruence, ctx.reverse, ctx.parallel = inputs
         ctx.save_for_backward(F, output)
 
     @staticmethod
     @backward_in_full_precision
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        F, x = ctx.saved_tensors
-        dg, dstart = _adjoint(linear_recurrence, F, grads[0], ctx)
-        dF = (
-            matmul_to(F.shape, dg, (x[1:] if ctx.reverse else x[:-1]).mT) if ctx.needs_input_grad[0] else None
-        )
-        return dF, dg, dstart, None, None
-
-
-class _CongruenceRecurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(F: Tensor, U: Tensor, start: Tensor, reverse: bool, parallel: bool) -> Tensor:
-        if parallel:
-            return _scan(_compose_congruence, F, U, start, reverse)
-        steps, (sequences, n, _) = len(U), U.shape[1:]
-        X = U.new_empty(steps + 1, sequences, n, n)
-        X[steps if reverse else 0] = start
-        before, after = (1, 0) if reverse else (0, 1)
-        one = sequences == 1
-        product, fused = (torch.mm, torch.addmm) if one else (torch.bmm, torch.baddbmm)
-        F = F.contiguous()
-        states, terms, maps = ((y[:, 0] if one else y).unbind() for y in (X, U, F))
-        transposed = (F[:, 0] if one else F).mT.contiguous().unbind()
-        scratch = torch.empty_like(states[0])
-        for t in range(steps - 1, -1, -1) if reverse else range(steps):
-            product(maps[t], states[t + before], out=scratch)
-            fused(terms[t], scratch, transposed[t], out=states[t + after])
-        return X
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        F, _, _, ctx.reverse, ctx.parallel = inputs
-        ctx.save_for_backward(F, output)
-
-    @staticmethod
-    @backward_in_full_precision
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        F, X = ctx.saved_tensors
-        dU, dstart = _adjoint(congruence_recurrence, F, grads[0], ctx)
+        (F, x), (grad,), reverse = ctx.saved_tensors, grads, ctx.reverse
+        inner, end = (grad[1:], grad[0]) if reverse else (grad[:-1], grad[-1])
+        adjoint = _recurrence(F.mT, inner, end, ctx.congruence, not reverse, ctx.parallel)
+        dterms, dstart = (adjoint[:-1], adjoint[-1]) if reverse else (adjoint[1:], adjoint[0])
         dF = None
         if ctx.needs_input_grad[0]:
-            previous = X[1:] if ctx.reverse else X[:-1]
-            dF = dU @ F @ previous.mT + dU.mT @ F @ previous
-        return dF, dU, dstart, None, None
-
-
-def _adjoint(recurrence: Callable[..., Tensor], F: Tensor, grad: Tensor, ctx: Any) -> tuple[Tensor, Tensor]:
-    """Cotangents of the terms and of the start, given those of all states."""
-    inner, end = (grad[1:], grad[0]) if ctx.reverse else (grad[:-1], grad[-1])
-    adjoint = recurrence(F.mT, inner, end, not ctx.reverse, ctx.parallel)
-    return (adjoint[:-1], adjoint[-1]) if ctx.reverse else (adjoint[1:], adjoint[0])
+            previous = x[1:] if reverse else x[:-1]
+            if ctx.congruence:
+                dF = dterms @ F @ previous.mT + dterms.mT @ F @ previous
+            else:
+                dF = matmul_to(F.shape, dterms, previous.mT)
+        return dF, dterms, dstart, None, None, None
 
 
 def _scan(

@@ -1,10 +1,23 @@
-"""What the state-space functions return. Leading dots are batch axes; T steps, n state and m observed dimensions."""
+"""What the state-space functions take and return. Leading dots are batch axes; T steps, n state and m observed dimensions."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from torch import Tensor
+
+
+class StateSpace(NamedTuple):
+    """A linear-Gaussian model: the arguments of `kalman_filter`, by name and in its shapes."""
+
+    A: Tensor
+    Q: Tensor
+    C: Tensor
+    R: Tensor
+    m0: Tensor
+    P0: Tensor
+    b: Tensor | None = None
+    d: Tensor | None = None
 
 
 class FilterResult(NamedTuple):

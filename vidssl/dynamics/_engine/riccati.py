@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 
 from vidssl.dynamics._engine.joseph import joseph_pass
+from vidssl.dynamics._engine.layout import symmetric
 from vidssl.dynamics._engine.parallel import scan_pass
 from vidssl.dynamics._engine.recurrence import backward_in_full_precision, congruence_recurrence, matmul_to
 from vidssl.dynamics._engine.square_root import square_root_pass
+from vidssl.errors import check_choice
 
 ENGINES = {"joseph": joseph_pass, "sqrt": square_root_pass, "scan": scan_pass}
 
@@ -48,6 +50,10 @@ class CovariancePass(NamedTuple):
     closed_loop: Tensor
 
 
+def check_method(function: str, method: str) -> None:
+    check_choice(function, method, ENGINES, "{name}: unknown method {value!r}{guess} (allowed: {allowed})")
+
+
 def covariance_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor, method: str) -> CovariancePass:
     """Covariances, gains and innovation factors of all steps.
 
@@ -58,10 +64,6 @@ def covariance_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor, m
         method: "joseph", "sqrt" or "scan".
     """
     return CovariancePass(*cast(tuple[Tensor, ...], _CovariancePass.apply(start, A, Q, C, R, method)))
-
-
-def symmetric(x: Tensor) -> Tensor:
-    return 0.5 * (x + x.mT)
 
 
 def closed_loop(A: Tensor, gain: Tensor, C: Tensor) -> Tensor:

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vidssl.dynamics.kalman import kalman_filter, multi_step
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
 from vidssl.errors import VidsslError
@@ -230,11 +229,9 @@ def predict_ahead(
     if isinstance(model, RecurrentPredictor):
         ahead = model.multi_step(z, horizon, valid)
         return [Prediction(x.mean, x.cov.expand(*x.mean.shape, x.mean.shape[-1])) for x in ahead]
-    matrices = model.matrices(times if model.continuous else None, R)
-    mask = None if bool(valid.all()) else valid[..., None]
-    result = kalman_filter(z, **matrices._asdict(), mask=mask, predict_first=model.predict_first)
-    A, Q, C, own, _, _, b = matrices
-    forecasts = multi_step(result, horizon, A, Q, C, own, b)
+    seconds = times if model.continuous else None
+    result = model.filter(z, R, None if bool(valid.all()) else valid[..., None], seconds)
+    forecasts = model.multi_step(result, horizon, R, seconds)
     return [
         Prediction(x.obs_mean, x.obs_cov.expand(*x.obs_mean.shape, x.obs_mean.shape[-1])) for x in forecasts
     ]

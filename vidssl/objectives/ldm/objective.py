@@ -352,7 +352,7 @@ class LDM(Objective):
         logs["gain"] = _mean_gain(result.pred_cov, result.innovation_cov)
         predicted = {1: _Prediction(result.pred_mean[..., : self.dim], result.innovation_cov, 0)}
         if max(self.weights) > 1:
-            forecasts = multi_step(result, max(self.weights), model.A, model.Q, model.C, model.R, model.b)
+            forecasts = multi_step(result, max(self.weights), model)
             for lag, forecast in enumerate(forecasts, start=1):
                 predicted.setdefault(lag, _Prediction(forecast.obs_mean, forecast.obs_cov, lag))
         return [predicted[lag] for lag in self.weights], logs
