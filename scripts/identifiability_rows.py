@@ -14,6 +14,8 @@ from torch import Generator, Tensor, nn
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.objectives.ldm.objective import LDM
 from vidssl.synthetic import sequences as toy
+from vidssl.synthetic.blobs import blob_frames, with_noise
+from vidssl.synthetic.mixing import injective_mixing, nuisance_mixing
 
 Sample = tuple[Tensor, Tensor]  # observations (N, T, D) and latents (N, T, d)
 PAPER = "arXiv 2605.03517"
@@ -129,7 +131,7 @@ def circle_data(batch: int, seed: int) -> Data:
     path, variance = toy.circle_path(3200, generator=g)
 
     def noisy(rows: Tensor) -> Tensor:
-        return toy.with_noise(toy.blob_frames(path[rows]), variance[rows][..., None, None], g).flatten(2)
+        return with_noise(blob_frames(path[rows]), variance[rows][..., None, None], g).flatten(2)
 
     fit, held_out = flat(toy.noisy_circle(200, generator=g)), flat(toy.noisy_circle(200, generator=g))
     return Data((noisy(rows) for rows in epochs(len(path), batch, g)), fit, held_out)
@@ -145,7 +147,7 @@ def wobbly_data(batch: int, seed: int) -> Data:
 def random_step_data(signal: int, nuisance: int, scaled: bool) -> Callable[[int, int], Data]:
     def build(batch: int, seed: int) -> Data:
         g = Generator().manual_seed(seed)
-        mixing, R = toy.nuisance_mixing(signal + nuisance, g), toy.random_orthogonal(signal)
+        mixing, R = nuisance_mixing(signal + nuisance, g), toy.random_orthogonal(signal)
 
         def draw(n: int) -> Sample:
             return flat(toy.random_step(n, mixing, R, nuisance, generator=g))
@@ -160,7 +162,7 @@ def random_step_data(signal: int, nuisance: int, scaled: bool) -> Callable[[int,
 def rotations_data(batch: int, seed: int, window: int = 2) -> Data:
     """Windows of 1000 trials of 1000 steps, 1M samples; windows of 100 further trials each are probed."""
     g = Generator().manual_seed(seed)
-    A, mixing = toy.random_rotation(3, generator=g), toy.injective_mixing(3, generator=g)
+    A, mixing = toy.random_rotation(3, generator=g), injective_mixing(3, generator=g)
     x = toy.rotations(1200, 1000, A, generator=g)
     train, fit, held_out = x[:1000], x[1000:1100], x[1100:]
 

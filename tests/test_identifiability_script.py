@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
+
+from vidssl.synthetic import sequences as toy
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -96,3 +99,87 @@ def test_rows_are_chosen_by_task_or_name_and_mistakes_are_named(script):
     assert len(script.chosen([])) == len(script.ROWS)
     with pytest.raises(SystemExit, match="--tasks t9: unknown"):
         script.chosen(["t9"])
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_score_is_blind_to_affine_maps_and_to_nothing_else(script: ModuleType) -> None:
+    g = generator()
+    true, probe = torch.randn(30, 10, 2, generator=g), torch.randn(30, 10, 2, generator=g)
+    A, b = torch.randn(3, 2, generator=g), torch.randn(3, generator=g)
+    assert script.r2(probe @ A.T + b, probe, true @ A.T + b, true) == pytest.approx(1, abs=1e-6)
+    noise = torch.randn(30, 10, 3, generator=g)
+    assert script.r2(noise, probe, noise.flip(0), true) < 0.05
+    assert script.r2(torch.ones(30, 10, 1), probe, torch.ones(30, 10, 1), true) < 0.01
+    # Half the factors found: half the score.
+    assert script.r2(probe[..., :1], probe, true[..., :1], true) == pytest.approx(0.5, abs=0.02)
+
+
+def test_dynamics_are_compared_in_the_true_coordinates(script: ModuleType) -> None:
+    from vidssl.dynamics.ssm import LinearGaussianSSM
+
+    A = toy.random_rotation(3, generator=generator())
+    x = toy.rotations(100, 20, A, generator=generator(1))
+    L, b = torch.randn(3, 3, generator=generator(2)), torch.tensor([1.0, -2.0, 0.5])
+    model = LinearGaussianSSM(3, 3, generator=generator())
+    with torch.no_grad():
+        model.transition.A.copy_(L @ A @ torch.linalg.inv(L))  # type: ignore[operator, union-attr]
+        model.fixed_point.copy_(b)  # type: ignore[union-attr]
+    with torch.inference_mode():
+        scores = script.dynamics_scores(model, A, x @ L.T + b, x)
+        assert scores["lds_error"] == pytest.approx(0, abs=1e-4)
+        assert scores["dynamics_r2"] == pytest.approx(1, abs=1e-4)
+        assert script.dynamics_scores(model, A.T, x @ L.T + b, x)["lds_error"] > 0.1
+
+
+def test_script_trains_continues_and_writes_one_table(script: ModuleType, tmp_path: Path) -> None:
+    runs, output = tmp_path / "runs", tmp_path / "results"
+    arguments = [
+        "--tasks",
+        "t2-logdet",
+        "t2-none",
+        "--updates",
+        "3",
+        "--runs",
+        str(runs),
+        "--output",
+        str(output),
+    ]
+    script.main(arguments)
+    files = sorted(runs.iterdir())
+    assert [file.name for file in files] == ["t2-logdet-seed0-3.json", "t2-none-seed0-3.json"]
+    # What is finished is read, not repeated.
+    run = json.loads(files[0].read_text())
+    files[0].write_text(json.dumps({**run, "trained": {**run["trained"], "r2": 0.123}}))
+    script.main(arguments)
+    text = (output / "identifiability.md").read_text()
+    assert "| t2 square | logdet | 0 | **0.123** |" in text
+    assert "Without entropy" in text
+    result = json.loads((output / "identifiability.json").read_text())
+    assert [r["row"] for r in result["runs"]] == ["t2-logdet", "t2-none"]
+    assert len(result["runs"][0]["curve"]) == 3
+
+
+@pytest.mark.parametrize("name", ["t1-stopgrad", "t3-stopgrad"])
+def test_rows_can_be_built_and_trained(script: ModuleType, name: str) -> None:
+    (row,) = script.chosen([name])
+    run = script.train(row, seed=0, updates=1)
+    assert 0 <= run["trained"]["r2"] <= 1
+    assert run["trained"]["updates"] == 1
+
+
+def test_recurrent_rows_learn_with_published_sizes_and_rates(script: ModuleType) -> None:
+    (row,) = script.chosen(["t4"])
+    objective = row.objective(0)
+    assert objective.model.lstm.hidden_size == 10
+    groups = script.parameter_groups(row, row.encoder(), objective)
+    assert [group["lr"] for group in groups] == pytest.approx([1e-3, 3e-2, 3e-2])
+    assert row.decay(0) == 1
+    assert row.decay(1) == pytest.approx(0.45)
+
+
+def test_unknown_row_is_named(script: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="t9: unknown"):
+        script.main(["--tasks", "t9"])
