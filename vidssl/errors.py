@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
+from typing import Any
 
 # What is said of a value that is none of the allowed ones: of an option, and of something that is named in words.
 OPTION = "{name}={value!r}: unknown{guess} (allowed: {allowed})"
 NAMED = "{name} {value!r}: unknown{guess} ({allowed})"
+
+# What a value of a recipe may be, in words; OR_NULL behind them allows None too.
+SWITCH, WORD, NUMBER, WHOLE = "true or false", "a word", "a number", "a whole number"
+COUNT, SIZES = "a whole number of at least 1", "a list of whole numbers of at least 1"
+OR_NULL = ", or null"
 
 
 class VidsslError(ValueError):
@@ -35,3 +41,50 @@ def check_choice(name: str, value: object, allowed: Collection[str], message: st
     if value not in allowed:
         guess = did_you_mean(str(value), allowed)
         raise VidsslError(message.format(name=name, value=value, guess=guess, allowed=", ".join(allowed)))
+
+
+def check_value(name: str, value: object, fits: bool, allowed: str) -> None:
+    """``name=value: must be …``, unless it fits.
+
+    Args:
+        name, value: of an option.
+        fits: whether the value is one of those allowed.
+        allowed: these, in words that go on after "must be".
+
+    Raises:
+        VidsslError: if it does not fit.
+    """
+    if not fits:
+        raise VidsslError(f"{name}={value}: must be {allowed}")
+
+
+def check_kind(name: str, value: object, kind: str) -> None:
+    """The same for a value of another kind than an option takes.
+
+    Args:
+        name, value: of an option.
+        kind: SWITCH, WORD, NUMBER, WHOLE, COUNT or SIZES, with OR_NULL behind it where None is allowed.
+
+    Raises:
+        VidsslError: if the value is of another kind.
+    """
+    fits = _KINDS[kind.removesuffix(OR_NULL)](value) or (value is None and kind.endswith(OR_NULL))
+    check_value(name, repr(value), fits, kind)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value >= 1
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    SWITCH: lambda value: isinstance(value, bool),
+    WORD: lambda value: isinstance(value, str),
+    NUMBER: lambda value: _is_whole(value) or isinstance(value, float),
+    WHOLE: _is_whole,
+    COUNT: _is_count,
+    SIZES: lambda value: isinstance(value, list | tuple) and all(map(_is_count, value)),
+}

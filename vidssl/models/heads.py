@@ -1,4 +1,4 @@
-"""Projection and prediction heads on encoder features."""
+"""Heads on encoder features: projectors and predictors of clips or single frames, and their options in a recipe."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+from einops import reduce
 from torch import Tensor, nn
 
 from vidssl.distributed import all_sum, is_distributed
-from vidssl.errors import VidsslError, check_choice
+from vidssl.errors import COUNT, OR_NULL, SIZES, SWITCH, WORD, VidsslError, check_choice, check_value
 from vidssl.models.encoder import ClipFeatures
 
 NORMS = ("batch", "layer", "none")
+# The options of a recipe's objective that belong to its head, and what each may be.
+HEAD_OPTIONS = {
+    "projector": SIZES,
+    "predictor": SIZES + OR_NULL,
+    "norm": WORD,
+    "last_norm": SWITCH,
+    "last_bias": SWITCH,
+    "prototypes": COUNT + OR_NULL,
+    "pool_frames": COUNT,
+}
 
 
 class HeadOutput(NamedTuple):
@@ -122,8 +133,7 @@ class Prototypes(nn.Module):
 
     def __init__(self, in_dim: int, count: int) -> None:
         super().__init__()
-        if count < 1:
-            raise VidsslError(f"head: prototypes={count}: must be at least 1")
+        check_value("head: prototypes", count, count >= 1, "at least 1")
         self.weight = nn.Parameter(torch.empty(count, in_dim))
         nn.init.trunc_normal_(self.weight, std=0.02)
 
@@ -192,3 +202,54 @@ class ProjectionHead(nn.Module):
         prediction = None if self.predictor is None else self.predictor(projection)
         frames = None if self.frame_projector is None else self.frame_projector(features.frames)
         return HeadOutput(projection, prediction, frames)
+
+
+class IdentityHead(nn.Module):
+    """No head: the rows are the encoder's clip features themselves."""
+
+    def forward(self, features: ClipFeatures) -> HeadOutput:
+        """features: of one view. Returns its (B, D) clip features as the projection."""
+        return HeadOutput(features.clip, None, None)
+
+
+class FrameHead(nn.Module):
+    """Projector, optionally with a predictor, of every frame's features: no clip-level weights without a gradient.
+
+    Args:
+        pool_frames: average the features of so many neighbouring frames first, as one frame for what follows.
+        others: see `ProjectionHead`.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        projector: Sequence[int],
+        predictor: Sequence[int] | None = None,
+        norm: str = "batch",
+        last_norm: bool = False,
+        last_bias: bool = False,
+        pool_frames: int = 1,
+    ) -> None:
+        super().__init__()
+        check_value("head: pool_frames", pool_frames, pool_frames >= 1, "at least 1")
+        self.pool_frames = pool_frames
+        self.projector = MLPHead(embed_dim, projector, norm, last_norm, last_bias)
+        self.predictor: MLPHead | None = None
+        if predictor is not None:
+            self.predictor = MLPHead(projector[-1], predictor, norm, last_bias=last_bias)
+
+    def forward(self, features: ClipFeatures) -> HeadOutput:
+        """Projection and frames: (B, T / pool_frames, d), the same rows; prediction: of that shape, or None.
+
+        Raises:
+            VidsslError: when pool_frames does not divide T.
+        """
+        frames = features.frames
+        if frames.shape[1] % self.pool_frames:
+            raise VidsslError(
+                f"head: pool_frames={self.pool_frames}: does not divide {frames.shape[1]} frames"
+            )
+        if self.pool_frames > 1:
+            frames = reduce(frames, "b (t s) d -> b t d", "mean", s=self.pool_frames)
+        frames = self.projector(frames)
+        return HeadOutput(frames, None if self.predictor is None else self.predictor(frames), frames)

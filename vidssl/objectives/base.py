@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
+from vidssl.objectives.precision import full_precision, widen
+from vidssl.objectives.ramp import Ramp
 
 # A head's output, or plain rows (B, d) when an objective is used on its own in somebody's loop.
 View = HeadOutput | Tensor
+Views = Sequence[HeadOutput]
 
 
 class ObjectiveOutput(NamedTuple):
@@ -50,6 +53,8 @@ class Objective(nn.Module, ABC):
     the same loss from the same rows: they need no averaging, and averaging them changes nothing.
     """
 
+    # What its logs are named after.
+    log_name: ClassVar[str]
     needs_teacher: bool = False
     needs_predictor: bool = False
     needs_frames: bool = False
@@ -63,24 +68,45 @@ class Objective(nn.Module, ABC):
     default_projector: ClassVar[Sequence[int]] = (512, 128)
     # Further options of the head, such as its norm.
     default_head: ClassVar[Mapping[str, Any]] = {}
+    # Attributes that `set_progress` moves.
+    ramps: Mapping[str, Ramp] = {}
 
     @classmethod
     def predictor_sizes(cls, dim: int) -> Sequence[int]:
         """Layers of the predictor, where it is not chosen, on a projection of size `dim`."""
         return (512, dim)
 
-    @abstractmethod
     def forward(
         self,
         student: Sequence[View],
         teacher: Sequence[View] | None = None,
         batch: BatchInfo | None = None,
     ) -> ObjectiveOutput:
-        """
+        """The loss and its logs, in float32 or wider whatever the autocast dtype.
+
         Args:
             student: one output per view, row i of each from video i of the global batch.
             teacher: the same for the views that the teacher sees; never receives a gradient.
             batch: identities and times; without it every row is its own video.
+
+        Raises:
+            VidsslError: for outputs that are missing or do not fit.
+        """
+        own, targets = _outputs(student), [_fixed(view) for view in _outputs(teacher or ())]
+        with full_precision(*(view.projection for view in [*own, *targets])):
+            loss, logs = self.evaluate(widen(own), widen(targets), widen(batch))
+        return ObjectiveOutput(
+            loss, {f"{self.log_name}/{key}": value.detach() for key, value in logs.items()}
+        )
+
+    @abstractmethod
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
+        """What `forward` returns, of rows in float32 or wider and without autocast; logs are named by quantity alone.
+
+        Args:
+            student: as given to `forward`.
+            teacher: without gradient; empty where there is none.
+            batch: as given to `forward`.
         """
 
     def select_student(self, view: HeadOutput) -> HeadOutput:
@@ -95,7 +121,9 @@ class Objective(nn.Module, ABC):
         return HeadOutput(rows.detach(), None, None)
 
     def set_progress(self, fraction: float) -> None:
-        """Told before every step how much of training is done, in [0, 1]; schedules live on it."""
+        """Told before every step how much of training is done, in [0, 1]; moves the `ramps`."""
+        for name, ramp in self.ramps.items():
+            setattr(self, name, ramp.at(fraction))
 
     def warm_start(self, features: Tensor) -> None:
         """Told once, before the first step: (N, D) features of `warm_start_clips` clips, all of the batch's processes."""
@@ -110,20 +138,47 @@ class Objective(nn.Module, ABC):
         return [{"params": parameters}] if parameters else []
 
 
-def student_rows(views: Sequence[View]) -> list[Tensor]:
+class DrawingObjective(Objective):
+    """An objective with draws of its own, which a resumed run goes on with.
+
+    Args:
+        seed: give it the same value on every process.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def get_extra_state(self) -> Tensor:
+        """State of the draws, so that a resumed run repeats them."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.generator.set_state(state.cpu().to(torch.uint8))
+
+
+def student_rows(views: Views) -> list[Tensor]:
     """(B, d) per view: the prediction where the head has a predictor, else the projection."""
-    return [
-        view if isinstance(view, Tensor) else view.projection if view.prediction is None else view.prediction
-        for view in views
-    ]
+    return [view.projection if view.prediction is None else view.prediction for view in views]
 
 
-def projections(views: Sequence[View]) -> list[Tensor]:
+def projections(views: Views) -> list[Tensor]:
     """(B, d) per view, before any predictor."""
-    return [view if isinstance(view, Tensor) else view.projection for view in views]
+    return [view.projection for view in views]
 
 
-def frame_rows(views: Sequence[View], predicted: bool) -> list[Tensor]:
+def teacher_rows(views: Views, name: str) -> list[Tensor]:
+    """(B, d) per view of the teacher.
+
+    Raises:
+        VidsslError: if there is none.
+    """
+    if not views:
+        raise VidsslError(f"{name}: needs the rows of a teacher")
+    return projections(views)
+
+
+def frame_rows(views: Views, predicted: bool) -> list[Tensor]:
     """(B, T_v, d) per view: the prediction of every frame where wanted and there is one, else its projection.
 
     Raises:
@@ -131,11 +186,7 @@ def frame_rows(views: Sequence[View], predicted: bool) -> list[Tensor]:
     """
     rows = []
     for view in views:
-        found: Sequence[Tensor | None] = (
-            [view] if isinstance(view, Tensor) else [view.frames, view.projection]
-        )
-        if predicted and not isinstance(view, Tensor):
-            found = [view.prediction, *found]
+        found = [view.prediction if predicted else None, view.frames, view.projection]
         per_frame = [x for x in found if x is not None and x.ndim == 3]
         if not per_frame:
             raise VidsslError(
@@ -193,6 +244,24 @@ def cross_view_pairs(
     return [(s, t) for s, t in pairs if s != seen[t]] or pairs
 
 
+def video_ids(batch: BatchInfo | None, rows: Tensor) -> Tensor:
+    """(B,) of rows (B, …), on their device; all different without a batch."""
+    if batch is None:
+        return torch.arange(len(rows), device=rows.device)
+    return batch.video_id.to(rows.device)
+
+
 def different_videos(video_id: Tensor) -> Tensor:
     """(B, B) bool: rows i and j belong to different videos."""
     return video_id[:, None] != video_id[None, :]
+
+
+def _outputs(views: Sequence[View]) -> list[HeadOutput]:
+    """Plain rows count as projections."""
+    return [HeadOutput(view, None, None) if isinstance(view, Tensor) else view for view in views]
+
+
+def _fixed(view: HeadOutput) -> HeadOutput:
+    """What is read of a teacher, without gradient."""
+    frames = None if view.frames is None else view.frames.detach()
+    return HeadOutput(view.projection.detach(), None, frames)

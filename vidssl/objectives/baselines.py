@@ -7,7 +7,6 @@ views; more views are averaged over pairs. Rows arrive gathered, so lightly's ow
 from __future__ import annotations
 
 import importlib
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,13 +19,14 @@ from vidssl.objectives.base import (
     BatchInfo,
     Objective,
     ObjectiveOutput,
-    View,
+    Views,
     cross_view_pairs,
     projections,
     student_rows,
+    teacher_rows,
     view_pairs,
 )
-from vidssl.objectives.precision import in_full_precision
+from vidssl.objectives.ramp import Ramp
 
 
 def lightly_loss(name: str, **options: Any) -> nn.Module:
@@ -46,29 +46,25 @@ def lightly_loss(name: str, **options: Any) -> nn.Module:
 
 
 class PairObjective(Objective):
-    """Mean over unordered pairs of the student's projections of a loss of two views (B, d)."""
+    """Mean over unordered pairs of the student's projections of a loss of two views (B, d).
 
-    log_name: str
+    Args:
+        loss, options: see `lightly_loss`.
+    """
 
-    @abstractmethod
-    def pair_loss(self, a: Tensor, b: Tensor) -> Tensor:
-        """Scalar."""
+    def __init__(self, loss: str, **options: Any) -> None:
+        super().__init__()
+        self.lightly = lightly_loss(loss, **options)
 
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Reads the student's projections only. Logs: loss."""
         pairs = view_pairs(projections(student), self.log_name)
         if len(pairs[0][0]) < 2:
             raise VidsslError(
                 f"{self.log_name}: needs at least 2 videos in the batch, got {len(pairs[0][0])}"
             )
-        loss = torch.stack([self.pair_loss(a, b) for a, b in pairs]).mean()
-        return ObjectiveOutput(loss, {f"{self.log_name}/loss": loss.detach()})
+        loss = torch.stack([self.lightly(a, b) for a, b in pairs]).mean()
+        return ObjectiveOutput(loss, {"loss": loss})
 
 
 class InfoNCE(PairObjective):
@@ -77,12 +73,7 @@ class InfoNCE(PairObjective):
     log_name = "infonce"
 
     def __init__(self, temperature: float = 0.1) -> None:
-        super().__init__()
-        self.lightly = lightly_loss("NTXentLoss", temperature=temperature, gather_distributed=False)
-
-    def pair_loss(self, a: Tensor, b: Tensor) -> Tensor:
-        loss: Tensor = self.lightly(a, b)
-        return loss
+        super().__init__("NTXentLoss", temperature=temperature, gather_distributed=False)
 
 
 class VICReg(PairObjective):
@@ -92,13 +83,8 @@ class VICReg(PairObjective):
     default_projector = (1024, 1024, 1024)
 
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
-        super().__init__()
         weights = {"lambda_param": invariance, "mu_param": variance, "nu_param": covariance}
-        self.lightly = lightly_loss("VICRegLoss", gather_distributed=False, **weights)
-
-    def pair_loss(self, a: Tensor, b: Tensor) -> Tensor:
-        loss: Tensor = self.lightly(a, b)
-        return loss
+        super().__init__("VICRegLoss", gather_distributed=False, **weights)
 
 
 class BarlowTwins(PairObjective):
@@ -108,12 +94,7 @@ class BarlowTwins(PairObjective):
     default_projector = (1024, 1024, 1024)
 
     def __init__(self, redundancy: float = 5e-3) -> None:
-        super().__init__()
-        self.lightly = lightly_loss("BarlowTwinsLoss", lambda_param=redundancy, gather_distributed=False)
-
-    def pair_loss(self, a: Tensor, b: Tensor) -> Tensor:
-        loss: Tensor = self.lightly(a, b)
-        return loss
+        super().__init__("BarlowTwinsLoss", lambda_param=redundancy, gather_distributed=False)
 
 
 class BYOL(Objective):
@@ -127,25 +108,17 @@ class BYOL(Objective):
         super().__init__()
         self.lightly = lightly_loss("NegativeCosineSimilarity")
 
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Mean over (student view, target view) pairs of different views. Logs: loss, in [-1, 1]."""
         targets = self._targets(student, teacher)
         predictions = student_rows(student)
         seen = batch.teacher_views if self.needs_teacher and batch is not None else None
         pairs = cross_view_pairs(len(predictions), len(targets), seen)
         loss = torch.stack([self.lightly(predictions[s], targets[t].detach()) for s, t in pairs]).mean()
-        return ObjectiveOutput(loss, {f"{self.log_name}/loss": loss.detach()})
+        return ObjectiveOutput(loss, {"loss": loss})
 
-    def _targets(self, student: Sequence[View], teacher: Sequence[View] | None) -> list[Tensor]:
-        if not teacher:
-            raise VidsslError("byol: needs the rows of a teacher")
-        return projections(teacher)
+    def _targets(self, student: Views, teacher: Views) -> list[Tensor]:
+        return teacher_rows(teacher, "byol")
 
 
 class SimSiam(BYOL):
@@ -166,7 +139,7 @@ class SimSiam(BYOL):
         """Both sides of the loss."""
         return HeadOutput(view.projection, view.prediction, None)
 
-    def _targets(self, student: Sequence[View], teacher: Sequence[View] | None) -> list[Tensor]:
+    def _targets(self, student: Views, teacher: Views) -> list[Tensor]:
         return projections(student)
 
 
@@ -181,6 +154,7 @@ class DINO(Objective):
         center_momentum: of the running centre of the teacher's rows.
     """
 
+    log_name = "dino"
     needs_teacher = True
     default_projector = (1024, 1024, 256)
     default_head = {"norm": "none", "prototypes": 4096}  # noqa: RUF012 - cosines, for which the temperatures are
@@ -198,28 +172,16 @@ class DINO(Objective):
         self.lightly = lightly_loss(
             "DINOLoss", output_dim=dim, student_temp=student_temperature, center_momentum=center_momentum
         )
-        self.start, self.end, self.warmup = warmup_teacher_temperature, teacher_temperature, warmup
+        self.ramps = {"teacher_temperature": Ramp(warmup_teacher_temperature, teacher_temperature, warmup)}
         self.teacher_temperature = warmup_teacher_temperature
 
-    def set_progress(self, fraction: float) -> None:
-        """Moves the teacher's temperature along its warm-up."""
-        done = 1.0 if self.warmup <= 0 else min(max(fraction / self.warmup, 0.0), 1.0)
-        self.teacher_temperature = self.start + done * (self.end - self.start)
-
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Student views against the teacher's of other views. Logs: loss (nats), teacher_temperature."""
-        if not teacher:
-            raise VidsslError("dino: needs the rows of a teacher")
-        rows, targets = projections(student), [target.detach() for target in projections(teacher)]
+        rows, targets = projections(student), teacher_rows(teacher, "dino")
         seen = None if batch is None else batch.teacher_views
         if seen is not None:  # lightly skips equal positions, so the views that the teacher sees come first
             rows = [rows[v] for v in seen] + [row for v, row in enumerate(rows) if v not in set(seen)]
         loss: Tensor = self.lightly(targets, rows, teacher_temp=self.teacher_temperature)
-        logs = {"loss": loss.detach(), "teacher_temperature": loss.new_tensor(self.teacher_temperature)}
-        return ObjectiveOutput(loss, {f"dino/{key}": value for key, value in logs.items()})
+        return ObjectiveOutput(
+            loss, {"loss": loss, "teacher_temperature": loss.new_tensor(self.teacher_temperature)}
+        )

@@ -13,14 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from vidssl.distributed import gather_rows, row_counts
-from vidssl.errors import VidsslError, check_choice
-from vidssl.models.heads import HeadOutput, ProjectionHead
+from vidssl.errors import NUMBER, SWITCH, WHOLE, WORD, VidsslError, check_choice, check_kind
+from vidssl.models.heads import (
+    HEAD_OPTIONS,
+    FrameHead,
+    HeadOutput,
+    IdentityHead,
+    ProjectionHead,
+)
 from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput
 from vidssl.objectives.baselines import BYOL, DINO, BarlowTwins, InfoNCE, SimSiam, VICReg
-from vidssl.objectives.concept.objective import ConceptObjective, IdentityHead
+from vidssl.objectives.concept.objective import ConceptObjective
 from vidssl.objectives.concept.vectors import ConceptVectors
-from vidssl.objectives.frame_head import FrameHead
-from vidssl.objectives.head_options import HEAD_OPTIONS, check_head_options
 from vidssl.objectives.hsic.objective import SSLHSIC
 from vidssl.objectives.ldm.objective import LDM
 from vidssl.objectives.ressl import ReSSL
@@ -191,10 +195,10 @@ def _build(
         if key in parameters:
             _check_type(f"objective.{name}.{key}", value, parameters[key].default)
     chosen = {key: options.pop(key) for key in head_options if key in options}
-    check_head_options(name, chosen)
-    head = {**kind.default_head, **chosen}
+    for key, value in chosen.items():
+        check_kind(f"objective.{name}.{key}", value, HEAD_OPTIONS[key])
+    head = {"projector": kind.default_projector, **kind.default_head, **chosen}
     words = {key: options.pop(key) for key in SPACE_OPTIONS if in_space and key in options}
-    head.setdefault("projector", kind.default_projector)
     if not head["projector"] and not kind.identity_head:
         raise VidsslError(f"objective.{name}.projector: needs at least one layer size")
     try:
@@ -223,17 +227,9 @@ def _build(
 
 def _check_type(key: str, value: Any, default: Any) -> None:
     """A value of the kind of its default: a switch, a number, a word; None where the default is None."""
-    if isinstance(default, bool):
-        kind, fits = "true or false", isinstance(value, bool)
-    elif isinstance(default, str):
-        kind, fits = "a word", isinstance(value, str)
-    elif isinstance(default, int):
-        kind, fits = "a whole number", isinstance(value, int) and not isinstance(value, bool)
-    else:
-        kind, fits = "a number", isinstance(value, int | float) and not isinstance(value, bool)
-        fits = fits or (default is None and value is None)
-    if not fits:
-        raise VidsslError(f"{key}={value!r}: must be {kind}")
+    if default is not None or value is not None:
+        kinds = {bool: SWITCH, str: WORD, int: WHOLE}
+        check_kind(key, value, kinds.get(type(default), NUMBER))
 
 
 def _gather_outputs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError
+from vidssl.errors import check_value
 
 
 class RowQueue(nn.Module):
@@ -26,8 +26,7 @@ class RowQueue(nn.Module):
 
     def __init__(self, size: int, *shape: int, fill: float = 0.0, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        if size < 1:
-            raise VidsslError(f"queue_size={size}: must be at least 1")
+        check_value("queue_size", size, size >= 1, "at least 1")
         self.register_buffer("rows", torch.full((size, *shape), fill, dtype=dtype))
         # Rows ever written: modulo the size the place of the next one.
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
@@ -35,14 +34,24 @@ class RowQueue(nn.Module):
     @property
     def filled(self) -> Tensor:
         """(size,) bool: places that hold a row."""
-        return torch.arange(len(self.rows), device=self.rows.device) < self.written
+        return filled(self.rows, self.written)
 
-    @torch.no_grad()
     def append(self, rows: Tensor) -> None:
         """(n, *shape) rows over the oldest; of more than `size` only the last `size` remain."""
-        size = len(self.rows)
-        kept = rows[-size:].to(self.rows.dtype)
-        first = self.written + (len(rows) - len(kept))
-        places = (first + torch.arange(len(kept), device=self.rows.device)) % size
-        self.rows[places] = kept
-        self.written += len(rows)
+        overwrite_oldest(self.rows, self.written, rows)
+
+
+def filled(queue: Tensor, written: Tensor) -> Tensor:
+    """(size,) bool: places of `queue` (size, …) that hold one of the `written` rows."""
+    return torch.arange(len(queue), device=queue.device) < written
+
+
+@torch.no_grad()
+def overwrite_oldest(queue: Tensor, written: Tensor, rows: Tensor) -> None:
+    """Write rows (n, …) over the oldest of `queue` (size, …) and count them in `written` (), both in place."""
+    size = len(queue)
+    kept = rows[-size:].to(queue.dtype)
+    first = written + (len(rows) - len(kept))
+    places = (first + torch.arange(len(kept), device=queue.device)) % size
+    queue[places] = kept
+    written += len(rows)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
 
 
 class Ramp(NamedTuple):
-    """Linear from `start` to `end` over the first `share` of training."""
+    """Linear from `start` to `end` over the first `share` of training; a share of 0 is over at once."""
 
     start: float
     end: float
@@ -17,7 +17,17 @@ class Ramp(NamedTuple):
 
     def at(self, fraction: float) -> float:
         """The value when `fraction` of training is done."""
-        return self.start + min(max(fraction / self.share, 0.0), 1.0) * (self.end - self.start)
+        done = 1.0 if self.share <= 0 else min(max(fraction / self.share, 0.0), 1.0)
+        return self.start + done * (self.end - self.start)
+
+
+def check_share(name: str, share: float) -> None:
+    """Of training, in (0, 1].
+
+    Raises:
+        VidsslError: for a share outside.
+    """
+    check_value(name, share, 0 < share <= 1, "in (0, 1]")
 
 
 def ramps(
@@ -33,12 +43,12 @@ def ramps(
     Raises:
         VidsslError: naming the option, for a value outside.
     """
-    if not 0 < share <= 1:
-        raise VidsslError(f"{share_name}={share}: must be in (0, 1]")
+    check_share(share_name, share)
     made = {}
     for name, (start, end) in values.items():
-        for key, value in ((name, end), (f"{name}_start", end if start is None else start)):
+        ramp = Ramp(end if start is None else start, end, share)
+        for key, value in ((name, ramp.end), (f"{name}_start", ramp.start)):
             if not (value > 0 if positive else value >= 0):
                 raise VidsslError(f"{key}={value}: must {'be positive' if positive else 'not be negative'}")
-        made[name] = Ramp(end if start is None else start, end, share)
+        made[name] = ramp
     return made

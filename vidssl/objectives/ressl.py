@@ -8,24 +8,23 @@ Zheng et al. 2021, "ReSSL: Relational Self-Supervised Learning with Weak Augment
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
 from vidssl.objectives.base import (
     BatchInfo,
     Objective,
     ObjectiveOutput,
-    View,
+    Views,
     cross_view_pairs,
     different_videos,
     l2_normalise,
-    projections,
     student_rows,
+    teacher_rows,
+    video_ids,
 )
-from vidssl.objectives.precision import in_full_precision
+from vidssl.objectives.queue import filled, overwrite_oldest
 
 
 def ressl_loss(
@@ -86,6 +85,7 @@ class ReSSL(Objective):
         seed: of those random rows; give it the same value on every process.
     """
 
+    log_name = "ressl"
     needs_teacher = True
     default_projector = (1024, 256)
     default_head = {"norm": "none", "last_bias": True}  # noqa: RUF012
@@ -101,8 +101,7 @@ class ReSSL(Objective):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if queue_size < 1:
-            raise VidsslError(f"queue_size={queue_size}: must be at least 1")
+        check_value("queue_size", queue_size, queue_size >= 1, "at least 1")
         self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
         self.use_keys, self.ignore_unfilled = use_keys, ignore_unfilled
         rows = torch.randn(queue_size, dim, generator=torch.Generator().manual_seed(seed))
@@ -117,18 +116,10 @@ class ReSSL(Objective):
         """Where the next row goes, in [0, K)."""
         return self.written % len(self.queue)
 
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Student predictions (or projections) against the teacher's projections. Logs: loss."""
-        if not teacher:
-            raise VidsslError("ressl: needs the rows of a teacher")
+        keys = [l2_normalise(view) for view in teacher_rows(teacher, "ressl")]
         q = [l2_normalise(view) for view in student_rows(student)]
-        keys = [l2_normalise(view).detach() for view in projections(teacher)]
         # A copy: the queue is overwritten before the backward pass reads it.
         queue = self.queue.to(q[0].dtype, copy=True)
         banks = [self._bank(queue, k, batch) for k in keys]
@@ -138,27 +129,20 @@ class ReSSL(Objective):
         loss = torch.stack(losses).mean()
         if self.training:
             self.enqueue(torch.cat(keys))
-        return ObjectiveOutput(loss, {"ressl/loss": loss.detach()})
+        return ObjectiveOutput(loss, {"loss": loss})
 
     def _bank(self, queue: Tensor, keys: Tensor, batch: BatchInfo | None) -> tuple[Tensor, Tensor | None]:
         """What rows are related to, and which of it counts for which row."""
         if not (self.use_keys or self.ignore_unfilled):
             return queue, None
-        b, size = len(keys), len(queue)
-        filled = torch.ones(size, dtype=torch.bool, device=keys.device)
+        known = torch.ones_like(queue[:, 0], dtype=torch.bool)
         if self.ignore_unfilled:
-            filled = torch.arange(size, device=keys.device) < self.written
+            known = filled(queue, self.written)
         if not self.use_keys:
-            return queue, filled
-        ids = torch.arange(b, device=keys.device) if batch is None else batch.video_id.to(keys.device)
-        return torch.cat([queue, keys]), torch.cat([filled.expand(b, size), different_videos(ids)], dim=1)
+            return queue, known
+        others = different_videos(video_ids(batch, keys))
+        return torch.cat([queue, keys]), torch.cat([known.expand(len(keys), -1), others], dim=1)
 
-    @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Write (n, d) rows over the oldest; of more than K rows only the last K remain."""
-        size, n = len(self.queue), len(keys)
-        kept = keys[-size:].to(self.queue.dtype)
-        first = self.written + (n - len(kept))
-        places = (first + torch.arange(len(kept), device=self.queue.device)) % size
-        self.queue[places] = kept
-        self.written += n
+        overwrite_oldest(self.queue, self.written, keys)

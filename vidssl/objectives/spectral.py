@@ -9,25 +9,24 @@ arXiv 2106.04156. The temporal form attracts a frame to a later one through a le
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError, check_choice
+from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.objectives.base import (
     BatchInfo,
     Objective,
     ObjectiveOutput,
-    View,
+    Views,
     different_videos,
     frame_rows,
     projections,
+    video_ids,
     view_pairs,
 )
-from vidssl.objectives.precision import in_full_precision
 
 
 def spectral_contrastive_loss(
@@ -85,6 +84,7 @@ class SpectralContrastive(Objective):
             without a gather would have it. Rows of the same video never repel each other.
     """
 
+    log_name = "spectral"
     default_projector = (1024, 1024, 1024)
     default_head = {"last_norm": True}  # noqa: RUF012
 
@@ -93,16 +93,10 @@ class SpectralContrastive(Objective):
         check_choice("negatives", negatives, ("global", "process"))
         self.mu, self.clip, self.negatives = mu, clip, negatives
 
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Reads the student's projections. Logs: loss."""
         pairs = view_pairs(projections(student), "spectral")
-        negatives = None if batch is None else different_videos(batch.video_id.to(pairs[0][0].device))
+        negatives = None if batch is None else different_videos(video_ids(batch, pairs[0][0]))
         counts = None if batch is None else batch.rows_per_process
         blocks = [slice(None)]
         if self.negatives == "process" and counts is not None:
@@ -119,7 +113,7 @@ class SpectralContrastive(Objective):
             for rows in blocks
         ]
         loss = torch.stack(losses).mean()
-        return ObjectiveOutput(loss, {"spectral/loss": loss.detach()})
+        return ObjectiveOutput(loss, {"loss": loss})
 
 
 class TemporalSpectral(Objective):
@@ -136,43 +130,32 @@ class TemporalSpectral(Objective):
         same_video_negatives: let frames of the same video at other moments repel each other too.
     """
 
+    log_name = "temporal_spectral"
     needs_frames = True
-    default_projector = (512, 128)
 
     def __init__(
         self, dim: int, lag: int = 1, mu: float = 1.0, clip: bool = False, same_video_negatives: bool = False
     ) -> None:
         super().__init__()
-        if lag < 1:
-            raise VidsslError(f"lag={lag}: must be at least 1 frame")
+        check_value("lag", lag, lag >= 1, "at least 1 frame")
         self.lag, self.mu, self.clip, self.same_video_negatives = lag, mu, clip, same_video_negatives
         self.evolution = nn.Linear(dim, dim, bias=False)
         nn.init.eye_(self.evolution.weight)  # nothing changes: the best guess before any training
 
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Reads the student's frames, mean over views. Logs: loss, operator_norm (spectral radius bound)."""
         losses = [self._view_loss(frames, batch) for frames in frame_rows(student, predicted=False)]
         loss = torch.stack(losses).mean()
-        logs = {
-            "temporal_spectral/loss": loss.detach(),
-            "temporal_spectral/operator_norm": torch.linalg.matrix_norm(self.evolution.weight.detach(), 2),
-        }
-        return ObjectiveOutput(loss, logs)
+        norm = torch.linalg.matrix_norm(self.evolution.weight.detach(), 2)
+        return ObjectiveOutput(loss, {"loss": loss, "operator_norm": norm})
 
     def _view_loss(self, frames: Tensor, batch: BatchInfo | None) -> Tensor:
-        b, t, _ = frames.shape
+        t = frames.shape[1]
         if t <= self.lag:
             raise VidsslError(f"temporal_spectral: lag={self.lag} needs more than {t} frames")
         now = rearrange(frames[:, : t - self.lag], "b t d -> (b t) d")
         later = rearrange(frames[:, self.lag :], "b t d -> (b t) d")
         negatives = None
         if not self.same_video_negatives:
-            ids = torch.arange(b, device=frames.device) if batch is None else batch.video_id.to(frames.device)
-            negatives = different_videos(ids.repeat_interleave(t - self.lag))
+            negatives = different_videos(video_ids(batch, frames).repeat_interleave(t - self.lag))
         return spectral_contrastive_loss(now, self.evolution(later), self.mu, self.clip, negatives)

@@ -3,4 +3,3 @@
 from vidssl.objectives.concept.losses import concept_alignment_loss as concept_alignment_loss
 from vidssl.objectives.concept.losses import concept_distillation_loss as concept_distillation_loss
 from vidssl.objectives.concept.objective import ConceptObjective as ConceptObjective
-from vidssl.objectives.concept.objective import IdentityHead as IdentityHead

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
 from vidssl.objectives.base import cross_view_pairs, l2_normalise
 from vidssl.objectives.precision import full_precision, widen
 
@@ -117,8 +117,7 @@ def concept_alignment_loss(
     Raises:
         VidsslError: as `concept_distillation_loss`, or for a sigma outside.
     """
-    if not 0 <= sigma <= 1:
-        raise VidsslError(f"sigma={sigma}: must be in [0, 1]")
+    check_value("sigma", sigma, 0 <= sigma <= 1, "in [0, 1]")
     options = student_temperature, skip_same_view, teacher_views
     flat = [len(x) > 0 and isinstance(x[0], Tensor) for x in (student_logits, teacher_probs)]
     if all(flat):

@@ -14,19 +14,17 @@ hyper-parameters could not be consulted: formulas follow DINO (arXiv 2104.14294)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError
-from vidssl.models.encoder import ClipFeatures
-from vidssl.models.heads import HeadOutput
+from vidssl.errors import VidsslError, check_value
 from vidssl.objectives.base import (
     BatchInfo,
     Objective,
     ObjectiveOutput,
-    View,
+    Views,
     projections,
 )
 from vidssl.objectives.concept.losses import (
@@ -40,25 +38,15 @@ from vidssl.objectives.concept.losses import (
 from vidssl.objectives.concept.monitors import ConceptMonitor, concept_warning
 from vidssl.objectives.concept.priors import Prior, build_prior
 from vidssl.objectives.concept.vectors import SPACES, ConceptVectors, hash_of, hash_tensor, unit_matrices
-from vidssl.objectives.precision import in_full_precision
 from vidssl.objectives.ramp import ramps
 
 __all__ = [
     "ConceptObjective",
-    "IdentityHead",
     "concept_alignment_loss",
     "concept_distillation_loss",
     "concept_probs",
     "concept_warning",
 ]
-
-
-class IdentityHead(nn.Module):
-    """No head: the rows are the encoder's clip features themselves."""
-
-    def forward(self, features: ClipFeatures) -> HeadOutput:
-        """features: of one view. Returns its (B, D) clip features as the projection."""
-        return HeadOutput(features.clip, None, None)
 
 
 class _Space(NamedTuple):
@@ -94,6 +82,7 @@ class ConceptObjective(Objective):
         log_drift: ask for anchors also without a weight, to log the cosine with them; one more forward pass for each view.
     """
 
+    log_name = "concept"
     needs_teacher = True
     identity_head = True
     warm_start_clips = 1000
@@ -142,8 +131,7 @@ class ConceptObjective(Objective):
         }
         self.ramps = ramps(weights, "weight_ramp", weight_ramp, positive=False)
         self.ramps |= ramps(temperatures, "temperature_ramp", temperature_ramp, positive=True)
-        if not 0 <= sigma <= 1:
-            raise VidsslError(f"sigma={sigma}: must be in [0, 1]")
+        check_value("sigma", sigma, 0 <= sigma <= 1, "in [0, 1]")
         if prior_weight < 0 or (prior_weight != 1 and prior != "memax"):
             raise VidsslError(
                 f"prior_weight={prior_weight}: must not be negative, and only memax has a weight"
@@ -158,11 +146,6 @@ class ConceptObjective(Objective):
         options = prior_momentum, prior_strength, queue_size
         self.priors = nn.ModuleDict({name: build_prior(prior, concepts, *options) for name in SPACES})
         self.monitors = nn.ModuleDict({name: ConceptMonitor(concepts) for name in SPACES})
-
-    def set_progress(self, fraction: float) -> None:
-        """Moves weights and temperatures along their ramps."""
-        for name, ramp in self.ramps.items():
-            setattr(self, name, ramp.at(fraction))
 
     @torch.no_grad()
     def warm_start(self, features: Tensor) -> None:
@@ -192,13 +175,7 @@ class ConceptObjective(Objective):
                 "give the space that the run started with"
             )
 
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Clip features of all views of the student against those of the teacher's views.
 
         Logs: loss, its parts (`distillation_<space>`, `alignment_<from>_to_<to>`, `prior`, `anchor_cosine`), the
@@ -207,17 +184,22 @@ class ConceptObjective(Objective):
         """
         if not student or not teacher:
             raise VidsslError("concept: needs the features of a student and of a teacher")
-        own = projections(student)
+        own, t = projections(student), self.student_temperature
         seen = None if batch is None else batch.teacher_views
-        spaces = self._spaces(own, [rows.detach() for rows in projections(teacher)])
-        terms = self._terms(spaces, seen)
-        forth, back = terms.alignment
-        loss = self.distillation * terms.distillation.mean()
+        spaces = self._spaces(own, projections(teacher))
+        c, d = spaces.values()
+        distillation = [
+            concept_distillation_loss(x.student, x.targets, t, teacher_views=seen) for x in (c, d)
+        ]
+        forth = concept_alignment_loss(d.student, c.targets, t)
+        back = concept_alignment_loss(c.student, d.targets, t)
+        prior = self._regulariser(spaces)
+        loss = self.distillation * torch.stack(distillation).mean()
         loss = loss + self.alignment * (forth + self.sigma * back) / (1 + self.sigma)
         logs: dict[str, Tensor] = {}
-        if terms.prior is not None:
-            loss = loss + self.prior_weight * terms.prior
-            logs["prior"] = terms.prior
+        if prior is not None:
+            loss = loss + self.prior_weight * prior
+            logs["prior"] = prior
         anchors = () if batch is None else batch.anchors
         if anchors:
             cosine = anchor_cosine(own, anchors, seen)
@@ -229,14 +211,19 @@ class ConceptObjective(Objective):
             )
         # A step that the trainer will skip leaves no trace.
         remember = self.training and bool(torch.isfinite(loss))
-        logs |= self._monitor(spaces, terms, seen, remember)
+        logs |= self._monitor(spaces, distillation, seen, remember)
+        logs |= {"alignment_category_to_description": forth, "alignment_description_to_category": back}
+        same = [p.argmax(dim=1) == q.argmax(dim=1) for p, q in zip(c.targets, d.targets, strict=True)]
+        logs["spaces_agree"] = torch.stack(same).to(forth.dtype).mean()
+        monitor = cast(ConceptMonitor, self.monitors["category"])
+        logs["clips"] = monitor.clips.clamp_max(monitor.window)
         if remember:
             for name, space in spaces.items():
                 self._prior(name).update(space.teacher, self.teacher_temperature)
         logs |= {"loss": loss} | {
             key: loss.new_tensor(getattr(self, key)) for key in ("student_temperature", "teacher_temperature")
         }
-        return ObjectiveOutput(loss, {f"concept/{key}": value.detach() for key, value in logs.items()})
+        return ObjectiveOutput(loss, logs)
 
     def _logits(self, rows: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """Per space and view (B, K) cosines, from one product with both matrices."""
@@ -245,55 +232,34 @@ class ConceptObjective(Objective):
         return {name: [x[i] for x in both] for i, name in enumerate(SPACES)}
 
     def _prior(self, name: str) -> Prior:
-        prior = self.priors[name]
-        assert isinstance(prior, Prior)
-        return prior
+        return cast(Prior, self.priors[name])
 
     def _spaces(self, own: Sequence[Tensor], others: Sequence[Tensor]) -> dict[str, _Space]:
         student, teacher = self._logits(own), self._logits(others)
         targets = {name: self._prior(name)(teacher[name], self.teacher_temperature) for name in SPACES}
         return {name: _Space(student[name], teacher[name], targets[name]) for name in SPACES}
 
-    def _terms(self, spaces: Mapping[str, _Space], seen: Sequence[int] | None) -> _Terms:
-        c, d = (spaces[name] for name in SPACES)
-        t = self.student_temperature
-        distillation = [
-            concept_distillation_loss(x.student, x.targets, t, teacher_views=seen) for x in (c, d)
-        ]
-        forth = concept_alignment_loss(d.student, c.targets, t)
-        back = concept_alignment_loss(c.student, d.targets, t)
-        regularisers = [
-            self._prior(name).regulariser([concept_probs(logits, t) for logits in space.student])
-            for name, space in spaces.items()
-        ]
-        found = [r for r in regularisers if r is not None]
-        prior = torch.stack(found).mean() if found else None
-        return _Terms(torch.stack(distillation), torch.stack([forth, back]), prior)
+    def _regulariser(self, spaces: Mapping[str, _Space]) -> Tensor | None:
+        """What the priors ask of the student's predictions, the mean over spaces."""
+        found = []
+        for name, space in spaces.items():
+            probs = [concept_probs(logits, self.student_temperature) for logits in space.student]
+            asked = self._prior(name).regulariser(probs)
+            if asked is not None:
+                found.append(asked)
+        return torch.stack(found).mean() if found else None
 
     def _monitor(
-        self, spaces: Mapping[str, _Space], terms: _Terms, seen: Sequence[int] | None, remember: bool
+        self,
+        spaces: Mapping[str, _Space],
+        losses: Sequence[Tensor],
+        seen: Sequence[int] | None,
+        remember: bool,
     ) -> dict[str, Tensor]:
-        c, d = (spaces[name] for name in SPACES)
-        pairs = compared_views(len(c.student), len(c.targets), seen, skip_same_view=True)
         logs: dict[str, Tensor] = {}
-        for name, loss in zip(SPACES, terms.distillation, strict=True):
-            x = spaces[name]
+        for (name, x), loss in zip(spaces.items(), losses, strict=True):
+            pairs = compared_views(len(x.student), len(x.targets), seen, skip_same_view=True)
             found = self.monitors[name](x.student, x.targets, loss, pairs, remember)
             logs[f"distillation_{name}"] = loss
             logs |= {f"{key}_{name}": value for key, value in found.items()}
-        forth, back = terms.alignment
-        logs |= {"alignment_category_to_description": forth, "alignment_description_to_category": back}
-        same = [p.argmax(dim=1) == q.argmax(dim=1) for p, q in zip(c.targets, d.targets, strict=True)]
-        logs["spaces_agree"] = torch.stack(same).to(forth.dtype).mean()
-        monitor = self.monitors["category"]
-        assert isinstance(monitor, ConceptMonitor)
-        logs["clips"] = monitor.clips.clamp_max(monitor.window)
         return logs
-
-
-class _Terms(NamedTuple):
-    """distillation: (2,) of the spaces; alignment: (2,) category to description and back; prior: scalar or None."""
-
-    distillation: Tensor
-    alignment: Tensor
-    prior: Tensor | None

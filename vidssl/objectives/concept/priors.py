@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError, check_choice
+from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.objectives.concept.losses import concept_probs
 from vidssl.objectives.queue import RowQueue
 
@@ -211,14 +211,12 @@ def build_prior(
         VidsslError: for an unknown name, a value outside, or an option that this prior does not have.
     """
     check_choice("prior", name, PRIORS)
-    if not 0 <= strength <= 1:
-        raise VidsslError(f"prior_strength={strength}: must be in [0, 1]")
+    check_value("prior_strength", strength, 0 <= strength <= 1, "in [0, 1]")
     if name in ("memax", "none") and strength != 1:
         raise VidsslError(f"prior_strength={strength}: prior={name!r} subtracts nothing that it could weaken")
     if momentum is not None and name not in MOMENTUM:
         raise VidsslError(f"prior_momentum={momentum}: prior={name!r} has no running mean")
-    if momentum is not None and not 0 <= momentum < 1:
-        raise VidsslError(f"prior_momentum={momentum}: must be in [0, 1)")
+    check_value("prior_momentum", momentum, momentum is None or 0 <= momentum < 1, "in [0, 1)")
     if name in MOMENTUM:
         kind = CenterPrior if name == "center" else LogPrior
         return kind(concepts, MOMENTUM[name] if momentum is None else momentum, strength)

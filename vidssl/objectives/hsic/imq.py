@@ -45,7 +45,13 @@ def bandwidth(scale: float | Tensor, like: Tensor) -> Tensor:
     return c.abs().clamp_min(MIN_SCALE)
 
 
-def imq_hsic(rows: Tensor, scale: float | Tensor, pairs: LabelPairs, with_log: bool = False) -> ImqHsic:
+def imq_hsic(
+    rows: Tensor,
+    scale: float | Tensor,
+    pairs: LabelPairs,
+    with_log: bool = False,
+    fixed: Tensor | None = None,
+) -> ImqHsic:
     """HSIC(Z, Y) for a label kernel and HSIC(Z, Z) = ‖H K H‖_F² / n².
 
     Args:
@@ -53,31 +59,19 @@ def imq_hsic(rows: Tensor, scale: float | Tensor, pairs: LabelPairs, with_log: b
         scale: bandwidth c; receives no gradient.
         pairs: the label kernel.
         with_log: also compute `mean_log`, one more pass over K.
+        fixed: the last of the n rows, if they want no gradient; `rows` are then those before them.
 
     The gradient with respect to `rows` is exact and can be taken once: second derivatives raise.
     """
-    wanted = rows.shape[0] if rows.requires_grad else 0
-    return _apply(rows, rows.new_empty(0, rows.shape[1]), scale, pairs, with_log, wanted)
-
-
-def imq_hsic_split(
-    trained: Tensor, fixed: Tensor, scale: float | Tensor, pairs: LabelPairs, with_log: bool = False
-) -> ImqHsic:
-    """The same for rows of which only the first part, `trained`, wants a gradient (targets come last)."""
-    return _apply(trained, fixed.detach(), scale, pairs, with_log, trained.shape[0])
-
-
-def _apply(
-    trained: Tensor, fixed: Tensor, scale: float | Tensor, pairs: LabelPairs, with_log: bool, wanted: int
-) -> ImqHsic:
-    outputs = _ImqHsic.apply(trained, fixed, bandwidth(scale, trained), pairs, with_log, wanted)
+    fixed = rows.new_empty(0, rows.shape[1]) if fixed is None else fixed.detach()
+    outputs = _ImqHsic.apply(rows, fixed, bandwidth(scale, rows), pairs, with_log)
     return ImqHsic(*cast(tuple[Tensor, ...], outputs))
 
 
 class _ImqHsic(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, trained: Tensor, fixed: Tensor, c: Tensor, pairs: LabelPairs, with_log: bool, wanted: int
+        ctx: Any, trained: Tensor, fixed: Tensor, c: Tensor, pairs: LabelPairs, with_log: bool
     ) -> tuple[Tensor, ...]:
         y = torch.cat([trained, fixed]) / c if len(fixed) else trained / c
         n = y.shape[0]
@@ -93,7 +87,7 @@ class _ImqHsic(torch.autograd.Function):
         xy = attraction - 2 * (pairs.marginal @ row_mean) + mean
         mean_square = xx + 2 * (row_mean - mean).square().mean() + mean.square()
         mean_log = kernel.log().mean() if with_log else torch.zeros_like(mean)
-        ctx.pairs, ctx.wanted = pairs, wanted
+        ctx.pairs, ctx.wanted = pairs, len(trained)
         ctx.save_for_backward(y, c, kernel, centred)
         ctx.mark_non_differentiable(mean, mean_square, mean_log)
         return xy, xx, mean, mean_square, mean_log
@@ -105,9 +99,6 @@ class _ImqHsic(torch.autograd.Function):
             raise RuntimeError(
                 "the exact HSIC can be differentiated once; create_graph=True needs rff features"
             )
-        nothing = (None, None, None, None, None)
-        if ctx.wanted == 0:
-            return None, *nothing
         y, c, kernel, centred = ctx.saved_tensors
         pairs, n, g = ctx.pairs, y.shape[0], ctx.wanted
         kernel = kernel[:g]
@@ -122,7 +113,7 @@ class _ImqHsic(torch.autograd.Function):
         slope.mul_(kernel).mul_(kernel).mul_(kernel)
         with full_precision(y):
             grad = torch.addmm(-slope.sum(dim=1, keepdim=True) * y[:g], slope, y)
-        return grad.mul_(2 / c), *nothing
+        return grad.mul_(2 / c), None, None, None, None
 
 
 def _unit_imq(y: Tensor) -> Tensor:

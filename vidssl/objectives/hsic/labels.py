@@ -41,13 +41,6 @@ class LabelPairs(NamedTuple):
     marginal: Tensor
 
 
-def identity_pairs(
-    rows_per_video: int, videos: int, *, device: torch.device, dtype: torch.dtype
-) -> LabelPairs:
-    """Pairs for rows stacked view by view, ``(view video)``, all videos distinct."""
-    return label_pairs(torch.arange(videos, device=device), rows_per_video, dtype=dtype, distinct=True)
-
-
 def label_pairs(
     video_id: Tensor,
     rows_per_video: int,
@@ -56,7 +49,6 @@ def label_pairs(
     kernel: str = "gaussian",
     *,
     dtype: torch.dtype,
-    distinct: bool = False,
 ) -> LabelPairs:
     """Pairs for the kernel L = [v = v'] · k_t(|t - t'| / width).
 
@@ -68,16 +60,12 @@ def label_pairs(
             SSL-HSIC because k_t(0) = 1.
         kernel: k_t(u): "gaussian" exp(-u²/2), "laplace" exp(-u), "imq" 1/sqrt(1 + u²).
         dtype: of the weights.
-        distinct: promise that all video_id differ, which saves a comparison of all with all.
 
     Raises:
         VidsslError: if there is no pair at all, `times` are missing, or `kernel` or `width` is unknown.
     """
     videos = len(video_id)
-    if distinct:
-        a = b = torch.arange(videos, device=video_id.device)
-    else:
-        a, b = torch.nonzero(video_id[:, None] == video_id[None, :], as_tuple=True)
+    a, b = torch.nonzero(video_id[:, None] == video_id[None, :], as_tuple=True)
     first_row, second_row = _pairs_of_rows(rows_per_video, video_id.device)
     first = rearrange(first_row[:, None] * videos + a, "q m -> (q m)")
     second = rearrange(second_row[:, None] * videos + b, "q m -> (q m)")

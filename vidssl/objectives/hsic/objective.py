@@ -19,24 +19,24 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vidssl.errors import VidsslError, check_choice
+from vidssl.errors import check_choice, check_value
 from vidssl.objectives.base import (
     BatchInfo,
-    Objective,
+    DrawingObjective,
     ObjectiveOutput,
-    View,
+    Views,
     check_views,
     frame_rows,
     frame_times,
     l2_normalise,
     projections,
     student_rows,
+    video_ids,
 )
-from vidssl.objectives.hsic.imq import bandwidth_log_gradient, imq_hsic_split, log_gradient_from_moments
+from vidssl.objectives.hsic.imq import bandwidth_log_gradient, imq_hsic, log_gradient_from_moments
 from vidssl.objectives.hsic.labels import (
     TIME_KERNELS,
     LabelPairs,
-    identity_pairs,
     label_pairs,
 )
 from vidssl.objectives.hsic.random_features import (
@@ -48,7 +48,8 @@ from vidssl.objectives.hsic.random_features import (
     random_features,
     sample_imq_features,
 )
-from vidssl.objectives.precision import full_precision, in_full_precision, widen
+from vidssl.objectives.precision import full_precision, widen
+from vidssl.objectives.ramp import Ramp, check_share
 
 __all__ = [
     "SSLHSIC",
@@ -86,8 +87,8 @@ def hsic_exact(views: Sequence[Tensor], scale: float | Tensor) -> tuple[Tensor, 
     with full_precision(*views):
         views = widen(list(views))
         trained, fixed = _split_trained(views)
-        pairs = identity_pairs(len(views), views[0].shape[0], device=views[0].device, dtype=views[0].dtype)
-        hsic = imq_hsic_split(trained, fixed, scale, pairs)
+        pairs = label_pairs(video_ids(None, views[0]), len(views), dtype=views[0].dtype)
+        hsic = imq_hsic(trained, scale, pairs, fixed=fixed)
     return hsic.xy, hsic.xx
 
 
@@ -121,7 +122,7 @@ class _Estimate(NamedTuple):
     log_gradient: Tensor
 
 
-class SSLHSIC(Objective):
+class SSLHSIC(DrawingObjective):
     """SSL-HSIC on clips or frames, with or without a target network.
 
     Args:
@@ -141,7 +142,7 @@ class SSLHSIC(Objective):
         seed: of the draws of random features and of rows; give it the same value on every process.
     """
 
-    default_projector = (512, 128)
+    log_name = "hsic"
 
     def __init__(
         self,
@@ -159,27 +160,18 @@ class SSLHSIC(Objective):
         bandwidth_rows: int = 1024,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         check_choice("estimator", estimator, ESTIMATORS)
         check_choice("time_kernel", time_kernel, TIME_KERNELS)
-        if not 0 < gamma_ramp <= 1:
-            raise VidsslError(f"gamma_ramp={gamma_ramp}: must be in (0, 1]")
-        if time_width is not None and not time_width > 0:
-            raise VidsslError(f"time_width={time_width}: must be positive seconds")
-        self.gamma_end, self.gamma_start, self.gamma_ramp = gamma, gamma_start, gamma_ramp
+        check_share("gamma_ramp", gamma_ramp)
+        check_value("time_width", time_width, time_width is None or time_width > 0, "positive seconds")
         self.gamma = gamma if gamma_start is None else gamma_start
+        self.ramps = {"gamma": Ramp(self.gamma, gamma, gamma_ramp)}
         self.estimator, self.num_features, self.bandwidth_rows = estimator, num_features, bandwidth_rows
         self.time_width, self.time_kernel = time_width, time_kernel
         self.needs_teacher = self.needs_predictor = target
         self.needs_frames = frames
         self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def set_progress(self, fraction: float) -> None:
-        """Moves gamma along its ramp."""
-        if self.gamma_start is not None:
-            done = min(max(fraction / self.gamma_ramp, 0.0), 1.0)
-            self.gamma = self.gamma_start + done * (self.gamma_end - self.gamma_start)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The bandwidth has its own Adam settings, free of schedule and decay (as published with the method)."""
@@ -187,20 +179,7 @@ class SSLHSIC(Objective):
             return []
         return [{"params": [self.scale], "lr": 3e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}]
 
-    def get_extra_state(self) -> Tensor:
-        """State of the draws, so that a resumed run repeats them."""
-        return self.generator.get_state()
-
-    def set_extra_state(self, state: Tensor) -> None:
-        self.generator.set_state(state.cpu().to(torch.uint8))
-
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Student and teacher views enter one HSIC as k views; see `Objective.forward`.
 
         Logs: loss, hsic_xy, hsic_xx, scale, grad_norm (the bandwidth objective), gamma, gamma_squared, and
@@ -212,28 +191,29 @@ class SSLHSIC(Objective):
         variance = 1 - estimate.mean_kernel.detach()
         xx = estimate.xx.detach()
         logs = {
-            "loss": loss.detach(),
-            "hsic_xy": estimate.xy.detach(),
+            "loss": loss,
+            "hsic_xy": estimate.xy,
             "hsic_xx": xx,
-            "scale": self.scale.detach().clone(),
-            "grad_norm": estimate.log_gradient.detach(),
+            "scale": self.scale.clone(),
+            "grad_norm": estimate.log_gradient,
             "gamma": loss.new_tensor(self.gamma),
             "gamma_squared": loss.new_tensor(self.gamma**2),
             "effective_rank": variance.square() / xx.clamp_min(HSIC_XX_FLOOR),
         }
         # Trains the bandwidth without changing the value of the loss.
         tuning = estimate.log_gradient.detach() - estimate.log_gradient
-        return ObjectiveOutput(loss + tuning, {f"hsic/{key}": value for key, value in logs.items()})
+        return ObjectiveOutput(loss + tuning, logs)
 
     def _views(
-        self, student: Sequence[View], teacher: Sequence[View] | None, batch: BatchInfo | None
+        self, student: Views, teacher: Views, batch: BatchInfo | None
     ) -> tuple[list[Tensor], list[Tensor]]:
         """l2-normalised rows (B, d), the student's first, and the seconds (B,) that each shows where known."""
-        own = frame_rows(student, predicted=True) if self.needs_frames else student_rows(student)
-        targets: list[Tensor] = []
-        if teacher is not None and self.needs_teacher:
-            targets = frame_rows(teacher, predicted=False) if self.needs_frames else projections(teacher)
-        rows = own + [target.detach() for target in targets]
+        teacher = teacher if self.needs_teacher else ()
+        if self.needs_frames:
+            own, targets = frame_rows(student, predicted=True), frame_rows(teacher, predicted=False)
+        else:
+            own, targets = student_rows(student), projections(teacher)
+        rows = own + targets
         times: list[Tensor] = []
         if batch is not None and batch.times:
             seen = range(len(targets)) if batch.teacher_views is None else batch.teacher_views
@@ -243,26 +223,25 @@ class SSLHSIC(Objective):
                 spread = [frame_times(t, r.shape[1]) for t, r in zip(times, rows, strict=True)]
                 times = [moment for t in spread for moment in t.unbind(dim=1)]
             rows = [frame for view in rows for frame in view.unbind(dim=1)]
-        elif times:
+        else:
             times = [t.mean(dim=1) for t in times]
         rows = [l2_normalise(row) for row in rows]
         check_views(rows, "hsic")
         return rows, times
 
     def _pairs(self, views: Sequence[Tensor], times: list[Tensor], batch: BatchInfo | None) -> LabelPairs:
-        device, dtype = views[0].device, views[0].dtype
-        if batch is None:
-            return identity_pairs(len(views), len(views[0]), device=device, dtype=dtype)
         seconds = torch.stack(times) if times else None
-        ids = batch.video_id.to(device)
-        return label_pairs(ids, len(views), seconds, self.time_width, self.time_kernel, dtype=dtype)
+        width = None if batch is None else self.time_width
+        ids, dtype = video_ids(batch, views[0]), views[0].dtype
+        return label_pairs(ids, len(views), seconds, width, self.time_kernel, dtype=dtype)
 
     def _estimate(self, views: list[Tensor], pairs: LabelPairs) -> _Estimate:
         n = len(views) * len(views[0])
         most = EXACT_ROWS.get(views[0].device.type, EXACT_ROWS["cuda"])
         exact = self.estimator == "exact" or (self.estimator == "auto" and n <= most)
         if exact:
-            hsic = imq_hsic_split(*_split_trained(views), self.scale, pairs, with_log=True)
+            trained, fixed = _split_trained(views)
+            hsic = imq_hsic(trained, self.scale, pairs, with_log=True, fixed=fixed)
             scale = self.scale.to(views[0].dtype)
             tuning = log_gradient_from_moments(hsic.mean_square, hsic.mean_log, scale)
             return _Estimate(hsic.xy, hsic.xx, hsic.mean_kernel, tuning)

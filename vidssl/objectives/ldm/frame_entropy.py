@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidssl.errors import VidsslError, check_choice
+from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.objectives.entropy import gaussian_entropy, kde_entropy, knn_entropy, taylor_entropy
 
 ESTIMATORS = ("logdet", "knn", "kde", "taylor")
 POOLS = ("batch_time", "per_step")
 
 
+@dataclass(frozen=True)
 class FrameEntropy:
     """An estimator of `vidssl.objectives.entropy` and which frames enter it together.
 
@@ -29,29 +32,22 @@ class FrameEntropy:
         VidsslError: for an unknown choice or a number out of range.
     """
 
-    def __init__(
-        self,
-        estimator: str,
-        pool: str,
-        neighbours: int,
-        clip_quantile: float,
-        bandwidth: float | None,
-        max_rows: int,
-        generator: torch.Generator,
-    ) -> None:
-        check_choice("entropy", estimator, ESTIMATORS)
-        check_choice("pool", pool, POOLS)
-        for name, value, fits, allowed in (
-            ("neighbours", neighbours, neighbours >= 1, "at least 1"),
-            ("clip_quantile", clip_quantile, 0 < clip_quantile <= 1, "in (0, 1]"),
-            ("bandwidth", bandwidth, bandwidth is None or bandwidth > 0, "positive"),
-            ("max_rows", max_rows, max_rows > neighbours, f"more than neighbours={neighbours}"),
-        ):
-            if not fits:
-                raise VidsslError(f"{name}={value}: must be {allowed}")
-        self.estimator, self.pool, self.neighbours = estimator, pool, neighbours
-        self.clip_quantile = None if clip_quantile == 1 else clip_quantile
-        self.bandwidth, self.max_rows, self.generator = bandwidth, max_rows, generator
+    estimator: str
+    pool: str
+    neighbours: int
+    clip_quantile: float
+    bandwidth: float | None
+    max_rows: int
+    generator: torch.Generator
+
+    def __post_init__(self) -> None:
+        check_choice("entropy", self.estimator, ESTIMATORS)
+        check_choice("pool", self.pool, POOLS)
+        k, q, h, rows = self.neighbours, self.clip_quantile, self.bandwidth, self.max_rows
+        check_value("neighbours", k, k >= 1, "at least 1")
+        check_value("clip_quantile", q, 0 < q <= 1, "in (0, 1]")
+        check_value("bandwidth", h, h is None or h > 0, "positive")
+        check_value("max_rows", rows, rows > k, f"more than neighbours={k}")
 
     def __call__(self, z: Tensor, valid: Tensor | None, noise_scale: Tensor) -> Tensor:
         """
@@ -92,5 +88,6 @@ class FrameEntropy:
         if self.estimator == "taylor":
             return taylor_entropy(z, mask=mask)
         if self.estimator == "knn":
-            return knn_entropy(z, self.neighbours, self.clip_quantile, mask, self.max_rows, self.generator)
+            quantile = None if self.clip_quantile == 1 else self.clip_quantile
+            return knn_entropy(z, self.neighbours, quantile, mask, self.max_rows, self.generator)
         return kde_entropy(z, bandwidth, mask, self.max_rows, self.generator)

@@ -21,19 +21,26 @@ or, where receptive fields overlap, `lag` at least as long as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vidssl.dynamics.kalman import innovation_log_likelihood, kalman_filter, multi_step
 from vidssl.dynamics.recurrent import RecurrentPredictor
-from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
-from vidssl.errors import VidsslError, check_choice
-from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput, View, frame_rows, frame_times
+from vidssl.dynamics.ssm import LinearGaussianSSM
+from vidssl.errors import VidsslError, check_choice, check_value
+from vidssl.objectives.base import (
+    BatchInfo,
+    DrawingObjective,
+    ObjectiveOutput,
+    Views,
+    frame_rows,
+    frame_times,
+)
 from vidssl.objectives.ldm.frame_entropy import ESTIMATORS, FrameEntropy
-from vidssl.objectives.precision import in_full_precision
+from vidssl.objectives.ldm.prediction import MotionModel, log_likelihood, noise_scale, predict
+from vidssl.objectives.ldm.views import LatentView, latent_view
 
 DYNAMICS = ("kalman", "rnn")
 ENTROPIES = ("auto", *ESTIMATORS, "stopgrad")
@@ -48,30 +55,14 @@ MAX_RADIUS = 1.02
 RNN_NOISES = {"identity": "fixed", "diag": "learned"}
 
 
-class _View(NamedTuple):
-    """One view: latents and targets (B, T, m), noise of the observations, which frames are real, and when they are."""
-
-    z: Tensor
-    target: Tensor
-    R: Tensor | None
-    valid: Tensor | None
-    times: Tensor | None
-
-
-class _Prediction(NamedTuple):
-    """Gaussians (B, T - first, m), (…, m, m) for the frames from `first` on."""
-
-    mean: Tensor
-    cov: Tensor
-    first: int
-
-
-class LDM(Objective):
+class LDM(DrawingObjective):
     """Latent distribution matching on the frames of every view; the mean over views.
 
     Args:
         dim: of the per-frame rows: m, or 2m with observation_noise="input".
-        dynamics: "kalman", `LinearGaussianSSM`, or "rnn", `RecurrentPredictor`.
+        dynamics: "kalman", `LinearGaussianSSM`, or "rnn", `RecurrentPredictor`, made from the options below; or a
+            function that makes either, called with the `generator` of start values. The options of the model are then
+            not read: ``LDM(2, partial(RecurrentPredictor, 2, hidden_dim=10, head=(), start_variance=0.19))``.
         entropy: "logdet", "knn", "kde", "taylor" (see `vidssl.objectives.entropy`); "auto": knn up to 8 dimensions,
             else logdet; "stopgrad": none, the target is cut off from the gradient instead, which has the gradient of
             a conditional entropy as long as the model is at its optimum for the encoder of the moment.
@@ -107,6 +98,7 @@ class LDM(Objective):
         VidsslError: for options that are unknown, out of range, or do not fit together.
     """
 
+    log_name = "ldm"
     needs_frames = True
     predicts_frames = True
     default_projector = (256, 16)
@@ -118,7 +110,7 @@ class LDM(Objective):
     def __init__(
         self,
         dim: int,
-        dynamics: str = "kalman",
+        dynamics: str | Callable[..., MotionModel] = "kalman",
         entropy: str = "auto",
         entropy_weight: float = 1.0,
         pool: str = "batch_time",
@@ -144,45 +136,30 @@ class LDM(Objective):
         lr_multiplier: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        check_choice("dynamics", dynamics, DYNAMICS)
+        super().__init__(seed)
+        if isinstance(dynamics, str):
+            check_choice("dynamics", dynamics, DYNAMICS)
         check_choice("entropy", entropy, ENTROPIES)
         check_choice("target", target, TARGETS)
         check_choice("scale", scale, SCALES)
         check_choice("reduction", reduction, REDUCTIONS)
-        for name, value, fits, allowed in (
-            ("horizon", horizon, horizon >= 1, "at least 1 frame"),
-            ("horizon_decay", horizon_decay, 0 < horizon_decay <= 1, "in (0, 1]"),
-            ("lag", lag, lag >= 1, "at least 1 frame"),
-            ("burn_in", burn_in, burn_in >= 0, "at least 0 frames"),
-            ("drop_frames", drop_frames, 0 <= drop_frames < 1, "in [0, 1)"),
-            ("entropy_weight", entropy_weight, entropy_weight >= 0, "at least 0"),
-        ):
-            if not fits:
-                raise VidsslError(f"{name}={value}: must be {allowed}")
-        self.noise_from_input = observation_noise == "input"
-        if self.noise_from_input and dim % 2:
+        check_value("horizon", horizon, horizon >= 1, "at least 1 frame")
+        check_value("horizon_decay", horizon_decay, 0 < horizon_decay <= 1, "in (0, 1]")
+        check_value("lag", lag, lag >= 1, "at least 1 frame")
+        check_value("burn_in", burn_in, burn_in >= 0, "at least 0 frames")
+        check_value("drop_frames", drop_frames, 0 <= drop_frames < 1, "in [0, 1)")
+        check_value("entropy_weight", entropy_weight, entropy_weight >= 0, "at least 0")
+        noisy = observation_noise == "input"
+        if noisy and dim % 2:
             raise VidsslError(f"observation_noise='input': needs an even number of dimensions, got {dim}")
-        self.dim = dim // 2 if self.noise_from_input else dim
-        self.entropy = entropy
-        if entropy == "auto":
-            self.entropy = "knn" if self.dim <= KNN_DIMS else "logdet"
-        self.entropy_weight, self.target = entropy_weight, target
-        self.needs_teacher = target == "teacher"
-        self.weights = {lag + h: horizon_decay**h for h in range(horizon)}
-        self.burn_in, self.drop_frames = burn_in, drop_frames
-        self.reduction, self.method = reduction, method
-        self.lr_multiplier = LR_MULTIPLIERS[dynamics] if lr_multiplier is None else lr_multiplier
-        self.generator = torch.Generator().manual_seed(seed)
-        estimator = "logdet" if self.entropy == "stopgrad" else self.entropy
-        self.frame_entropy = FrameEntropy(
-            estimator, pool, neighbours, clip_quantile, bandwidth, max_rows, self.generator
-        )
-        self.model: LinearGaussianSSM | RecurrentPredictor
-        if dynamics == "kalman":
+        latent_dim = dim // 2 if noisy else dim
+        self.model: MotionModel
+        if not isinstance(dynamics, str):
+            self.model = dynamics(generator=self.generator)
+        elif dynamics == "kalman":
             self.model = LinearGaussianSSM(
-                self.dim if state_dim is None else int(state_dim),
-                self.dim,
+                latent_dim if state_dim is None else int(state_dim),
+                latent_dim,
                 transition,
                 process_noise,
                 observation_noise,
@@ -199,13 +176,34 @@ class LDM(Objective):
             if observation_noise not in RNN_NOISES:
                 raise VidsslError(f"dynamics='rnn': observation_noise is one of {', '.join(RNN_NOISES)}")
             self.model = RecurrentPredictor(
-                self.dim,
+                latent_dim,
                 hidden_dim,
                 (hidden_dim, hidden_dim),
                 RNN_NOISES[observation_noise],
                 generator=self.generator,
             )
-        if self.model.learns_scale and self.entropy != "stopgrad" and entropy_weight != 1:
+        self.dim = self.model.latent_dim
+        self.noise_from_input = isinstance(self.model, LinearGaussianSSM) and self.model.R == "input"
+        self.row_dim = self.dim * (1 + self.noise_from_input)
+        if self.row_dim != dim:
+            raise VidsslError(
+                f"dynamics: the model is one of rows of {self.row_dim} dimensions, not of {dim}"
+            )
+        if entropy == "auto":
+            entropy = "knn" if self.dim <= KNN_DIMS else "logdet"
+        self.entropy, self.entropy_weight, self.target = entropy, entropy_weight, target
+        self.needs_teacher = target == "teacher"
+        self.weights = {lag + h: horizon_decay**h for h in range(horizon)}
+        self.burn_in, self.drop_frames = burn_in, drop_frames
+        self.reduction, self.method = reduction, method
+        if lr_multiplier is None:
+            lr_multiplier = LR_MULTIPLIERS["rnn" if isinstance(self.model, RecurrentPredictor) else "kalman"]
+        self.lr_multiplier = lr_multiplier
+        estimator = "logdet" if entropy == "stopgrad" else entropy
+        self.frame_entropy = FrameEntropy(
+            estimator, pool, neighbours, clip_quantile, bandwidth, max_rows, self.generator
+        )
+        if self.model.learns_scale and entropy != "stopgrad" and entropy_weight != 1:
             raise VidsslError(
                 f"entropy_weight={entropy_weight}: must be exactly 1 where the model learns the scale of z "
                 "(observation_noise other than 'identity', or scale='learned'), else the loss has no optimum"
@@ -221,20 +219,7 @@ class LDM(Objective):
         if isinstance(self.model, LinearGaussianSSM):
             self.model.project_stable_(MAX_RADIUS)
 
-    def get_extra_state(self) -> Tensor:
-        """State of the draws, so that a resumed run repeats them."""
-        return self.generator.get_state()
-
-    def set_extra_state(self, state: Tensor) -> None:
-        self.generator.set_state(state.cpu().to(torch.uint8))
-
-    @in_full_precision
-    def forward(
-        self,
-        student: Sequence[View],
-        teacher: Sequence[View] | None = None,
-        batch: BatchInfo | None = None,
-    ) -> ObjectiveOutput:
+    def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Reads per-frame projections; see `Objective.forward`.
 
         Logs, means over views: loss; alignment, summed over frames and horizons; alignment_per_dim, per predicted
@@ -249,21 +234,15 @@ class LDM(Objective):
         total = torch.stack(read).sum()
         if not bool(torch.isfinite(total)):
             loss = torch.nan * total
-            return ObjectiveOutput(loss, {"ldm/loss": loss.detach()})
+            return ObjectiveOutput(loss, {"loss": loss})
         losses, logs = zip(*(self._view_loss(view) for view in views), strict=True)
         means = {key: torch.stack([log[key] for log in logs]).mean() for key in logs[0]}
         loss = torch.stack(losses).mean()
         if isinstance(self.model, LinearGaussianSSM):
             means["spectral_radius"] = loss.new_tensor(self.model.spectral_radius())
-        return ObjectiveOutput(
-            loss, {"ldm/loss": loss.detach(), **{f"ldm/{key}": v for key, v in means.items()}}
-        )
+        return ObjectiveOutput(loss, {"loss": loss, **means})
 
-    # -- what is predicted -------------------------------------------------------------------------------------------------
-
-    def _views(
-        self, student: Sequence[View], teacher: Sequence[View] | None, batch: BatchInfo | None
-    ) -> list[_View]:
+    def _views(self, student: Views, teacher: Views, batch: BatchInfo | None) -> list[LatentView]:
         rows = frame_rows(student, predicted=False)
         targets: dict[int, Tensor] = {}
         if self.needs_teacher:
@@ -281,36 +260,26 @@ class LDM(Objective):
             raise VidsslError("ldm: target='teacher': the teacher sees none of the student's views")
         return views
 
-    def _view(self, rows: Tensor, target: Tensor | None, times: Tensor | None) -> _View:
-        if rows.shape[2] != self.dim * (1 + self.noise_from_input):
+    def _view(self, rows: Tensor, target: Tensor | None, times: Tensor | None) -> LatentView:
+        if rows.shape[2] != self.row_dim:
             raise VidsslError(
-                f"ldm: rows have {rows.shape[2]} dimensions; the model was built for "
-                f"{self.dim * (1 + self.noise_from_input)}"
+                f"ldm: rows have {rows.shape[2]} dimensions; the model was built for {self.row_dim}"
             )
         if rows.shape[1] <= max(self.weights):
             raise VidsslError(
                 f"ldm: predicting {max(self.weights)} frames ahead needs more than {rows.shape[1]} frames"
             )
-        valid = None if times is None else _real_frames(times)
-        if valid is not None:
-            rows = torch.where(valid[..., None], rows, 0)
-        z, raw = rows[..., : self.dim], rows[..., self.dim :]
-        if target is None:
-            target = z.detach() if self.entropy == "stopgrad" else z
-        else:
-            target = target[..., : self.dim].detach()
-            target = target if valid is None else torch.where(valid[..., None], target, 0)
-        continuous = isinstance(self.model, LinearGaussianSSM) and self.model.continuous
-        if continuous and times is None:
+        if isinstance(self.model, LinearGaussianSSM) and self.model.continuous and times is None:
             raise VidsslError("ldm: transition='continuous': the batch gives no times")
-        R = input_noise(raw) if self.noise_from_input else None
-        return _View(z, target, R, valid, times if continuous else None)
+        view = latent_view(rows, target, times, self.dim)
+        cut = target is None and self.entropy == "stopgrad"
+        return view._replace(target=view.z.detach()) if cut else view
 
-    def _view_loss(self, view: _View) -> tuple[Tensor, dict[str, Tensor]]:
-        predictions, logs = self._predict(view, self._seen(view))
+    def _view_loss(self, view: LatentView) -> tuple[Tensor, dict[str, Tensor]]:
+        predictions, logs = predict(self.model, view, self._seen(view), self.weights, self.method)
         alignment, count = view.z.new_zeros(()), view.z.new_zeros(())
         for weight, prediction in zip(self.weights.values(), predictions, strict=True):
-            summed, frames = self._log_likelihood(view, prediction)
+            summed, frames = log_likelihood(view, prediction, self.burn_in)
             # Per sequence: a mean over the batch of sums over frames, and how many frames that is.
             alignment = alignment + weight * summed / len(view.z)
             count = count + weight * frames / len(view.z)
@@ -318,94 +287,17 @@ class LDM(Objective):
             raise VidsslError("ldm: no frame to predict; times must increase from frame to frame")
         loss = -alignment
         if self.entropy != "stopgrad":
-            entropy = self.frame_entropy(view.z, view.valid, _noise_scale(predictions[0], view.valid))
+            entropy = self.frame_entropy(view.z, view.valid, noise_scale(predictions[0], view.valid))
             loss = loss - self.entropy_weight * count * entropy
-            logs["entropy"] = entropy.detach()
-        logs["alignment"] = alignment.detach()
-        logs["alignment_per_dim"] = alignment.detach() / (count * self.dim)
+            logs["entropy"] = entropy
+        logs["alignment"] = alignment
+        logs["alignment_per_dim"] = alignment / (count * self.dim)
         return loss / count if self.reduction == "mean" else loss, logs
 
-    def _seen(self, view: _View) -> Tensor | None:
+    def _seen(self, view: LatentView) -> Tensor | None:
         """(B, T) which frames the predictor is shown; None: all."""
         if not (self.training and self.drop_frames):
             return view.valid
         draw = torch.rand(view.z.shape[:2], generator=self.generator)
         kept = (draw >= self.drop_frames).to(view.z.device)
         return kept if view.valid is None else kept & view.valid
-
-    def _predict(self, view: _View, seen: Tensor | None) -> tuple[list[_Prediction], dict[str, Tensor]]:
-        """A prediction for every lag, and logs."""
-        if isinstance(self.model, RecurrentPredictor):
-            ahead = self.model.multi_step(view.z, max(self.weights), seen)
-            predictions = [_Prediction(*ahead[lag - 1], lag) for lag in self.weights]
-            return predictions, self._logs(view, self.model.cov())
-        mask = None if seen is None else seen[..., None]
-        model = self.model.matrices(view.times, view.R)
-        result = kalman_filter(
-            view.z,
-            **model._asdict(),
-            mask=mask,
-            predict_first=self.model.predict_first,
-            method=self.method,
-        )
-        logs = self._logs(view, model.R)
-        logs["gain"] = _mean_gain(result.pred_cov, result.innovation_cov)
-        predicted = {1: _Prediction(result.pred_mean[..., : self.dim], result.innovation_cov, 0)}
-        if max(self.weights) > 1:
-            forecasts = multi_step(result, max(self.weights), model)
-            for lag, forecast in enumerate(forecasts, start=1):
-                predicted.setdefault(lag, _Prediction(forecast.obs_mean, forecast.obs_cov, lag))
-        return [predicted[lag] for lag in self.weights], logs
-
-    def _log_likelihood(self, view: _View, prediction: _Prediction) -> tuple[Tensor, Tensor]:
-        """Summed over all real frames that are predicted, and their number."""
-        skipped = max(self.burn_in - prediction.first, 0)
-        first = prediction.first + skipped
-        innovation = view.target[:, first:] - prediction.mean[:, skipped:]
-        if innovation.shape[1] == 0:
-            raise VidsslError(
-                f"ldm: burn_in={self.burn_in} leaves none of {view.z.shape[1]} frames to predict"
-            )
-        cov = prediction.cov if prediction.cov.ndim == 2 else prediction.cov[..., skipped:, :, :]
-        mask = None if view.valid is None else view.valid[:, first:]
-        log_likelihood = innovation_log_likelihood(innovation, cov, None if mask is None else mask[..., None])
-        frames = innovation[..., 0].numel() if mask is None else mask.sum()
-        return log_likelihood.sum(), innovation.new_tensor(float(frames))
-
-    # -- logs --------------------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def _logs(self, view: _View, R: Tensor | None) -> dict[str, Tensor]:
-        rows = view.z.flatten(0, 1) if view.valid is None else view.z[view.valid]
-        logs = {"std": rows.std(dim=0).mean()}
-        if R is not None and self.model.learns_scale:
-            log_det = torch.linalg.slogdet(R).logabsdet
-            logs["log_det_R"] = (
-                log_det if view.valid is None or log_det.ndim < 2 else log_det[view.valid]
-            ).mean()
-        return logs
-
-
-def _real_frames(times: Tensor) -> Tensor | None:
-    """(B, T) bool, which frames lie after all earlier ones; None when all do."""
-    later = times[:, 1:] > times.cummax(dim=1).values[:, :-1]
-    if bool(later.all()):
-        return None
-    return torch.cat([torch.ones_like(later[:, :1]), later], dim=1)
-
-
-def _noise_scale(prediction: _Prediction, valid: Tensor | None) -> Tensor:
-    """Standard deviation that is predicted for real frames, without gradient."""
-    variance = prediction.cov.detach().diagonal(dim1=-2, dim2=-1)
-    if valid is not None and variance.ndim == 3:
-        variance = variance[valid[:, prediction.first :]]
-    return variance.mean().sqrt()
-
-
-@torch.no_grad()
-def _mean_gain(pred_cov: Tensor, innovation_cov: Tensor) -> Tensor:
-    """Mean modulus of the entries of K = P^- Cᵀ S^{-1}, C = [I 0]."""
-    if pred_cov.stride(0) == 0 and innovation_cov.stride(0) == 0:
-        pred_cov, innovation_cov = pred_cov[0], innovation_cov[0]
-    gain: Tensor = torch.linalg.solve(innovation_cov, pred_cov[..., : innovation_cov.shape[-1], :])
-    return gain.abs().mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.spatial import cKDTree
 from scipy.special import digamma, gammaln
 from torch import Tensor, nn
 
+from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
@@ -633,3 +635,18 @@ def test_a_gpu_has_the_loss_and_gradient_of_a_cpu(dynamics: str, entropy: str) -
         results.append([x.detach().cpu() for x in (loss, *gradients) if x is not None])
     for x, y in zip(*results, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-7, atol=1e-8)
+
+
+def test_a_model_of_ones_own_is_made_from_the_generator_of_the_objective() -> None:
+    """What the options of a recipe cannot say: the sizes and the variance of a recurrent predictor."""
+    make = partial(RecurrentPredictor, 3, hidden_dim=5, head=(), start_variance=0.19)
+    objective = LDM(3, make, "logdet", seed=4)
+    expected = make(generator=torch.Generator().manual_seed(4))
+    assert all(
+        torch.equal(a, b) for a, b in zip(objective.model.parameters(), expected.parameters(), strict=True)
+    )
+    assert objective.lr_multiplier == 30
+    assert LDM(3, partial(LinearGaussianSSM, 6, 3), "logdet").lr_multiplier == 100
+    assert LDM(6, partial(LinearGaussianSSM, 6, 3, R="input"), "stopgrad").noise_from_input
+    with pytest.raises(VidsslError, match="rows of 3 dimensions, not of 4"):
+        LDM(4, make, "logdet")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.objectives import hsic_reference as reference
+from tests.objectives.hsic import reference
 from vidssl.errors import VidsslError
 from vidssl.objectives.base import BatchInfo, frame_times
 from vidssl.objectives.hsic.imq import imq_hsic

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.objectives import concept_reference as reference
+from tests.objectives.concept import reference
 from vidssl.errors import VidsslError
 from vidssl.files import write_tensors
 from vidssl.models.encoder import ClipFeatures
-from vidssl.models.heads import HeadOutput
+from vidssl.models.heads import HeadOutput, IdentityHead
 from vidssl.models.weights import load_strict, read_tensors
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite
-from vidssl.objectives.concept.objective import ConceptObjective, IdentityHead
+from vidssl.objectives.concept.objective import ConceptObjective
 from vidssl.objectives.concept.priors import PRIORS
 
 SPACE = reference.space()

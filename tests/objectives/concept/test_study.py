@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from tests.objectives.concept_reference import Space
+from tests.objectives.concept.reference import Space
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.concept.objective import ConceptObjective
 

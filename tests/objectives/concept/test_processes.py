@@ -13,12 +13,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tests.distributed_runner import run_on_processes
-from tests.objectives.concept_reference import space
+from tests.objectives.concept.reference import space
 from vidssl.distributed import all_sum, world_size
 from vidssl.models.encoder import ClipFeatures
+from vidssl.models.heads import IdentityHead
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite
-from vidssl.objectives.concept.objective import ConceptObjective, IdentityHead
+from vidssl.objectives.concept.objective import ConceptObjective
 from vidssl.objectives.concept.priors import PRIORS
 
 ROWS = {1: [8], 2: [5, 3], 3: [4, 1, 3]}

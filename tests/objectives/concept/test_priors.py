@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.objectives import concept_reference as reference
+from tests.objectives.concept import reference
 from vidssl.errors import VidsslError
 from vidssl.objectives.concept.priors import PRIORS, Prior, build_prior
 from vidssl.objectives.queue import RowQueue

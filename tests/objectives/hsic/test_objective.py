@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.objectives import hsic_reference as reference
+from tests.objectives.hsic import reference
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.base import BatchInfo

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.objectives import concept_reference as reference
+from tests.objectives.concept import reference
 from vidssl.errors import VidsslError
 from vidssl.objectives.concept.losses import anchor_cosine, concept_logits
 from vidssl.objectives.concept.objective import (

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.objectives import concept_reference as reference
+from tests.objectives.concept import reference
 from vidssl.objectives.concept.losses import compared_views
 from vidssl.objectives.concept.monitors import ConceptMonitor
 from vidssl.objectives.concept.objective import concept_distillation_loss, concept_probs, concept_warning

@@ -15,9 +15,9 @@ from torch import nn
 from tests.distributed_runner import run_on_processes
 from vidssl.distributed import all_sum, world_size
 from vidssl.models.encoder import ClipFeatures
+from vidssl.models.heads import FrameHead
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite
-from vidssl.objectives.frame_head import FrameHead
 from vidssl.objectives.ldm.objective import LDM
 
 SPEC: dict[str, dict[str, Any]] = {
