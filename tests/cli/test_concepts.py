@@ -70,6 +70,19 @@ def test_generating_with_the_echo_and_its_dry_run(vidssl: Run, tmp_path: Path) -
     assert "asked 0" in out  # what is there is never asked twice
 
 
+def test_a_dead_server_leaves_the_file_that_is_there(vidssl: Run, tmp_path: Path) -> None:
+    names, made = tmp_path / "names.txt", tmp_path / "made.json"
+    names.write_text("doing a headspin\nfolding a kite\n")
+    assert vidssl("concepts", "generate", names, made, "--backend", "echo")[0] == 0
+    before = made.read_bytes()
+    dead = ("--backend", "file", "--model", "m", "--requests", tmp_path / "todo.jsonl")
+    code, out, _ = vidssl("concepts", "generate", names, made, *dead)
+    assert code == 1
+    assert "left as it is" in out
+    assert made.read_bytes() == before
+    assert json.loads((tmp_path / "made.report.json").read_text())["asked"] == 2
+
+
 def test_mistakes_are_one_line(vidssl: Run, tmp_path: Path) -> None:
     assert "did you mean 'ucf101'" in one_line(*vidssl("concepts", "validate", "ucf11"))
     mistake = ("concepts", "generate", "ucf101", tmp_path / "x.json", "--backend", "openai", "--model", "m")

@@ -168,14 +168,13 @@ def generate(
     ] = False,
 ) -> None:
     """Have a language model write descriptions and attributes; exit code 1 when some concepts got none."""
-    from vidssl.concepts import generate as llm
-    from vidssl.concepts.llm_backends import make_backend
+    from vidssl.concepts.generate import job
     from vidssl.concepts.prompts import Sampling, write_concepts
     from vidssl.concepts.vocabulary import load_concepts
     from vidssl.files import write_json
     from vidssl.progress import progress_bar
 
-    chosen = make_backend(
+    chosen = job.make_backend(
         backend,
         model=model,
         base_url=base_url,
@@ -194,21 +193,23 @@ def generate(
         "store": store or destination.with_suffix(".answers.jsonl"),
     }
     if dry_run:
-        plan = llm.plan(concepts, chosen, **options)
-        for preview in plan.requests:
-            typer.echo(f"--- {preview.concept} ({preview.task}, {preview.tokens} tokens)")
-            typer.echo("\n".join(f"{message.role}: {message.content}" for message in preview.messages))
-        typer.echo(
-            f"{len(plan.requests)} requests, about {plan.prompt_tokens} tokens in, at most {plan.answer_tokens} out"
-        )
+        planned, open_ = job.plan(concepts, chosen, **options)
+        for request in planned:
+            typer.echo(f"--- {request.subject} ({request.task}, {request.tokens} tokens)")
+            typer.echo("\n".join(f"{message.role}: {message.content}" for message in request.messages))
+        tokens, longest = sum(request.tokens for request in open_), max_new_tokens * len(open_)
+        typer.echo(f"{len(planned)} requests, about {tokens} tokens in, at most {longest} out")
         return
     with progress_bar("asking", "request") as progress:
-        result = llm.generate(
+        result = job.generate(
             concepts, chosen, attempts=attempts, license=license, progress=progress, **options
         )
     for failure in result.failures:
         typer.echo(f"{failure.concept}: {failure.task}: {'; '.join(failure.reasons)}")
-    write_concepts(result.concepts, destination)
+    if lost := result.losses(destination):
+        typer.echo(f"{destination}: left as it is, with words on {', '.join(lost[:5])} that would be lost")
+    else:
+        write_concepts(result.concepts, destination)
     write_json(destination.with_suffix(".report.json"), result.record())
     counts = ", ".join(f"{key} {value}" for key, value in result.record().items() if isinstance(value, int))
     typer.echo(f"{destination}: {counts}, failures {len(result.failures)}")

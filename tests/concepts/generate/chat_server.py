@@ -106,7 +106,8 @@ class ChatServer:
         found = re.search(r'Action: "(.*?)"', text)
         with self._lock:
             subject = found[1] if found else ""
-            call = Call(subject, self.count[subject] + 1, body, dict(handler.headers))
+            headers = {key.lower(): value for key, value in handler.headers.items()}
+            call = Call(subject, self.count[subject] + 1, body, headers)
             self.calls.append(call)
             self.times.append(time.monotonic())
             self._at_once += 1

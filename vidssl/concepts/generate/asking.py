@@ -1,4 +1,4 @@
-"""What is asked of a language model and what comes back, the same for every back-end."""
+"""What is asked of a language model and what comes back, the same for every back-end, and one without a model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from vidssl.concepts.names import slug
 from vidssl.concepts.prompts import Attributes, Sampling
+from vidssl.concepts.words import stems
 from vidssl.errors import VidsslError
 
-Task = Literal["descriptions", "attributes", "names"]
+Task = Literal["descriptions", "attributes"]
 SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_new_tokens=400, seed=0)
+_FILLER = ("Filler", "dummy", "blank", "sample", "token", "matter", "stuff", "padding")
 
 
 class Message(NamedTuple):
@@ -44,9 +46,9 @@ class Request:
     """One question.
 
     Attributes:
-        subject: what it is about, such as the name of a concept; not part of the key.
+        subject: name of the concept that it is about; not part of the key.
         task: which kind of answer is wanted.
-        count: how many sentences or names are wanted.
+        count: how many sentences are wanted.
         model, revision: who is asked.
         messages: the conversation up to now.
         sampling: how the answer is drawn.
@@ -117,25 +119,49 @@ def check_sampling(sampling: Sampling) -> None:
     Raises:
         VidsslError: naming the first of them.
     """
-    bounds: dict[str, tuple[bool, str]] = {
-        "temperature": (sampling.temperature is None or 0 <= sampling.temperature <= 10, "0 to 10"),
-        "top_p": (sampling.top_p is None or 0 < sampling.top_p <= 1, "above 0, at most 1"),
-        "top_k": (sampling.top_k is None or sampling.top_k >= 1, "1 or more"),
-        "max_new_tokens": (sampling.max_new_tokens is None or sampling.max_new_tokens >= 1, "1 or more"),
-        "seed": (sampling.seed is None or 0 <= sampling.seed < 2**63, "0 to 2**63 - 1"),
+    bounds = {
+        "temperature": (0, 10, "0 to 10"),
+        "top_p": (math.ulp(0), 1, "above 0, at most 1"),
+        "top_k": (1, math.inf, "1 or more"),
+        "max_new_tokens": (1, math.inf, "1 or more"),
+        "seed": (0, 2**63 - 1, "0 to 2**63 - 1"),
     }
-    for key, (good, allowed) in bounds.items():
-        if not good:
-            raise VidsslError(f"sampling {key}={getattr(sampling, key)}: must be {allowed}")
+    for key, value in sampling.model_dump(exclude_none=True).items():
+        low, high, allowed = bounds[key]
+        if not low <= value <= high:
+            raise VidsslError(f"sampling {key}={value}: must be {allowed}")
 
 
-def answer_schema(task: Task) -> dict[str, Any]:
-    """JSON schema of an answer, in the part of the standard that all servers with such a thing understand."""
-    texts = {"type": "array", "items": {"type": "string"}}
-    keys = [*Attributes.model_fields, "synonyms"] if task == "attributes" else [task]
-    return {
-        "type": "object",
-        "properties": dict.fromkeys(keys, texts),
-        "required": keys,
-        "additionalProperties": False,
-    }
+def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """What is said, for models that know no system role: it becomes the beginning of the first turn."""
+    if messages[0].role != "system":
+        return tuple(messages)
+    first, second, *rest = messages
+    return (Message("user", f"{first.content}\n\n{second.content}"), *rest)
+
+
+class EchoBackend:
+    """Answers with filler that passes the rules of the concept file and describes nothing; for tests and dry runs."""
+
+    generator = model = "echo"
+    revision = None
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | NoAnswer]]:
+        """The same answer to the same question, in order."""
+        for request in requests:
+            yield request, Answer(json.dumps(_filler(request)), "stop")
+
+
+def _filler(request: Request) -> dict[str, list[str]]:
+    if request.task == "attributes":
+        words = {key: [f"filler {_mark(request.subject)}"] for key in Attributes.model_fields}
+        return {**words, "phases": ["beginning", "end"], "synonyms": []}
+    own = stems(request.subject)
+    a, b, c, d = [word for word in _FILLER if not stems(word) & own][:4]
+    rest = [f"{a} {_mark(f'{request.subject} {n}')} {b} {c} {d}." for n in range(1, request.count)]
+    return {"descriptions": [f"A person is seen {' '.join(request.subject.split()[:14])} here.", *rest]}
+
+
+def _mark(text: str) -> str:
+    """Eight letters that stand for a text."""
+    return "".join(chr(ord("a") + byte % 26) for byte in hashlib.sha256(text.encode()).digest()[:8])

@@ -1,0 +1,1 @@
+"""Words about actions from a language model: what is asked, judged and stored."""
