@@ -21,6 +21,7 @@ PARTS = {
     "pytorchvideo.models": "R3D, X3D, SlowFast and MViT backbones",
     "lightly.loss": "baseline objectives, extra `lightly`",
     "timm": "image backbones, extra `timm`",
+    "openai": "language models on a server, extra `openai`",
     "tensorboard": "tracker, extra `tensorboard`",
     "wandb": "tracker, extra `wandb`",
     "matplotlib": "plots, extra `plots`",
