@@ -36,9 +36,10 @@ from vidssl.config import Config, validate_config
 from vidssl.data.dataset import ClipDataset
 from vidssl.data.decode.open import open_video
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.knn import knn_scores
 from vidssl.evaluation.probes import probe
-from vidssl.evaluation.setup import EvalOptions, Subject, features_of, load_subject
+from vidssl.evaluation.setup import EvalOptions, Subject, load_subject
 from vidssl.models.heads import HeadOutput
 from vidssl.training import loop as trainer
 from vidssl.training import pretrain
@@ -213,7 +214,7 @@ def evaluate(subject: Subject, which: str, sources: Path) -> dict[str, float]:
         options = EvalOptions(6, math.inf, clips=1, size=48, workers=0, batch_size=32)
         fit, test = (VideoIndex.read(sources / split) for split in ("train", "val"))
         x, y = (
-            features_of(subject, index, options, description="features").features["trained"]
+            extract_features(subject, index, options, description="features").features["trained"]
             for index in (fit, test)
         )
         folds = [(x, torch.from_numpy(fit.label_ids), y, torch.from_numpy(test.label_ids))]
@@ -223,7 +224,7 @@ def evaluate(subject: Subject, which: str, sources: Path) -> dict[str, float]:
     scores: dict[str, float] = {}
     for name in LABELLED:
         index = VideoIndex.read(sources / name)
-        rows = features_of(subject, index, options, description=name).features["trained"]
+        rows = extract_features(subject, index, options, description=name).features["trained"]
         labels = torch.from_numpy(index.label_ids)
         group = [groups["/".join(Path(path).parts[-2:])] for path in index.paths]
         order = {g: position for position, g in enumerate(sorted(set(group)))}

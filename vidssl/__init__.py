@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from vidssl.version import __version__
 
 if TYPE_CHECKING:
-    from vidssl.models.export import load
     from vidssl.models.factory import create_model
+    from vidssl.models.load import load
 
 __all__ = ["__version__", "create_model", "load"]
 
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return create_model
     if name == "load":
-        from vidssl.models.export import load
+        from vidssl.models.load import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,8 @@ from typing import Any
 from vidssl.config import load_config
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions, linear_probe, zero_shot
-from vidssl.evaluation.report import show_result, write_result
+from vidssl.evaluation.report import show_result
+from vidssl.files import write_json
 from vidssl.synthetic.captions import captioned_frames
 from vidssl.synthetic.motions import write_sprite_dataset
 from vidssl.training import pretrain
@@ -65,7 +66,7 @@ def run_demo(folder: Path, seed: int = 0) -> dict[str, Any]:
     for name, result in results.items():
         show_result(f"{name}: 8 motions, {8 * VAL_CLIPS} videos", result)
     summary = {"seconds": time.perf_counter() - started, **results}
-    write_result(summary, folder / "result.json")
+    write_json(folder / "result.json", summary)
     _say(f"{summary['seconds']:.0f} s in all; videos, weights and results are in {folder}")
     return summary
 

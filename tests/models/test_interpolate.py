@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +8,7 @@ import torch
 import vidssl
 from tests.tiny_clip import tiny_config, write_tiny_clip
 from vidssl.errors import VidsslError
-from vidssl.evaluation.interpolation import interpolate_run
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.export import save_encoder
 from vidssl.models.interpolate import interpolate
 
 
@@ -88,28 +85,6 @@ def test_frames_only_cannot_take_attention_over_time(ends, tiny_clip):
     images = vidssl.create_model(f"local-dir:{tiny_clip}", temporal="none")
     with pytest.raises(VidsslError, match=r"unexpected \(temporal\.0"):
         interpolate(images, ends[0], 0.5)
-
-
-def test_a_run_with_its_own_start(ends, clips, tmp_path):
-    """The layout of a run folder; the result loads as any export does."""
-    trained, initial = ends
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "config.yaml").write_text("output: run\n")
-    save_encoder(initial, run / "initial")
-    save_encoder(trained, run / "encoder")
-    record = interpolate_run(run, run / "half", 0.5)
-    assert record["other"] == str(run / "initial")
-    half = vidssl.load(run / "half")
-    assert half.spec["interpolated"] == {"alpha": 0.5}
-    with torch.no_grad():
-        assert torch.equal(half(clips).clip, interpolate(trained, initial, 0.5)(clips).clip)
-    save_encoder(trained, tmp_path / "alone")
-    with pytest.raises(VidsslError, match="--other"):
-        interpolate_run(tmp_path / "alone", tmp_path / "mixed")
-    assert not Path(tmp_path / "mixed").exists()
-    interpolate_run(tmp_path / "alone", tmp_path / "mixed", 1.0, other=run / "initial")
-    assert torch.equal(vidssl.load(tmp_path / "mixed").visual.proj, trained.visual.proj)
 
 
 def _with_text_of(encoder: VideoEncoder, other: VideoEncoder) -> VideoEncoder:

@@ -104,13 +104,13 @@ def classify(
 ) -> None:
     """Say which of the given actions a video shows."""
     from vidssl.evaluation import classify as run
-    from vidssl.evaluation.report import write_result
+    from vidssl.files import write_json
 
     result = run(checkpoint, video, labels, templates=templates, options=options)
     for name, probability in result["probabilities"].items():
         typer.echo(f"{100 * probability:5.1f} %  {name}")
     if output is not None:
-        write_result(result, output)
+        write_json(output, result)
 
 
 @with_eval_options
@@ -162,10 +162,11 @@ def interpolate(
 def _finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, output: Path | None) -> None:
     """Print the table and write the JSON, on the first process."""
     from vidssl import distributed
-    from vidssl.evaluation.report import result_file, show_result, write_result
+    from vidssl.evaluation.report import result_file, show_result
+    from vidssl.files import write_json
 
     if distributed.rank() == 0:
         file = output or result_file(Path(checkpoint), result["task"], data)
-        write_result(result, file)
+        write_json(file, result)
         show_result(f"{title} on {data}", result)
         typer.echo(f"written to {file}")

@@ -167,7 +167,7 @@ def load_text_tower(name: str | Path, pretrained: str | None = None) -> TextTowe
     if folder.is_dir() and _is_transformers(folder):
         return TransformersTextEncoder(folder)
     if folder.is_dir() and not (folder / "open_clip_config.json").is_file():
-        from vidssl.models.export import load
+        from vidssl.models.load import load
 
         encoder = load(folder)
     else:

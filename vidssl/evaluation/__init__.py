@@ -1,7 +1,10 @@
 """Features to numbers: zero-shot classification, probes and their baselines."""
 
-from vidssl.evaluation.jobs import classify, extract, knn, linear_probe, zero_shot
-from vidssl.evaluation.knn import knn_accuracy
+from vidssl.evaluation.classify import classify
+from vidssl.evaluation.extract import extract
+from vidssl.evaluation.knn import knn, knn_accuracy
+from vidssl.evaluation.probes import linear_probe
 from vidssl.evaluation.setup import EvalOptions
+from vidssl.evaluation.zero_shot import zero_shot
 
 __all__ = ["EvalOptions", "classify", "extract", "knn", "knn_accuracy", "linear_probe", "zero_shot"]

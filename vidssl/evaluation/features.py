@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,14 +10,12 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
-from tqdm import tqdm
 
 from vidssl import distributed
 from vidssl.data.batch import Failure
 from vidssl.data.dataset import EvalClipDataset
-from vidssl.data.loader import build_eval_loader
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.views.evaluation import EvalSpec, render_eval_views
+from vidssl.evaluation.setup import EvalOptions, Subject, shown_batches
 from vidssl.models.encoder import VideoEncoder
 
 Extractor = Callable[[Tensor], dict[str, Tensor]]
@@ -69,90 +67,61 @@ def motion_energy(clips: Tensor, grid: int = 8, slices: int = 4) -> dict[str, Te
 
 @torch.inference_mode()
 def extract_features(
-    extractors: Mapping[str, Extractor],
-    index: VideoIndex,
-    spec: EvalSpec,
-    *,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    device: torch.device | str = "cpu",
-    batch_size: int = 16,
-    workers: int = 2,
-    backend: str = "auto",
-    description: str = "features",
+    subject: Subject, index: VideoIndex, options: EvalOptions, *, motion: bool = False, description: str
 ) -> FeatureSet:
-    """Decode every video once, run all extractors on its clips, average over the clips.
+    """Features of the encoder, its untrained twin and (with `motion`) the motion baseline, in one decoding pass.
 
-    With several processes each takes every n-th video; all of them return the complete set. No video is left out,
-    repeated or replaced.
+    The features of a video are the mean over its clips. With several processes each takes every n-th video; all of them
+    return the complete set. No video is left out, repeated or replaced.
 
     Args:
-        extractors: name -> function from normalised clips (B, 3, T, H, W) to named (B, D) features.
-        spec: clips per video, their sampling and cropping.
-        mean, std: normalisation, that of the encoder.
+        subject: whose features; they are named ``trained`` and ``untrained``, see `encoder_extractor`, and ``motion``.
+        index: the N videos.
+        options: clips per video, their sampling and cropping.
+        description: of the progress bar.
     """
-    rank, processes = distributed.rank(), distributed.world_size()
-    loader = build_eval_loader(
-        EvalClipDataset(index, spec, backend=backend),
-        batch_size,
-        num_processes=processes,
-        rank=rank,
-        num_workers=workers,
-    )
-    rows: dict[str, list[Tensor]] = {}
-    ids: list[Tensor] = []
-    failed: list[Tensor] = []
-    failures: list[Failure] = []
-    share = len(range(rank, len(index), processes))
-    bar = tqdm(total=share, desc=description, unit="video", disable=rank > 0 or share < 2, delay=1)
-    for batch in loader:
-        views = render_eval_views(batch.to(device, non_blocking=True), spec, mean, std)
+    extractors = [encoder_extractor(subject.encoder, "trained")]
+    if subject.untrained is not None:
+        extractors.append(encoder_extractor(subject.untrained, "untrained"))
+    if motion:
+        extractors.append(motion_energy)
+    part = _Part([], [], {}, [])
+    dataset = EvalClipDataset(index, options.spec(subject.encoder), backend=options.backend)
+    for batch, views in shown_batches(dataset, subject.encoder, options, description, subject.device):
         for name, feature in _average_over_views(extractors, views).items():
-            rows.setdefault(name, []).append(feature)
-        ids.append(batch.video_id)
-        failed.append(batch.failed)
-        failures.extend(batch.failures)
-        bar.update(len(batch))
-    bar.close()
-    mine = _Part(
-        torch.cat([torch.empty(0, dtype=torch.int64), *ids]),
-        torch.cat([torch.empty(0, dtype=torch.bool), *failed]),
-        {name: torch.cat(parts) for name, parts in rows.items()},
-        failures,
-    )
-    return _collect(distributed.gather_objects(mine), len(index))
+            part.rows.setdefault(name, []).append(feature)
+        part.ids.append(batch.video_id)
+        part.failed.append(batch.failed)
+        part.failures.extend(batch.failures)
+    return _in_order([part for part in distributed.gather_objects(part) if part.ids], len(index))
 
 
-def _average_over_views(extractors: Mapping[str, Extractor], views: list[Tensor]) -> dict[str, Tensor]:
+def _average_over_views(extractors: Sequence[Extractor], views: Sequence[Tensor]) -> dict[str, Tensor]:
     totals: dict[str, Tensor] = {}
     for view in views:
-        for extractor in extractors.values():
+        for extractor in extractors:
             for name, feature in extractor(view).items():
                 totals[name] = totals[name] + feature if name in totals else feature
     return {name: (total / len(views)).cpu() for name, total in totals.items()}
 
 
 class _Part(NamedTuple):
-    """One process's rows."""
+    """One process's rows, batch by batch."""
 
-    ids: Tensor
-    failed: Tensor
-    rows: dict[str, Tensor]
+    ids: list[Tensor]
+    failed: list[Tensor]
+    rows: dict[str, list[Tensor]]
     failures: list[Failure]
 
 
-def _collect(parts: list[_Part], total: int) -> FeatureSet:
-    """Put the processes' rows into the order of the index."""
-    parts = [part for part in parts if len(part.ids)]
-    order = torch.cat([part.ids for part in parts])
-    assert order.sort().values.equal(torch.arange(total)), "every video exactly once"
-    ok = torch.ones(total, dtype=torch.bool)
-    ok[order] = ~torch.cat([part.failed for part in parts])
+def _in_order(parts: Sequence[_Part], total: int) -> FeatureSet:
+    """The processes' rows in the order of the index."""
+    ids, order = torch.cat([rows for part in parts for rows in part.ids]).sort()
+    assert ids.equal(torch.arange(total)), "every video exactly once"
+    ok = ~torch.cat([rows for part in parts for rows in part.failed])[order]
     features = {}
     for name in parts[0].rows:
-        stacked = torch.cat([part.rows[name] for part in parts])
-        ordered = torch.empty_like(stacked)
-        ordered[order] = stacked
-        features[name] = torch.where(ok[:, None], ordered, torch.zeros(()))
+        stacked = torch.cat([rows for part in parts for rows in part.rows[name]])
+        features[name] = torch.where(ok[:, None], stacked[order], torch.zeros(()))
     failures = sorted((failure for part in parts for failure in part.failures), key=lambda f: f.video_id)
     return FeatureSet(features, ok, tuple(failures))

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from vidssl.errors import VidsslError
-from vidssl.models.export import load, save_encoder
+from vidssl.models.export import save_encoder
 from vidssl.models.interpolate import interpolate
+from vidssl.models.load import load
 from vidssl.runs import find_initial
 
 

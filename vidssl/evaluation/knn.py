@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vidssl.evaluation.report import Result, result_header
+from vidssl.evaluation.setup import EvalOptions, load_subject
+from vidssl.evaluation.splits import read_splits
+
+
+def knn(
+    checkpoint: str | Path,
+    train: str | Path,
+    val: str | Path,
+    *,
+    k: Sequence[int] = (1, 5, 20),
+    temperature: float = 0.07,
+    options: EvalOptions | None = None,
+) -> Result:
+    """Weighted k-nearest-neighbour classification of frozen clip features, one score for each k."""
+    options = options or EvalOptions()
+    subject = load_subject(checkpoint, options.device)
+    splits = read_splits(subject, train, val, options)
+    labels, classes = splits.readable_labels, len(splits.names)
+    votes = {
+        f"{title}, k = {neighbours}": knn_scores(bank, labels, rows, neighbours, classes, temperature)
+        for title, bank, rows in splits.features()
+        for neighbours in k
+    }
+    return {
+        **result_header("knn", subject, options),
+        "k": list(k),
+        "temperature": temperature,
+        **splits.record,
+        "scores": splits.scores(votes),
+    }
 
 
 def knn_scores(

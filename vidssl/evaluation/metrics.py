@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Score = dict[str, Any]
 
 
 def wilson_interval(correct: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -25,7 +26,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.959963984540054) -> t
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor) -> dict[str, Any]:
+def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor) -> Score:
     """Top-1 (with interval), top-5 and mean-class accuracy.
 
     Args:
@@ -37,11 +38,10 @@ def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor) -> dict[st
     total, classes = scores.shape
     known = ok & (labels >= 0)
     truth = scores.gather(1, labels.clamp(min=0)[:, None])
-    rivals = (scores >= truth).sum(
-        1
-    ) - 1  # others at least as good; nan compares False and is handled by `ok`
+    # Others that are at least as good; nan compares False and is handled by `ok`.
+    rivals = (scores >= truth).sum(1) - 1
     top1 = known & (rivals < 1)
-    result: dict[str, Any] = {
+    result: Score = {
         "top1": top1.double().mean().item(),
         "top1_interval": wilson_interval(int(top1.sum()), total),
         "correct": int(top1.sum()),
@@ -55,21 +55,16 @@ def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor) -> dict[st
     return result
 
 
-def majority_scores(labels: Tensor, reference: Tensor | None = None) -> dict[str, Any]:
+def majority_scores(labels: Tensor, reference: Tensor | None = None) -> Score:
     """Accuracy of always answering the most frequent class of `reference` (default: of the labels themselves)."""
     counts = torch.bincount((labels if reference is None else reference).clamp(min=0))
     correct = int((labels == counts.argmax()).sum())
     return {"top1": correct / len(labels), "top1_interval": wilson_interval(correct, len(labels))}
 
 
-def format_score(score: dict[str, Any]) -> str:
+def format_score(score: Score) -> str:
     """``43.2 % [38.0, 48.6]``; a score without uncertainty, such as chance, has no interval."""
     if "top1_interval" not in score:
         return f"{100 * score['top1']:.1f} %"
     low, high = score["top1_interval"]
     return f"{100 * score['top1']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of repeated runs; spread 0 for one value."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

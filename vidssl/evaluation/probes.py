@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +17,39 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidssl.errors import VidsslError
+from vidssl.evaluation.report import Result, result_header
+from vidssl.evaluation.setup import EvalOptions, load_subject
+from vidssl.evaluation.splits import read_splits
 
 L2_GRID = tuple(float(x) for x in np.logspace(-5, 2, 15))
+
+
+def linear_probe(
+    checkpoint: str | Path,
+    train: str | Path,
+    val: str | Path,
+    *,
+    seed: int = 0,
+    options: EvalOptions | None = None,
+) -> Result:
+    """Logistic regression on frozen clip features, its penalty chosen on a held-out part of `train`.
+
+    Returns:
+        JSON-able result; ``scores`` holds the trained encoder, the untrained one, motion energy, majority and chance.
+    """
+    options = options or EvalOptions()
+    subject = load_subject(checkpoint, options.device)
+    splits = read_splits(subject, train, val, options)
+    labels, classes = splits.readable_labels, len(splits.names)
+    fitted = {title: probe(fit, labels, test, classes, seed=seed) for title, fit, test in splits.features()}
+    return {
+        **result_header("linear-probe", subject, options),
+        "feature": "clip (mean over frames and clips, in the encoder's output space)",
+        "l2": {title: l2 for title, (_, l2) in fitted.items()},
+        "seed": seed,
+        **splits.record,
+        "scores": splits.scores({title: logits for title, (logits, _) in fitted.items()}),
+    }
 
 
 @dataclass(frozen=True)
@@ -124,21 +156,21 @@ def choose_l2(
     repeats = repeats or (5 if len(labels) < 2000 else 1)
     generator = np.random.default_rng(seed)
     losses = np.zeros(len(grid))
-    order = np.argsort(grid)[::-1]  # from strong to weak, each fit starting from the last one
     for _ in range(repeats):
         kept, out = stratified_split(labels, held_out, generator)
-        losses += _held_out_losses(features, labels, num_classes, grid, order, kept, out)
+        losses += _held_out_losses(
+            features[kept], labels[kept], features[out], labels[out], num_classes, grid
+        )
     return grid[int(losses.argmin())]
 
 
 def _held_out_losses(
     features: Tensor,
     labels: Tensor,
+    held_out: Tensor,
+    truth: Tensor,
     num_classes: int,
     grid: Sequence[float],
-    order: NDArray[np.int64],
-    kept: Tensor,
-    out: Tensor,
 ) -> NDArray[np.float64]:
     """Held-out cross-entropy for each penalty; infinite past the point where weakening it has hurt twice.
 
@@ -146,12 +178,10 @@ def _held_out_losses(
     """
     losses = np.full(len(grid), np.inf)
     model, last, rises = None, np.inf, 0
-    for position in order:
-        model = fit_logistic(
-            features[kept], labels[kept], num_classes, grid[position], start=model, max_iterations=100
-        )
-        logits = model(features[out])
-        losses[position] = F.cross_entropy(logits, labels[out].to(logits.device)).item()
+    for position in np.argsort(grid)[::-1]:  # from strong to weak, each fit starting from the last one
+        model = fit_logistic(features, labels, num_classes, grid[position], start=model, max_iterations=100)
+        logits = model(held_out)
+        losses[position] = F.cross_entropy(logits, truth.to(logits.device)).item()
         rises += bool(losses[position] > last)
         last = losses[position]
         if rises == 2:

@@ -1,25 +1,65 @@
-"""Results as a table on the screen and as JSON beside it."""
+"""Results: what each records beside its scores, the file it goes to, and the table on the screen."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidssl import distributed
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.environment import environment
+from vidssl.evaluation.features import FeatureSet
 from vidssl.evaluation.metrics import format_score
-from vidssl.files import write_json
+from vidssl.evaluation.setup import EvalOptions, Subject
+
+Result = dict[str, Any]
+
+
+def result_header(task: str, subject: Subject, options: EvalOptions) -> Result:
+    """What every result begins with: checkpoint, model, sampling, decoder, versions."""
+    spec = options.spec(subject.encoder)
+    return {
+        "task": task,
+        "checkpoint": str(subject.path),
+        "model": {key: value for key, value in subject.encoder.spec.items() if key != "model_cfg"},
+        "sampling": {
+            "frames": spec.clip.frames,
+            "seconds": None if spec.clip.seconds in (None, math.inf) else spec.clip.seconds,
+            "stride": spec.clip.stride,
+            "clips_per_video": spec.clips_per_video,
+            "crops": spec.crops,
+            "size": spec.size,
+            "resize": spec.resize,
+        },
+        "decoder": options.backend,
+        "environment": {**environment(), "processes": distributed.world_size()},
+    }
+
+
+def data_record(data: str | Path, index: VideoIndex, features: FeatureSet) -> dict[str, Any]:
+    """What a result says of a data set: its list's hash, and every file that could not be read."""
+    return {
+        "path": str(data),
+        "digest": index.digest,
+        "videos": len(index),
+        "failed": [{"path": failure.path, "reason": failure.reason} for failure in features.failures],
+    }
+
+
+def list_hash(values: Sequence[Any]) -> str:
+    """16 hex digits over a list and its order."""
+    return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:16]
 
 
 def result_file(checkpoint: Path, task: str, data: Path) -> Path:
     """``<checkpoint>/results/<task>-<last folders of the data>.json``."""
     named = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(data.resolve().parts[-2:])).strip("-.")
     return checkpoint / "results" / f"{task}-{named}.json"
-
-
-def write_result(result: Mapping[str, Any], file: Path) -> None:
-    """Write the result file, whole or not at all."""
-    write_json(file, result)
 
 
 def show_result(title: str, result: Mapping[str, Any]) -> None:
@@ -29,15 +69,15 @@ def show_result(title: str, result: Mapping[str, Any]) -> None:
 
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    table.add_column("top-1 [95 % interval]", justify="right")
-    table.add_column("mean class", justify="right")
-    table.add_column("top-5", justify="right")
+    for column in ("top-1 [95 % interval]", "mean class", "top-5"):
+        table.add_column(column, justify="right")
     settings = any("setting" in score for score in result["scores"].values())
     if settings:
         table.add_column("class names")
     for name, score in result["scores"].items():
-        row = [name, format_score(score), _percent(score, "mean_class"), _percent(score, "top5")]
-        table.add_row(*row, *([score.get("setting", {}).get("names", "")] if settings else []))
+        others = (f"{100 * score[key]:.1f} %" if key in score else "" for key in ("mean_class", "top5"))
+        names = [score.get("setting", {}).get("names", "")] if settings else []
+        table.add_row(name, format_score(score), *others, *names)
     console = Console(highlight=False)
     console.print(table)
     for line in _notes(result):
@@ -79,7 +119,3 @@ def _names_note(names: Mapping[str, Any]) -> str:
         f"class names: {names['known']} of {names['classes']} are in the vocabulary of training, "
         f"{names['vocabulary']} ({names['setting']})"
     )
-
-
-def _percent(score: Mapping[str, Any], key: str) -> str:
-    return f"{100 * score[key]:.1f} %" if key in score else ""

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
+from vidssl import distributed
+from vidssl.data.batch import ClipBatch
 from vidssl.data.clips import ClipSpec
+from vidssl.data.dataset import EvalClipDataset
+from vidssl.data.loader import build_eval_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.views.evaluation import EvalSpec
+from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.errors import VidsslError
-from vidssl.evaluation.features import (
-    Extractor,
-    FeatureSet,
-    encoder_extractor,
-    extract_features,
-    motion_energy,
-)
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.export import load
+from vidssl.models.load import load
 from vidssl.runs import find_initial
 
 
@@ -38,6 +38,10 @@ class EvalOptions:
         crops: 1 (centre) or 3 along the long side.
         resize: "squash" shows the whole frame as a square, "crop" a central square.
         size: side of the square in pixels.
+        batch_size: videos encoded at a time.
+        workers: decoding processes; 0 decodes in this one.
+        backend: decoder, as in `vidssl.data.decode.open_video`.
+        device: None takes a GPU if there is one.
     """
 
     frames: int | None = None
@@ -84,27 +88,6 @@ class Subject:
     untrained: VideoEncoder | None
     device: torch.device
 
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    def extractors(self, motion: bool = False) -> dict[str, Extractor]:
-        chosen = {"trained": encoder_extractor(self.encoder, "trained")}
-        if self.untrained is not None:
-            chosen["untrained"] = encoder_extractor(self.untrained, "untrained")
-        if motion:
-            chosen["motion"] = motion_energy
-        return chosen
-
-
-@dataclass(frozen=True)
-class Split:
-    """A labelled data set, its unreadable files and what it looks like in a report."""
-
-    index: VideoIndex
-    features: FeatureSet
-    record: dict[str, Any]
-
 
 def load_subject(checkpoint: str | Path, device: str | None = None) -> Subject:
     """Load an encoder and, when the run keeps it, the encoder it started from.
@@ -114,10 +97,8 @@ def load_subject(checkpoint: str | Path, device: str | None = None) -> Subject:
     """
     path = Path(checkpoint)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    encoder = load(path).to(chosen).eval()
-    initial = find_initial(path)
-    untrained = load(initial).to(chosen).eval() if initial is not None else None
-    return Subject(path, encoder, untrained, chosen)
+    encoder, initial = load(path).to(chosen), find_initial(path)
+    return Subject(path, encoder, None if initial is None else load(initial).to(chosen), chosen)
 
 
 def read_labelled(data: str | Path, workers: int) -> VideoIndex:
@@ -129,51 +110,31 @@ def read_labelled(data: str | Path, workers: int) -> VideoIndex:
     return index
 
 
-def features_of(
-    subject: Subject, index: VideoIndex, options: EvalOptions, *, motion: bool = False, description: str
-) -> FeatureSet:
-    """Features of the encoder, its untrained twin and (with `motion`) the motion baseline, in one decoding pass."""
-    return extract_features(
-        subject.extractors(motion),
-        index,
-        options.spec(subject.encoder),
-        mean=subject.encoder.mean,
-        std=subject.encoder.std,
-        device=subject.device,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        backend=options.backend,
-        description=description,
+def shown_batches(
+    dataset: EvalClipDataset,
+    encoder: VideoEncoder,
+    options: EvalOptions,
+    description: str,
+    device: torch.device | str,
+) -> Iterator[tuple[ClipBatch, list[Tensor]]]:
+    """Decode this process's share of the videos, every n-th of n processes, and cut their views; with a bar.
+
+    No video is left out, repeated or replaced: one that cannot be decoded is black and marked in `ClipBatch.failed`.
+
+    Args:
+        dataset: the videos and their views.
+        encoder: whose mean and std the views are normalised with.
+        options: `batch_size` and `workers` count.
+        description: of the bar.
+        device: where the views are wanted.
+    """
+    rank, processes = distributed.rank(), distributed.world_size()
+    loader = build_eval_loader(
+        dataset, options.batch_size, num_processes=processes, rank=rank, num_workers=options.workers
     )
-
-
-def split_features(
-    subject: Subject, data: str | Path, options: EvalOptions, *, motion: bool = False, description: str
-) -> Split:
-    """Index a labelled data set and extract its features."""
-    index = read_labelled(data, options.workers)
-    features = features_of(subject, index, options, motion=motion, description=description)
-    return Split(index, features, data_record(data, index, features))
-
-
-def data_record(data: str | Path, index: VideoIndex, features: FeatureSet) -> dict[str, Any]:
-    """What a result says of a data set: its list's hash, and every file that could not be read."""
-    return {
-        "path": str(data),
-        "digest": index.digest,
-        "videos": len(index),
-        "failed": [{"path": failure.path, "reason": failure.reason} for failure in features.failures],
-    }
-
-
-def sampling_record(spec: EvalSpec) -> dict[str, Any]:
-    """The sampling of a result file."""
-    return {
-        "frames": spec.clip.frames,
-        "seconds": None if spec.clip.seconds in (None, math.inf) else spec.clip.seconds,
-        "stride": spec.clip.stride,
-        "clips_per_video": spec.clips_per_video,
-        "crops": spec.crops,
-        "size": spec.size,
-        "resize": spec.resize,
-    }
+    share = len(range(rank, len(dataset), processes))
+    with tqdm(total=share, desc=description, unit="video", disable=rank > 0 or share < 2, delay=1) as bar:
+        for batch in loader:
+            moved = batch.to(device, non_blocking=True)
+            yield batch, render_eval_views(moved, dataset.spec, encoder.mean, encoder.std)
+            bar.update(len(batch))

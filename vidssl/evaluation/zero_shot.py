@@ -19,13 +19,75 @@ from vidssl.concepts.templates import render
 from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 from vidssl.config import load_config
 from vidssl.errors import NAMED, VidsslError, check_choice
-from vidssl.evaluation.classes import ClassList
-from vidssl.evaluation.metrics import classification_scores
+from vidssl.evaluation.classes import ClassList, find_classes, join_labels, resolve_templates
+from vidssl.evaluation.features import extract_features
+from vidssl.evaluation.metrics import Score, classification_scores, majority_scores
+from vidssl.evaluation.report import Result, data_record, list_hash, result_header
+from vidssl.evaluation.setup import EvalOptions, load_subject, read_labelled
 from vidssl.models.encoder import VideoEncoder
-from vidssl.runs import CONFIG
+from vidssl.runs import CONFIG, find_initial
 
 Texts = Literal["category", "description", "both"]
-Score = dict[str, Any]
+
+
+def zero_shot(
+    checkpoint: str | Path,
+    data: str | Path,
+    *,
+    classes: str | None = None,
+    templates: str | None = None,
+    texts: str = "category",
+    options: EvalOptions | None = None,
+) -> Result:
+    """Classify the videos of a labelled folder by the text of their classes.
+
+    Args:
+        checkpoint: run folder, checkpoint folder or exported encoder with a text tower.
+        data: folder ``<class>/<file>`` or a ``path,label`` CSV.
+        classes: class list file or a vocabulary such as ``ucf101``; by default a ``classes.csv`` beside the data, else the
+            folder names.
+        templates: preset, file, or one template with ``{}``.
+        texts: ``category`` (names), ``description`` (the sentences of a vocabulary) or ``both``.
+
+    Returns:
+        JSON-able result; ``scores`` holds the untrained encoder (of an image CLIP: the mean over its frames) and the
+        trained one, both also debiased, majority and chance. ``setting`` of a score says whether it used the evaluated
+        videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
+    """
+    options = options or EvalOptions()
+    subject = load_subject(checkpoint, options.device)
+    index = read_labelled(data, options.workers)
+    features = extract_features(subject, index, options, description="zero-shot")
+    listed = find_classes(Path(data), index.classes, classes)
+    labels = join_labels(index.labels, listed, str(data))
+    chosen = resolve_templates(templates, listed)
+    initial = find_initial(subject.path)
+    names = name_setting(None if initial is None else initial.parent, listed)
+    scores: dict[str, Score] = {}
+    for name, encoder, setting in (
+        ("untrained", subject.untrained, "inductive"),  # no vocabulary has touched it
+        ("trained", subject.encoder, names["setting"]),
+    ):
+        if encoder is not None:
+            classifier = text_classifier(encoder, listed, chosen, texts).cpu()
+            rows = features.features[f"{name}/unit"]
+            scores |= scores_with_debiased(name, rows, classifier, labels, features.ok, setting)
+    scores["majority class"] = majority_scores(labels)
+    scores["chance"] = {"top1": 1 / len(listed.names)}
+    return {
+        **result_header("zero-shot", subject, options),
+        "data": data_record(data, index, features),
+        "classes": {
+            "source": listed.source,
+            "names": listed.names,
+            "texts": listed.texts,
+            "hash": listed.fingerprint,
+        },
+        "texts": texts,
+        "templates": {"list": chosen, "hash": list_hash(chosen)},
+        "names": names,
+        "scores": scores,
+    }
 
 
 def text_classifier(

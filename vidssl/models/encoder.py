@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from einops import rearrange, reduce
@@ -11,10 +11,32 @@ from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
 
-if TYPE_CHECKING:
-    from typing import Self
 
-    from vidssl.models.towers.text import TextEncoder
+class TextTower(Protocol):
+    """Text to vectors, as a concept space asks for; `vidssl.models.towers.text` has them."""
+
+    context_length: int
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over the weights and whatever else decides the features."""
+
+    def num_tokens(self, text: str) -> int:
+        """Length of a text in tokens, start and end included."""
+
+    def encode(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+        """(N, D) float32 features, not normalised, without gradient."""
+
+
+class JointTextTower(TextTower, Protocol):
+    """The frozen text tower of a video encoder, in the space of its features."""
+
+    @property
+    def temperature(self) -> float:
+        """Softmax temperature for cosines that the model was trained with."""
+
+    def to(self, device: torch.device | str) -> object:
+        """Move the tower."""
 
 
 class ClipFeatures(NamedTuple):
@@ -48,7 +70,7 @@ class VideoEncoder(nn.Module):
             ``"clip"`` (with `chunk_frames`, the whole chunk). Predicting a frame that its context has seen is no task.
     """
 
-    text: TextEncoder | None
+    text: JointTextTower | None
     sees: str = "clip"
 
     def __init__(
@@ -61,7 +83,7 @@ class VideoEncoder(nn.Module):
         image_size: int,
         spec: dict[str, Any],
         size_multiple: int = 1,
-        text: TextEncoder | None = None,
+        text: JointTextTower | None = None,
         chunk_frames: int | None = None,
     ) -> None:
         super().__init__()

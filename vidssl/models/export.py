@@ -1,7 +1,6 @@
 """Encoders on disk: a folder with `config.json`, `model.safetensors`, `text.safetensors` and nothing executable.
 
-`load_encoder` reads such a folder; :func:`load` also finds it inside a checkpoint folder (``encoder/``) or a run folder
-(whose ``latest.json`` names a checkpoint).
+`load_encoder` reads such a folder; :func:`vidssl.load` also finds it in a checkpoint or a run.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ from typing import Any
 import torch
 
 from vidssl.errors import VidsslError
-from vidssl.files import newest_checkpoint, read_json, whole_folder, write_json, write_tensors
+from vidssl.files import read_json, whole_folder, write_json, write_tensors
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.factory import build_from_spec
+from vidssl.models.towers.text import TextEncoder
 from vidssl.models.weights import load_strict, read_tensors
 from vidssl.version import __version__
 
@@ -58,41 +58,16 @@ def load_encoder(folder: str | Path) -> VideoEncoder:
             tokenizer_folder=tokenizer if tokenizer.is_dir() else None,
         )
     load_strict(encoder, read_tensors(folder / MODEL), str(folder / MODEL))
-    if encoder.text is not None:
+    if isinstance(encoder.text, TextEncoder):
         load_strict(encoder.text.tower, read_tensors(folder / TEXT), str(folder / TEXT))
-        encoder.text.logit_scale = float(config["text"]["logit_scale"])
         bias = config["text"]["logit_bias"]
+        encoder.text.logit_scale = float(config["text"]["logit_scale"])
         encoder.text.logit_bias = None if bias is None else float(bias)
     return encoder.eval()
 
 
-def load(path: str | Path) -> VideoEncoder:
-    """The encoder of an exported folder, of a checkpoint folder, or of the latest checkpoint of a run folder.
-
-    Args:
-        path: the folder.
-
-    Returns:
-        The encoder, ready for evaluation.
-
-    Raises:
-        VidsslError: when the folder is none of these, or what it holds cannot be loaded.
-    """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise VidsslError(f"{path}: {'not a folder' if folder.exists() else 'no such folder'}; {_EXPECTED}")
-    folder = newest_checkpoint(folder) or folder
-    for candidate in (folder, folder / "encoder"):
-        if (candidate / CONFIG).is_file():
-            return load_encoder(candidate)
-    raise VidsslError(f"{path}: holds no encoder; {_EXPECTED}")
-
-
-_EXPECTED = "expected an exported encoder (config.json), a checkpoint (encoder/) or a run (latest.json)"
-
-
 def _write(encoder: VideoEncoder, folder: Path, text: bool) -> None:
-    tower = encoder.text if text else None
+    tower = encoder.text if text and isinstance(encoder.text, TextEncoder) else None
     config = {
         "format": FORMAT,
         "version": VERSION,

@@ -21,8 +21,8 @@ from vidssl.errors import VidsslError
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
 from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, measure_dynamics
 from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
-from vidssl.evaluation.report import write_result
 from vidssl.evaluation.setup import EvalOptions
+from vidssl.files import write_json
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.student import Student
 from vidssl.objectives.ldm.objective import LDM
@@ -138,7 +138,7 @@ def dynamics(
         folder.mkdir(parents=True, exist_ok=True)
         if drawn:
             result["figures"] = [file.name for file in plot_dynamics(found, folder, measured["initial"])]
-        write_result(result, folder / RESULT)
+        write_json(folder / RESULT, result)
     return result
 
 

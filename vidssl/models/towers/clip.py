@@ -7,7 +7,7 @@ names. At the start the clip feature is the mean over frames of the image featur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from einops import rearrange, reduce
@@ -18,9 +18,6 @@ from vidssl.errors import VidsslError
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.positions import resample_table
 from vidssl.models.temporal.divided import TemporalAttention
-
-if TYPE_CHECKING:
-    from vidssl.models.towers.text import TextEncoder
 
 
 class ClipVideoEncoder(VideoEncoder):
@@ -39,7 +36,7 @@ class ClipVideoEncoder(VideoEncoder):
             :class:`TemporalAttention`; the start stays that of the image model either way.
         causal: let a frame attend to itself and earlier frames only, so that its feature says nothing of later ones.
         activation_checkpointing: recompute each block in the backward pass; can be switched at any time.
-        mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
+        interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
 
     Raises:
         VidsslError: for `causal` with a class token that all frames share.
@@ -56,22 +53,14 @@ class ClipVideoEncoder(VideoEncoder):
         activation_checkpointing: bool,
         time_signal: bool = True,
         causal: bool = False,
-        chunk_frames: int | None = None,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        spec: dict[str, Any],
-        text: TextEncoder | None = None,
+        **interface: Any,
     ) -> None:
         super().__init__(
             embed_dim=visual.output_dim,
             width=visual.transformer.width,
-            mean=mean,
-            std=std,
             image_size=int(visual.image_size[0]),
-            spec=spec,
             size_multiple=int(visual.patch_size[0]),
-            text=text,
-            chunk_frames=chunk_frames,
+            **interface,
         )
         if causal and cls_mode == "shared":
             raise VidsslError(
@@ -159,28 +148,15 @@ class ClipVideoEncoder(VideoEncoder):
 
 
 class FrameAverageEncoder(VideoEncoder):
-    """Mean over frames of any open_clip image tower (ResNet, timm trunk, attention pooling); has no patch tokens."""
+    """Mean over frames of any open_clip image tower (ResNet, timm trunk, attention pooling); has no patch tokens.
 
-    def __init__(
-        self,
-        visual: Any,
-        *,
-        embed_dim: int,
-        image_size: int,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        spec: dict[str, Any],
-        text: TextEncoder | None = None,
-    ) -> None:
-        super().__init__(
-            embed_dim=embed_dim,
-            width=embed_dim,
-            mean=mean,
-            std=std,
-            image_size=image_size,
-            spec=spec,
-            text=text,
-        )
+    Args:
+        visual: the tower.
+        embed_dim, image_size: of the tower; interface: mean, std, spec, text: see :class:`VideoEncoder`.
+    """
+
+    def __init__(self, visual: Any, *, embed_dim: int, image_size: int, **interface: Any) -> None:
+        super().__init__(embed_dim=embed_dim, width=embed_dim, image_size=image_size, **interface)
         self.visual = visual
         self.sees = "frame"
 

@@ -8,6 +8,7 @@ Convolutional: X3D (Feichtenhofer 2020, arXiv 2004.04730), Slow (1812.03982), C2
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from vidssl.errors import VidsslError, check_choice
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
+from vidssl.models.options import check_options
 from vidssl.models.weights import load_strict, read_tensors
 
 
@@ -109,6 +111,13 @@ class PytorchVideoEncoder(VideoEncoder):
         frames = reduce(grid, "b t h w width -> b t width", "mean")
         return ClipFeatures(frames.mean(dim=1), frames, grid if patches else None)
 
+    @classmethod
+    def of_spec(cls, spec: Mapping[str, Any]) -> PytorchVideoEncoder:
+        """What the spec of another one describes, with random weights."""
+        encoder = cls(spec["name"], spec["image_size"], spec["max_frames"], spec.get("chunk_frames"))
+        encoder.spec = dict(spec)
+        return encoder
+
     def _convolutional_map(self, clips: Tensor) -> Tensor:
         x = clips
         for block in self.net.blocks:
@@ -140,24 +149,10 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
     Raises:
         VidsslError: for unknown names and options, and for weights that do not fit.
     """
-    from vidssl.models.factory import check_count
-
     network = _find(name)
-    allowed: dict[str, int | None] = {
-        "image_size": network.image_size,
-        "max_frames": network.max_frames,
-        "chunk_frames": None,
-    }
-    for key, value in options.items():
-        check_choice(
-            f"pytorchvideo/{name}",
-            key,
-            allowed,
-            "create_model: unknown option {value!r} of {name}{guess} (allowed: {allowed})",
-        )
-        if not (key == "chunk_frames" and value is None):
-            allowed[key] = check_count(key, value)
-    encoder = PytorchVideoEncoder(name, **allowed)  # type: ignore[arg-type]
+    defaults = {"image_size": network.image_size, "max_frames": network.max_frames, "chunk_frames": None}
+    check_options(options, defaults, f" of pytorchvideo/{name}")
+    encoder = PytorchVideoEncoder(name, **{**defaults, **options})
     encoder.spec["pretrained"] = pretrained
     if pretrained is not None:
         head = ("head.",) if encoder.fixed_size else (f"blocks.{len(encoder.net.blocks)}.",)

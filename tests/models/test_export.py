@@ -15,7 +15,8 @@ import vidssl
 from vidssl import files
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.export import load, load_encoder, save_encoder
+from vidssl.models.export import load_encoder, save_encoder
+from vidssl.models.load import load
 
 
 @pytest.fixture
@@ -159,30 +160,3 @@ def test_damaged_exports(damage: str, encoder: VideoEncoder, tmp_path: Path) -> 
     with pytest.raises(VidsslError) as error:
         load(folder)
     assert "\n" not in str(error.value)
-
-
-def test_load_finds_the_encoder_of_a_checkpoint_and_of_a_run(encoder: VideoEncoder, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "run" / "checkpoints" / "step_00000100"
-    save_encoder(encoder, checkpoint / "encoder")
-    (tmp_path / "run" / "latest.json").write_text('{"checkpoint": "checkpoints/step_00000100"}')
-    for path in (tmp_path / "run", checkpoint, checkpoint / "encoder", str(checkpoint)):
-        assert torch.equal(load(path)(clips()).clip, encoder.eval()(clips()).clip)
-
-
-def test_load_says_what_it_expected(encoder: VideoEncoder, tmp_path: Path) -> None:
-    with pytest.raises(VidsslError, match="no such folder"):
-        load(tmp_path / "nowhere")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(VidsslError, match="not a folder"):
-        load(tmp_path / "file")
-    with pytest.raises(VidsslError, match=r"holds no encoder.*latest\.json"):
-        load(tmp_path)
-    pointer = tmp_path / "latest.json"
-    for text, words in (
-        ("{", "cannot be read as JSON"),
-        ("{}", "names no checkpoint"),
-        ('{"checkpoint": "checkpoints/step_1"}', "which is not there"),
-    ):
-        pointer.write_text(text)
-        with pytest.raises(VidsslError, match=words):
-            load(tmp_path)

@@ -16,7 +16,6 @@ from torch import Tensor
 import vidssl
 from tests.tiny_clip import tiny_config, write_tiny_clip
 from vidssl.errors import VidsslError
-from vidssl.models.temporal import divided as temporal_module
 from vidssl.models.temporal.divided import TemporalAttention
 from vidssl.models.towers.clip import ClipVideoEncoder
 
@@ -259,15 +258,6 @@ def test_attention_over_time_sees_only_its_own_place(tiny_clip: Path) -> None:
         difference = (encoder.temporal[0](changed) - encoder.temporal[0](x)).abs().amax(dim=-1)[0]
     assert bool((difference[:, 3] > 1e-5).all())
     assert difference[:, [0, 1, 2, 4]].max() == 0
-
-
-def test_many_sequences_are_attended_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = TemporalAttention(8, 2)
-    torch.nn.init.normal_(layer.fc.weight)
-    x = random_clips(3, 4, 5, 8)
-    whole = layer(x)
-    monkeypatch.setattr(temporal_module, "MAX_SEQUENCES", 7)
-    torch.testing.assert_close(layer(x), whole, atol=1e-6, rtol=0)
 
 
 # --- initial values, other clip lengths and sizes --------------------------------------------------------------------

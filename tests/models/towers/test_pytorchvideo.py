@@ -11,7 +11,8 @@ import torch
 
 import vidssl
 from vidssl.errors import VidsslError
-from vidssl.models.export import load, save_encoder
+from vidssl.models.export import save_encoder
+from vidssl.models.load import load
 from vidssl.models.towers.pytorchvideo import NETWORKS, PytorchVideoEncoder
 
 

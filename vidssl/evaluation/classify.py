@@ -1,0 +1,55 @@
+"""`vidssl classify`: which of some actions one video shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.errors import VidsslError
+from vidssl.evaluation.classes import class_list, read_classes, resolve_templates
+from vidssl.evaluation.features import extract_features
+from vidssl.evaluation.report import Result, list_hash, result_header
+from vidssl.evaluation.setup import EvalOptions, load_subject
+from vidssl.evaluation.zero_shot import text_classifier, zero_shot_scores
+
+
+def classify(
+    checkpoint: str | Path,
+    video: str | Path,
+    labels: str,
+    *,
+    templates: str | None = None,
+    options: EvalOptions | None = None,
+) -> Result:
+    """Which of some actions one video shows.
+
+    Args:
+        labels: class names separated by commas, or a class list file.
+
+    Returns:
+        JSON-able result; ``probabilities`` maps names to numbers that sum to 1, most likely first.
+
+    Raises:
+        VidsslError: when the video cannot be decoded (named with the reason).
+    """
+    options = options or EvalOptions()
+    subject = load_subject(checkpoint, options.device)
+    if Path(labels).is_file():
+        listed = read_classes(Path(labels))
+    else:
+        listed = class_list([name.strip() for name in labels.split(",") if name.strip()], "labels")
+    chosen = resolve_templates(templates, listed)
+    features = extract_features(subject, VideoIndex.of_files([video]), options, description="classify")
+    if features.failures:
+        raise VidsslError(f"{video}: {features.failures[0].reason}")
+    classifier = text_classifier(subject.encoder, listed, chosen).cpu()
+    cosines = zero_shot_scores(features.features["trained/unit"], classifier)[0]
+    assert subject.encoder.text is not None, "text_classifier needs it"
+    order = cosines.argsort(descending=True)
+    probabilities = (cosines / subject.encoder.text.temperature).softmax(0)
+    return {
+        **result_header("classify", subject, options),
+        "video": str(video),
+        "templates": {"list": chosen, "hash": list_hash(chosen)},
+        "probabilities": {listed.names[i]: probabilities[i].item() for i in order.tolist()},
+    }

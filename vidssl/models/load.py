@@ -1,0 +1,38 @@
+"""`vidssl.load`: from a path that users know to the encoder it stands for.
+
+An exported folder, a checkpoint folder (which holds one as ``encoder/``), or a run folder (whose ``latest.json`` names
+a checkpoint).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidssl.errors import VidsslError
+from vidssl.files import newest_checkpoint
+from vidssl.models.encoder import VideoEncoder
+from vidssl.models.export import CONFIG, load_encoder
+
+_EXPECTED = "expected an exported encoder (config.json), a checkpoint (encoder/) or a run (latest.json)"
+
+
+def load(path: str | Path) -> VideoEncoder:
+    """The encoder of an exported folder, of a checkpoint folder, or of the latest checkpoint of a run folder.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The encoder, ready for evaluation.
+
+    Raises:
+        VidsslError: when the folder is none of these, or what it holds cannot be loaded.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise VidsslError(f"{path}: {'not a folder' if folder.exists() else 'no such folder'}; {_EXPECTED}")
+    folder = newest_checkpoint(folder) or folder
+    for candidate in (folder, folder / "encoder"):
+        if (candidate / CONFIG).is_file():
+            return load_encoder(candidate)
+    raise VidsslError(f"{path}: holds no encoder; {_EXPECTED}")

@@ -1,0 +1,63 @@
+"""Options of `create_model`: which there are, and the line that names a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vidssl.errors import VidsslError, check_choice
+
+CHOICE = "create_model: {name}: {value!r}{guess} (allowed: {allowed})"
+_CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "random")}
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """Options of :func:`create_model` for CLIP towers.
+
+    cls_mode, temporal_init, max_frames, time_signal, causal, activation_checkpointing: see :class:`ClipVideoEncoder`.
+    chunk_frames: see :class:`VideoEncoder`.
+    image_size: side in pixels the encoder is made for instead of the architecture's; the position embedding of loaded
+        weights is interpolated. (Clips of other sizes work in any case.)
+    load_text: whether to build and load the text tower too.
+    load_weights: False starts a ``local-dir:`` or ``hf-hub:`` name from random weights.
+    """
+
+    cls_mode: str = "per_frame"
+    temporal_init: str = "copy"
+    max_frames: int = 8
+    time_signal: bool = True
+    causal: bool = False
+    chunk_frames: int | None = None
+    image_size: int | None = None
+    activation_checkpointing: bool = False
+    load_text: bool = True
+    load_weights: bool = True
+
+
+def check_options(options: Mapping[str, Any], defaults: Mapping[str, Any], of: str = "") -> None:
+    """Check the names of options and the kind of their values, which is that of the default.
+
+    Args:
+        options: as given.
+        defaults: the options there are. True or False is a switch, a string one of several choices; the others count
+            something, and may be None only where that is the default.
+        of: whose options they are, for the error.
+
+    Raises:
+        VidsslError: naming the first option that is unknown or of another kind.
+    """
+    unknown = f"create_model: unknown option {{value!r}}{of}{{guess}} (allowed: {{allowed}})"
+    for key, value in options.items():
+        check_choice("option", key, defaults, unknown)
+        default = defaults[key]
+        if isinstance(default, str):
+            check_choice(key, value, _CHOICES[key], CHOICE)
+        elif isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise VidsslError(f"create_model: {key}: {value!r}: must be true or false")
+        elif not (value is None and default is None) and (
+            not isinstance(value, int) or isinstance(value, bool) or value < 1
+        ):
+            raise VidsslError(f"create_model: {key}: {value!r}: must be a whole number of at least 1")
