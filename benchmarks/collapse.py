@@ -22,7 +22,7 @@ from vidssl.data.batch import collate_clips
 from vidssl.data.dataset import ClipDataset
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.order import GlobalBatchSampler
-from vidssl.data.views.render import ViewSpec, render_views
+from vidssl.data.views import ViewSpec, render_views
 from vidssl.models.encoder import ClipFeatures
 from vidssl.models.heads import ProjectionHead
 from vidssl.objectives.hsic.objective import SSLHSIC

@@ -28,7 +28,9 @@ from torchvision.transforms.v2 import functional as tvf
 
 from vidssl.data.batch import ClipBatch, ClipSample, collate_clips
 from vidssl.data.rng import Purpose, stream
-from vidssl.data.views.render import ViewDraw, ViewSpec, draw_view, expand_views, render_views
+from vidssl.data.views.draw import ViewDraw, draw_view
+from vidssl.data.views.render import render_views
+from vidssl.data.views.spec import ViewSpec, expand_views
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COLOUR: dict[str, Any] = {"jitter": (0.4, 0.4, 0.2, 0.1), "jitter_p": 0.8, "gray_p": 0.2}

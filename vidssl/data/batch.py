@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vidssl.data.views.render import ViewDraw, stack_draws
+from vidssl.data.manifest.quarantine import FailedVideo
 
-
-class Failure(NamedTuple):
-    """A video that could not be decoded."""
-
-    video_id: int
-    path: str
-    reason: str  # one line
+# A `ViewDraw`: what it holds is the business of the views; here it is a named tuple of tensors.
+Draw = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -29,8 +24,8 @@ class ClipSample:
     index: list[Tensor]  # per view: (T_v,) int64, into N
     times: list[Tensor]  # per view: (T_v,) float32, seconds since the first frame of the video
     video_id: int
-    draws: list[ViewDraw]  # per view; empty in evaluation
-    failures: list[Failure]
+    draws: Sequence[Draw]  # per view; empty in evaluation
+    failures: list[FailedVideo]
     failed: bool = False
 
 
@@ -47,8 +42,8 @@ class ClipBatch:
     index: list[Tensor]  # per view: (B, T_v) int64, into N
     times: list[Tensor]  # per view: (B, T_v) float32, seconds since the first frame of the video
     video_id: Tensor  # (B,) int64, of the video actually shown
-    draws: list[ViewDraw]  # per view, stacked over B; CPU; empty in evaluation
-    failures: list[Failure]  # videos that could not be decoded while this batch was made
+    draws: Sequence[Draw]  # per view, stacked over B; CPU; empty in evaluation
+    failures: list[FailedVideo]  # videos that could not be decoded while this batch was made
     failed: Tensor  # (B,) bool: evaluation rows with nothing to show (black); never set in training
 
     def __len__(self) -> int:
@@ -68,29 +63,15 @@ class ClipBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
         """A copy on the device; `non_blocking` overlaps with the host when the batch is pinned."""
-
-        def move(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=non_blocking)
-
-        return replace(
-            self,
-            frames=move(self.frames),
-            index=[move(x) for x in self.index],
-            times=[move(x) for x in self.times],
-            video_id=move(self.video_id),
-            failed=move(self.failed),
-        )
+        return self._moved(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClipBatch:
         """A copy whose moving parts are in page-locked memory; called by the DataLoader."""
-        return replace(
-            self,
-            frames=self.frames.pin_memory(),
-            index=[x.pin_memory() for x in self.index],
-            times=[x.pin_memory() for x in self.times],
-            video_id=self.video_id.pin_memory(),
-            failed=self.failed.pin_memory(),
-        )
+        return self._moved(lambda x: x.pin_memory())
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> ClipBatch:
+        moving = ("frames", "index", "times", "video_id", "failed")
+        return replace(self, **{name: _convert(getattr(self, name), move) for name in moving})
 
 
 def _convert(value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -106,6 +87,11 @@ def _to_array(value: Any) -> Any:
 
 def _to_tensor(value: Any) -> Any:
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def stack_draws(draws: Sequence[Any]) -> Any:
+    """Stack the draws of one view over samples, every field gains a leading B."""
+    return type(draws[0])(*(torch.stack(field) for field in zip(*draws, strict=True)))
 
 
 def collate_clips(samples: Sequence[ClipSample]) -> ClipBatch:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vidssl.data.batch import ClipSample, Failure
+from vidssl.data.batch import ClipSample
 from vidssl.data.clips import (
     ClipIndices,
     ClipSpec,
@@ -33,10 +33,12 @@ from vidssl.data.clips import (
 from vidssl.data.decode.frames import Opener, decode_clips, resize_short_side, squash
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import DecodeError
+from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import Key
 from vidssl.data.rng import Purpose, stream
+from vidssl.data.views.draw import draw_view
 from vidssl.data.views.evaluation import EvalSpec
-from vidssl.data.views.render import ViewSpec, draw_view, expand_views
+from vidssl.data.views.spec import ViewSpec, expand_views
 from vidssl.errors import VidsslError
 
 
@@ -111,7 +113,7 @@ class ClipDataset(Dataset[ClipSample]):
             VidsslError: if `max_attempts` videos in a row cannot be decoded; names the first one and its cause.
         """
         epoch, index = key
-        failures: list[Failure] = []
+        failures: list[FailedVideo] = []
         for attempt in range(min(self.max_attempts, len(self.videos))):
             video_id = self._candidate(epoch, index, attempt, failures)
             try:
@@ -124,7 +126,7 @@ class ClipDataset(Dataset[ClipSample]):
             f"(max_attempts={self.max_attempts})"
         )
 
-    def _candidate(self, epoch: int, index: int, attempt: int, failures: Sequence[Failure]) -> int:
+    def _candidate(self, epoch: int, index: int, attempt: int, failures: Sequence[FailedVideo]) -> int:
         """The video itself, then videos drawn uniformly among those not tried yet."""
         if attempt == 0:
             return index
@@ -134,7 +136,7 @@ class ClipDataset(Dataset[ClipSample]):
             choice += choice >= tried
         return choice
 
-    def _sample(self, epoch: int, index: int, video_id: int, failures: list[Failure]) -> ClipSample:
+    def _sample(self, epoch: int, index: int, video_id: int, failures: list[FailedVideo]) -> ClipSample:
         def choose(times: Times) -> list[ClipIndices]:
             seconds = min(self.window_seconds, self.max_window_frames * frame_period(times) or math.inf)
             start = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, epoch, index))
@@ -216,8 +218,8 @@ def _pack(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields:
     )
 
 
-def _failure(video_id: int, path: Path, error: DecodeError) -> Failure:
-    return Failure(video_id, str(path), " ".join(str(error.reason).split()))
+def _failure(video_id: int, path: Path, error: DecodeError) -> FailedVideo:
+    return FailedVideo(video_id, str(path), " ".join(str(error.reason).split()))
 
 
 def _check_videos(videos: Videos) -> None:

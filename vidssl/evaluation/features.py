@@ -12,9 +12,9 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from vidssl import distributed
-from vidssl.data.batch import Failure
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.evaluation.setup import EvalOptions, Subject, shown_batches
 from vidssl.models.encoder import VideoEncoder
 
@@ -33,7 +33,7 @@ class FeatureSet:
 
     features: dict[str, Tensor]
     ok: Tensor
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedVideo, ...]
 
 
 def encoder_extractor(encoder: VideoEncoder, name: str) -> Extractor:
@@ -111,7 +111,7 @@ class _Part(NamedTuple):
     ids: list[Tensor]
     failed: list[Tensor]
     rows: dict[str, list[Tensor]]
-    failures: list[Failure]
+    failures: list[FailedVideo]
 
 
 def _in_order(parts: Sequence[_Part], total: int) -> FeatureSet:

@@ -14,8 +14,8 @@ from vidssl.concepts.space_files import space_builder
 from vidssl.config import Config, ViewConfig
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.manifest.quarantine import BadVideo, write_quarantine
-from vidssl.data.views.render import ViewSpec
+from vidssl.data.manifest.quarantine import FailedVideo, write_quarantine
+from vidssl.data.views.spec import ViewSpec
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.files import newest_checkpoint, write_json, write_text
@@ -97,7 +97,7 @@ def prepare_folder(config: Config, resume: bool) -> Path | None:
     return None
 
 
-def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder, device: torch.device) -> None:
+def begin(config: Config, bad: Sequence[FailedVideo], encoder: VideoEncoder, device: torch.device) -> None:
     """Make the run folder: the resolved recipe, versions and device, the unreadable videos, and the untrained encoder,
     which is kept because every trained number is reported beside its. Harmless when the run is resumed."""
     folder = Path(config.output)
@@ -113,7 +113,7 @@ def begin(config: Config, bad: Sequence[BadVideo], encoder: VideoEncoder, device
         save_encoder(encoder, folder / INITIAL)
 
 
-def read_videos(config: Config) -> tuple[VideoIndex, tuple[BadVideo, ...]]:
+def read_videos(config: Config) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
     """The readable training videos, and the others with the reason."""
     index = VideoIndex.read(config.data.train)
     if not config.data.check:

@@ -12,15 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from vidssl.data.decode.reader import VideoInfo
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.manifest.probe import Outcome, probe_all
-from vidssl.data.manifest.quarantine import BadVideo, write_quarantine
+from vidssl.data.manifest.probe import probe_all
+from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.errors import VidsslError
 from vidssl.files import write_text
 from vidssl.version import __version__
-
-__all__ = ["BadVideo", "CheckReport", "check_index", "require_readable_classes", "write_quarantine"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class CheckReport:
     """
 
     good: VideoIndex
-    bad: tuple[BadVideo, ...]
+    bad: tuple[FailedVideo, ...]
     infos: tuple[VideoInfo, ...]
 
 
@@ -72,17 +72,27 @@ def check_index(
         memory.recall(path, stamp) if memory else None
         for path, stamp in zip(index.paths, stamps, strict=True)
     ]
-    todo = [i for i, outcome in enumerate(found) if outcome is None]
+    todo = [i for i, known in enumerate(found) if known is None]
+    answers = probe_all([index.path(i) for i in todo], workers or _cores(), timeout)
+    bar = tqdm(answers, "checking videos", len(todo), delay=2, unit=" files", disable=not progress)
     try:
-        for outcome in _with_bar([index.path(i) for i in todo], workers or _cores(), timeout, progress):
-            i = todo[outcome.place]
-            found[i] = outcome
-            if memory and outcome.final:
-                memory.keep(index.paths[i], stamps[i], outcome)
+        for place, (answer, is_final) in bar:
+            i = todo[place]
+            found[i] = answer
+            if memory and is_final:
+                memory.keep(index.paths[i], stamps[i], answer)
     finally:
         if memory and todo:
             memory.save()
-    return _report(index, found)
+    return CheckReport(
+        good=index.subset([i for i, answer in enumerate(found) if isinstance(answer, VideoInfo)]),
+        bad=tuple(
+            FailedVideo(i, index.paths[i], answer, index.labels[i])
+            for i, answer in enumerate(found)
+            if isinstance(answer, str)
+        ),
+        infos=tuple(answer for answer in found if isinstance(answer, VideoInfo)),
+    )
 
 
 def require_readable_classes(report: CheckReport, allow_empty_classes: bool = False) -> None:
@@ -103,24 +113,6 @@ def require_readable_classes(report: CheckReport, allow_empty_classes: bool = Fa
             f"{report.good.root}: class {empty[0]!r}{more}: none of its {unreadable[empty[0]]} videos can be read, "
             f"the first is {first_bad.path}: {first_bad.reason}; repair it, or set allow_empty_classes"
         )
-
-
-def _report(index: VideoIndex, found: list[Outcome | None]) -> CheckReport:
-    good = [i for i, outcome in enumerate(found) if outcome is not None and outcome.info is not None]
-    bad = [
-        BadVideo(index.paths[i], outcome.reason, index.labels[i])
-        for i, outcome in enumerate(found)
-        if outcome is not None and outcome.info is None
-    ]
-    infos = [outcome.info for outcome in found if outcome is not None and outcome.info is not None]
-    return CheckReport(index.subset(good), tuple(bad), tuple(infos))
-
-
-def _with_bar(paths: list[Path], workers: int, timeout: float, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    outcomes = probe_all(paths, workers, timeout)
-    return tqdm(outcomes, "checking videos", len(paths), delay=2, unit=" files", disable=not progress)
 
 
 def _cores() -> int:
@@ -154,21 +146,20 @@ class _Memory:
             if {key: content[key] for key in self.head} == self.head:
                 self.known = dict(content["files"])
 
-    def recall(self, path: str, stamp: Stamp | None) -> Outcome | None:
-        """The earlier outcome for an unchanged file."""
+    def recall(self, path: str, stamp: Stamp | None) -> VideoInfo | str | None:
+        """The earlier answer for an unchanged file."""
         with suppress(ValueError, KeyError, TypeError):
             size, changed, answer = self.known[path]
             if (size, changed) == stamp:
                 if isinstance(answer, str):
-                    return Outcome(-1, None, answer, final=True)
+                    return answer
                 num_frames, fps, duration, height, width = answer
-                info = VideoInfo(int(num_frames), float(fps), float(duration), int(height), int(width))
-                return Outcome(-1, info, "", final=True)
+                return VideoInfo(int(num_frames), float(fps), float(duration), int(height), int(width))
         return None
 
-    def keep(self, path: str, stamp: Stamp | None, outcome: Outcome) -> None:
+    def keep(self, path: str, stamp: Stamp | None, answer: VideoInfo | str) -> None:
         if stamp is not None:
-            self.known[path] = (*stamp, astuple(outcome.info) if outcome.info else outcome.reason)
+            self.known[path] = (*stamp, answer if isinstance(answer, str) else astuple(answer))
 
     def save(self) -> None:
         """Replace the file at once; a cache folder that cannot be written costs only time."""

@@ -12,27 +12,21 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Timer
-from typing import NamedTuple
 
 from vidssl.data.decode.reader import VideoInfo
 
 STARTUP_SECONDS = 120.0  # for a worker to import its decoder, on a busy machine with a cold disk
 
 
-class Outcome(NamedTuple):
-    """What became of one file: its facts, or the reason why it has none.
-
-    ``final`` says that the file itself is the cause; a crash or a lack of time may be otherwise the next time.
-    """
-
-    place: int
-    info: VideoInfo | None
-    reason: str
-    final: bool
+# The facts of a video, or the reason why it has none; and whether the file itself is the cause of that: a crash or a
+# lack of time may be otherwise the next time.
+Answer = tuple[VideoInfo | str, bool]
 
 
-def probe_all(paths: Sequence[Path], workers: int, timeout: float) -> Iterator[Outcome]:
+def probe_all(paths: Sequence[Path], workers: int, timeout: float) -> Iterator[tuple[int, Answer]]:
     """Probe every path, ``workers`` at a time, at most ``timeout`` seconds each; in order of completion.
+
+    Each answer comes with the place of its path.
 
     Workers are plain child processes, not forks of this one: safe with threads and CUDA here, and in scripts and
     notebooks that could not be imported a second time.
@@ -45,10 +39,10 @@ def probe_all(paths: Sequence[Path], workers: int, timeout: float) -> Iterator[O
     for prober in probers:
         idle.put(prober)
 
-    def probe(job: tuple[int, Path]) -> Outcome:
+    def probe(job: tuple[int, Path]) -> tuple[int, Answer]:
         prober = idle.get()
         try:
-            return prober.probe(*job)
+            return job[0], prober.probe(job[1])
         finally:
             idle.put(prober)
 
@@ -69,18 +63,16 @@ class _Prober:
         self.timeout, self.closed = timeout, False
         self.process: subprocess.Popen[bytes] | None = None
 
-    def probe(self, place: int, path: Path) -> Outcome:
+    def probe(self, path: Path) -> Answer:
         process = self.process or self._start()
         line, expired = _ask(process, json.dumps(str(path)).encode() + b"\n", self.timeout)
         if line.endswith(b"\n"):
             answer = json.loads(line)
-            if isinstance(answer, str):
-                return Outcome(place, None, answer, final=True)
-            return Outcome(place, VideoInfo(*answer), "", final=True)
+            return answer if isinstance(answer, str) else VideoInfo(*answer), True
         self.stop()
         if expired:
-            return Outcome(place, None, f"took longer than {self.timeout:g} s to open", final=False)
-        return Outcome(place, None, f"the decoder crashed ({_how_it_ended(process)})", final=False)
+            return f"took longer than {self.timeout:g} s to open", False
+        return f"the decoder crashed ({_how_it_ended(process)})", False
 
     def close(self) -> None:
         """Stop for good: a thread that is still at work must not start another process."""

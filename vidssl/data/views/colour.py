@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
+Triple = tuple[float, float, float]
+
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
@@ -106,3 +108,9 @@ def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     planes = F.conv2d(planes, weight[:, None, None, :], groups=len(weight))
     planes = F.conv2d(planes, weight[:, None, :, None], groups=len(weight))
     return planes.clamp_(0, 1).view_as(x)
+
+
+def normalize_(x: Tensor, mean: Triple, std: Triple) -> Tensor:
+    """(x - mean) / std per channel of x (B, 3, T, H, W), in place."""
+    shape = (1, 3, 1, 1, 1)
+    return x.sub_(x.new_tensor(mean).view(shape)).div_(x.new_tensor(std).view(shape))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from vidssl.data.batch import ClipBatch
 from vidssl.data.clips import ClipSpec
+from vidssl.data.views.colour import Triple, normalize_
 from vidssl.data.views.crop import crop_resize
-from vidssl.data.views.render import Triple, normalize_
 from vidssl.errors import VidsslError
-
-if TYPE_CHECKING:
-    from vidssl.data.batch import ClipBatch
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vidssl import distributed
-from vidssl.data.batch import Failure
 from vidssl.data.clips import ClipSpec, uniform_clips, whole
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import VideoReader
 from vidssl.data.loader import build_eval_loader
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.errors import VidsslError
 from vidssl.models.student import Student
@@ -96,7 +96,7 @@ def encode_sequences(
     batch_size: int = 16,
     workers: int = 2,
     backend: str = "auto",
-) -> tuple[dict[str, LatentSequences], tuple[Failure, ...]]:
+) -> tuple[dict[str, LatentSequences], tuple[FailedVideo, ...]]:
     """Decode every video once and run all students on it.
 
     Args:
@@ -122,7 +122,7 @@ def encode_sequences(
     )
     encoder = next(iter(students.values()))[0].encoder
     rows: list[_Row] = []
-    failures: list[Failure] = []
+    failures: list[FailedVideo] = []
     share = len(range(rank, len(index), processes))
     bar = tqdm(total=share, desc="latents", unit="video", disable=rank > 0 or share < 2, delay=1)
     for batch in loader:
@@ -152,8 +152,8 @@ def _latents(student: Student, head: str, clips: Tensor) -> Tensor:
 
 
 def _collect(
-    parts: list[tuple[list[_Row], list[Failure]]], index: VideoIndex
-) -> tuple[dict[str, LatentSequences], tuple[Failure, ...]]:
+    parts: list[tuple[list[_Row], list[FailedVideo]]], index: VideoIndex
+) -> tuple[dict[str, LatentSequences], tuple[FailedVideo, ...]]:
     rows = sorted((row for part, _ in parts for row in part), key=lambda row: row.video)
     failures = sorted((failure for _, part in parts for failure in part), key=lambda f: f.video_id)
     if not rows:

@@ -14,14 +14,9 @@ from tests.data.conftest import write_numbered
 from vidssl.data.decode.open import probe_video
 from vidssl.data.decode.reader import VideoInfo
 from vidssl.data.manifest import probe as probing
-from vidssl.data.manifest.check import (
-    BadVideo,
-    CheckReport,
-    check_index,
-    require_readable_classes,
-    write_quarantine,
-)
+from vidssl.data.manifest.check import CheckReport, check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.manifest.quarantine import FailedVideo, write_quarantine
 from vidssl.errors import VidsslError
 
 
@@ -52,9 +47,9 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     original = probing._Prober.probe
 
-    def recording(self: probing._Prober, place: int, path: Path) -> probing.Outcome:
+    def recording(self: probing._Prober, path: Path) -> probing.Answer:
         names.append(path.name)
-        return original(self, place, path)
+        return original(self, path)
 
     monkeypatch.setattr(probing._Prober, "probe", recording)
     return names
@@ -87,7 +82,7 @@ def test_only_changed_files_are_opened_again(index: VideoIndex, probed: list[str
     second = check_index(index)
     assert sorted(probed[6:]) == ["a.mp4", "b.mp4", "text.mp4"]
     assert "jump/text.mp4" in second.good.paths
-    assert BadVideo("run/b.mp4", "no such file", "run") in second.bad
+    assert FailedVideo(4, "run/b.mp4", "no such file", "run") in second.bad
     check_index(index, cache=False)
     assert len(probed) == 6 + 3 + 6
 
@@ -137,7 +132,7 @@ def test_crashes_and_hangs_cost_one_file_each(
     names = ["a", "segfault", "b", "hang", "exit", "broken", "c", "segfault2", "d"]
     for name in names:
         (tmp_path / f"{name}.mp4").touch()
-    monkeypatch.setattr(probing._Prober, "module", "tests.data.probe_that_fails")
+    monkeypatch.setattr(probing._Prober, "module", "tests.data.manifest.probe_that_fails")
     index = VideoIndex.read(tmp_path)
     started = time.monotonic()
     report = check_index(index, workers=2, timeout=2.0)
@@ -176,7 +171,7 @@ def test_stopping_early_leaves_no_process(index: VideoIndex, monkeypatch: pytest
 def test_a_worker_that_cannot_start_is_no_fault_of_the_files(
     index: VideoIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing._Prober, "module", "tests.data.no_such_module")
+    monkeypatch.setattr(probing._Prober, "module", "tests.data.manifest.no_such_module")
     with pytest.raises(RuntimeError, match="no process can be started"):
         check_index(index)
 
@@ -202,7 +197,7 @@ def test_an_empty_class_stops_unless_allowed(index: VideoIndex) -> None:
     require_readable_classes(report)
     run_only = CheckReport(
         report.good.subset([1, 2]),
-        (BadVideo("jump/c.mp4", "moov atom not found", "jump"), *report.bad),
+        (FailedVideo(0, "jump/c.mp4", "moov atom not found", "jump"), *report.bad),
         report.infos[1:],
     )
     with pytest.raises(VidsslError) as caught:
@@ -219,7 +214,7 @@ def test_an_empty_class_stops_unless_allowed(index: VideoIndex) -> None:
 
 def test_quarantine_lines(tmp_path: Path) -> None:
     file = tmp_path / "run" / "quarantine.csv"
-    bad = [BadVideo('a, "b".mp4', "moov atom\nnot found"), BadVideo("ü\udcff.mp4", "x,y", "jump")]
+    bad = [FailedVideo(0, 'a, "b".mp4', "moov atom\nnot found"), FailedVideo(1, "ü\udcff.mp4", "x,y", "jump")]
     write_quarantine(file, bad[:1])
     write_quarantine(file, bad[1:])
     write_quarantine(file, [])
@@ -230,8 +225,8 @@ def test_quarantine_lines(tmp_path: Path) -> None:
 def test_quarantine_lines_of_many_processes_stay_whole(tmp_path: Path) -> None:
     file = tmp_path / "quarantine.csv"
     code = (
-        "import sys; from vidssl.data.manifest.quarantine import BadVideo, write_quarantine\n"
-        "for i in range(200): write_quarantine(sys.argv[1], [BadVideo(f'{sys.argv[2]}-{i}.mp4', 'x' * 300)])"
+        "import sys; from vidssl.data.manifest.quarantine import FailedVideo, write_quarantine\n"
+        "for i in range(200): write_quarantine(sys.argv[1], [FailedVideo(i, f'{sys.argv[2]}-{i}.mp4', 'x' * 300)])"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(file), str(n)]) for n in range(4)]
     assert [writer.wait() for writer in writers] == [0] * 4

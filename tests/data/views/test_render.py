@@ -16,14 +16,17 @@ from torchvision import transforms
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
-from vidssl.data.batch import ClipBatch, ClipSample, collate_clips
+from vidssl.data.batch import ClipBatch, ClipSample, collate_clips, stack_draws
 from vidssl.data.clips import ClipSpec
 from vidssl.data.decode.frames import resize_short_side, squash
 from vidssl.data.rng import Purpose, stream
+from vidssl.data.views import colour
 from vidssl.data.views import render as views
 from vidssl.data.views.crop import crop_resize
+from vidssl.data.views.draw import ViewDraw, draw_view
 from vidssl.data.views.evaluation import EvalSpec, eval_box, render_eval_views
-from vidssl.data.views.render import ViewDraw, ViewSpec, colour, draw_view, expand_views, render_views
+from vidssl.data.views.render import render_views
+from vidssl.data.views.spec import ViewSpec, expand_views
 from vidssl.errors import VidsslError
 
 NONE, UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -318,9 +321,7 @@ def test_draws_follow_their_distributions() -> None:
         blur_sigma=(0.1, 2.0),
     )
     count = 4000
-    draws = views.stack_draws(
-        [draw_view(stream(3, Purpose.SPACE, 0, i, 0), spec, 240, 320) for i in range(count)]
-    )
+    draws = stack_draws([draw_view(stream(3, Purpose.SPACE, 0, i, 0), spec, 240, 320) for i in range(count)])
     for field, p in ((draws.flip, 0.5), (draws.jitter, 0.8), (draws.gray, 0.2), (draws.sigma > 0, 0.1)):
         assert abs(field.float().mean() - p) < 4 * math.sqrt(p * (1 - p) / count)
     assert not draws.solarize.any()
