@@ -187,7 +187,7 @@ def generate(
     )
     concepts = load_concepts(given)
     options: Any = {
-        "what": tuple(what),
+        "what": what,
         "count": count,
         "sampling": Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed),
         "store": store or destination.with_suffix(".answers.jsonl"),

@@ -171,7 +171,10 @@ def test_prompts_carry_what_is_known_of_a_concept():
             Concept(id="archery", name="archery"),
         ),
     )
-    prompts = {p.subject: p.messages[-1].content for p in plan(file, EchoBackend())[0]}
+    prompts = {
+        p.subject: p.messages[-1].content
+        for p in plan(file, EchoBackend(), ("descriptions",), 4, SAMPLING, None)[0]
+    }
     assert 'Action: "pick" (context: taking an object up' in prompts["pick"]
     assert "similar actions (pick fruit)" in prompts["pick"]
     assert 'Action: "archery" (context: none)' in prompts["archery"]
@@ -182,7 +185,7 @@ def test_the_plan_is_what_is_sent_and_sends_nothing(tmp_path):
     store = tmp_path / "answers.jsonl"
     backend = Scripted()
     concepts = concepts_from_names(NAMES, "mine")
-    planned, open_ = plan(concepts, backend, store=store)
+    planned, open_ = plan(concepts, backend, ("descriptions",), 4, SAMPLING, store)
     assert backend.asked == [] and not store.exists()
     assert open_ == planned
     characters = sum(len(message.content) for request in planned for message in request.messages)
@@ -190,7 +193,7 @@ def test_the_plan_is_what_is_sent_and_sends_nothing(tmp_path):
     generate(NAMES[:2], backend, store=store)
     generate(NAMES, backend, store=tmp_path / "other.jsonl")
     assert {request.key for request in backend.asked} >= {request.key for request in planned}
-    again, open_ = plan(concepts, backend, store=store)
+    again, open_ = plan(concepts, backend, ("descriptions",), 4, SAMPLING, store)
     assert again == planned
     assert open_ == planned[2:]
 

@@ -192,8 +192,10 @@ def test_what_will_not_pass_is_said_at_once(say, message):
 
 
 def test_an_empty_account_ends_it():
-    with chat_server(lambda call: Say('{"error": {"code": "insufficient_quota"}}', 429)) as server:
-        with pytest.raises(VidsslError, match="insufficient_quota"):
+    with chat_server(
+        lambda call: Say('{"error": {"message": "' + "x" * 500 + '", "code": "insufficient_quota"}}', 429)
+    ) as server:
+        with pytest.raises(VidsslError, match="HTTP 429"):
             list(backend(server, max_concurrency=1).answer([request(str(n)) for n in range(5)]))
         assert set(server.count) == {"0"}
 
@@ -215,7 +217,7 @@ def test_a_server_that_is_not_there_does_not_cost_a_long_wait():
     assert len(outcomes) == 100
     assert all(isinstance(outcome, NoAnswer) for outcome in outcomes)
     assert sum("not asked" in outcome.reason for outcome in outcomes) >= 90  # type: ignore[union-attr]
-    assert "Connection error" in outcomes[0].reason  # type: ignore[union-attr]
+    assert any("Connection error" in outcome.reason for outcome in outcomes)  # type: ignore[union-attr]
 
 
 def test_leaving_early_ends_the_threads():

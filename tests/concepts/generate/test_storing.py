@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.concepts.generate.chat_server import completion, good_sentences
-from vidssl.concepts.generate.asking import Answer, Message, NoAnswer, Request
+from vidssl.concepts.generate.asking import Answer, Message, Request
 from vidssl.concepts.generate.job import Generation, generate
 from vidssl.concepts.generate.storing import AnswerStore, FileBackend, read_answer
 from vidssl.concepts.prompts import Sampling
@@ -67,7 +67,7 @@ def test_out_and_back_in_parts_in_any_order(tmp_path):
     assert todo[0]["custom_id"] == ids["juggling"]
     assert todo[1]["custom_id"] != ids["tai chi"]
     assert [message["role"] for message in todo[1]["body"]["messages"]][-2:] == ["assistant", "user"]
-    assert f"(2 unusable lines: {part}:2: no JSON" in result.failures[0].reasons[0]
+    assert f"(2 unusable lines: {part}:2: no JSON with" in result.failures[0].reasons[0]
 
     part.unlink()  # the store has what was in it
     rest = tmp_path / "rest.jsonl"
@@ -138,7 +138,8 @@ def test_answers_in_the_shapes_that_tools_write(line):
     ],
 )
 def test_lines_without_an_answer(line):
-    assert isinstance(read_answer({"custom_id": "x", **line}), NoAnswer)
+    with pytest.raises(ValueError, match=r"no answer|error"):
+        read_answer({"custom_id": "x", **line})
 
 
 def test_the_first_answer_stays(tmp_path):

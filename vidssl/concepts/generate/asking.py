@@ -91,19 +91,16 @@ class Request:
 
 
 class Backend(Protocol):
-    """Whoever answers requests."""
+    """Whoever answers requests.
 
-    @property
-    def generator(self) -> str:
-        """Name of the interface, for the provenance."""
+    Attributes:
+        generator: name of the interface, for the provenance.
+        model, revision: name of the model, and which state of it, where known.
+    """
 
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-
-    @property
-    def revision(self) -> str | None:
-        """Which state of the model, where known."""
+    generator: str
+    model: str
+    revision: str | None
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | NoAnswer]]:
         """Each request with what became of it, in any order, as soon as it is known.
@@ -117,19 +114,18 @@ def check_sampling(sampling: Sampling) -> None:
     """Refuse values that no back-end can use.
 
     Raises:
-        VidsslError: naming the first of them.
+        VidsslError: naming them, and what is allowed.
     """
     bounds = {
-        "temperature": (0, 10, "0 to 10"),
-        "top_p": (math.ulp(0), 1, "above 0, at most 1"),
-        "top_k": (1, math.inf, "1 or more"),
-        "max_new_tokens": (1, math.inf, "1 or more"),
-        "seed": (0, 2**63 - 1, "0 to 2**63 - 1"),
+        "temperature": (0, 10),
+        "top_p": (1e-6, 1),
+        "top_k": (1, 2**31),
+        "max_new_tokens": (1, 2**31),
+        "seed": (0, 2**63 - 1),
     }
     for key, value in sampling.model_dump(exclude_none=True).items():
-        low, high, allowed = bounds[key]
-        if not low <= value <= high:
-            raise VidsslError(f"sampling {key}={value}: must be {allowed}")
+        if not bounds[key][0] <= value <= bounds[key][1]:
+            raise VidsslError(f"sampling {key}={value}: must be {bounds[key][0]} to {bounds[key][1]}")
 
 
 def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -144,7 +140,7 @@ class EchoBackend:
     """Answers with filler that passes the rules of the concept file and describes nothing; for tests and dry runs."""
 
     generator = model = "echo"
-    revision = None
+    revision: str | None = None
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | NoAnswer]]:
         """The same answer to the same question, in order."""

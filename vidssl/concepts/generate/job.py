@@ -15,8 +15,9 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -43,12 +44,8 @@ from vidssl.errors import NAMED, VidsslError, check_choice
 
 Progress = Callable[[int, int], None]
 MAX_FAULTS = 6  # that a model is told of at once
-BACKENDS: dict[str, Any] = {
-    "transformers": TransformersBackend,
-    "openai": OpenAIBackend,
-    "file": FileBackend,
-    "echo": EchoBackend,
-}
+_CLASSES = (TransformersBackend, OpenAIBackend, FileBackend, EchoBackend)
+BACKENDS: dict[str, Any] = {backend.generator: backend for backend in _CLASSES}
 
 
 class Failure(NamedTuple):
@@ -99,40 +96,20 @@ class Generation:
         return [concept for concept in worded if concept in failed]
 
 
-@dataclass
-class Conversation:
-    """What is said about one concept until an answer is good.
-
-    Attributes:
-        concept, task, count: what it is about, what is wanted, and how many sentences.
-        messages: up to now.
-        retry: what a bad answer is replied with, ``{faults}`` standing for them.
-        attempts: answers judged so far.
-        faults: of the last answer, or why there was none; empty once one is accepted.
-        answer: the last one.
-    """
+class Question(NamedTuple):
+    """A request about a concept, and what a bad answer is replied with, ``{faults}`` standing for its faults."""
 
     concept: Concept
-    task: Task
-    count: int
-    messages: tuple[Message, ...]
+    request: Request
     retry: str
-    attempts: int = 0
-    faults: list[str] = field(default_factory=list)
-    answer: str = ""
 
-    def request(self, backend: Backend, sampling: Sampling) -> Request:
-        """The question as it stands."""
-        asked = (backend.model, backend.revision, self.messages, sampling)
-        return Request(self.concept.name, self.task, self.count, *asked)
-
-    def go_on(self, answer: Answer, faults: list[str]) -> None:
+    def again(self, answer: Answer, faults: list[str]) -> Question:
         """What is wrong with an answer becomes the next thing to say."""
-        self.attempts, self.answer, self.faults = self.attempts + 1, answer.text, faults
         # Chat templates want the roles to alternate, and an empty turn would be dropped.
         said = Message("assistant", answer.text.strip() or "(nothing)")
         reply = Message("user", self.retry.replace("{faults}", "; ".join(faults[:MAX_FAULTS])))
-        self.messages = (*self.messages, said, reply)
+        messages = (*self.request.messages, said, reply)
+        return self._replace(request=replace(self.request, messages=messages))
 
 
 def generate(
@@ -171,20 +148,20 @@ def generate(
         raise VidsslError(f"attempts={attempts}: must be 1 or more")
     if not isinstance(concepts, ConceptFile):
         concepts = concepts_from_names(concepts, name)
-    conversations = begin(concepts, what, count, sampling)
+    open_ = questions(concepts, backend, what, count, sampling)
+    failures = dict.fromkeys((question.concept.id, question.request.task) for question in open_)
     words: dict[str, dict[str, Any]] = {concept.id: {} for concept in concepts.concepts}  # of good answers
     judge = Judge(concepts.names)
     counts = Counter(asked=0, answered=0, stored=0)
     report = progress or (lambda done, total: None)
-    done, total, open_ = 0, len(conversations), conversations
+    done, total = 0, len(open_)
     with AnswerStore(store) as answers:
-        for _ in range(attempts):
-            requests = [conversation.request(backend, sampling) for conversation in open_]
-            missing = {request.key: request for request in requests if request.key not in answers.found}
-            reasons: dict[str, str] = {}
-            counts.update(asked=len(missing), stored=len(requests) - len(missing))
-            done += len(requests) - len(missing)
+        for attempt in range(attempts):
+            missing = {request.key: request for _, request, _ in open_ if request.key not in answers.found}
+            counts.update(asked=len(missing), stored=len(open_) - len(missing))
+            done += len(open_) - len(missing)
             report(done, total)
+            reasons: dict[str, str] = {}
             # Asked even when nothing is missing: a back-end that writes the open requests to a file has to know.
             for request, outcome in backend.answer(list(missing.values())):
                 if isinstance(outcome, NoAnswer):
@@ -195,17 +172,22 @@ def generate(
                 done += 1
                 report(done, total)
             bad = []
-            for conversation, request in zip(open_, requests, strict=True):
+            for question in open_:
+                request = question.request
+                place = question.concept.id, request.task
                 answer = answers.found.get(request.key)
                 if answer is None:
-                    conversation.faults = [reasons.get(request.key, "the back-end did not come back to it")]
+                    reason = reasons.get(request.key, "the back-end did not come back to it")
+                    last = failures[place]
+                    failures[place] = Failure(*place, attempt, (reason,), last and last.answer)
                     continue
-                found, faults = judge.judge(conversation.concept, conversation.task, count, answer)
-                conversation.go_on(answer, faults)
+                found, faults = judge.judge(question.concept, request.task, count, answer)
                 if faults:
-                    bad.append(conversation)
+                    failures[place] = Failure(*place, attempt + 1, tuple(faults), answer.text[:300])
+                    bad.append(question.again(answer, faults))
                 else:
-                    words[conversation.concept.id] |= found
+                    del failures[place]
+                    words[question.concept.id] |= found
             open_ = bad
             total += len(open_)
     new = []
@@ -214,23 +196,32 @@ def generate(
         if "descriptions" in found or "descriptions" not in what:
             empty = {"attributes": None} if "attributes" in what else {}
             new.append(concept.model_copy(update=empty | found))
-    changes = {
-        "concepts": tuple(new),
-        "license": license if "descriptions" in what else concepts.license,
-        "provenance": provenance(
-            concepts, backend, what, sampling, created or datetime.now(UTC).date().isoformat()
-        ),
-    }
-    failures = [
-        Failure(c.concept.id, c.task, c.attempts, tuple(c.faults), c.answer[:300] if c.attempts else None)
-        for c in conversations
-        if c.faults
-    ]
+    created = created or datetime.now(UTC).date().isoformat()
+    changes = {"concepts": tuple(new), "provenance": provenance(concepts, backend, what, sampling, created)}
+    if "descriptions" in what:
+        changes["license"] = license
     counts["damaged_lines"] = answers.damaged
-    return Generation(concepts.model_copy(update=changes), tuple(failures), counts)
+    failed = tuple(failure for failure in failures.values() if failure is not None)
+    return Generation(concepts.model_copy(update=changes), failed, counts)
 
 
-def begin(concepts: ConceptFile, what: Sequence[Task], count: int, sampling: Sampling) -> list[Conversation]:
+def plan(
+    concepts: ConceptFile,
+    backend: Backend,
+    what: Sequence[Task],
+    count: int,
+    sampling: Sampling,
+    store: Path | None,
+) -> tuple[list[Request], list[Request]]:
+    """What `generate` with these arguments would ask first, and what of it is not in the store yet; asks nothing."""
+    requests = [question.request for question in questions(concepts, backend, what, count, sampling)]
+    stored = AnswerStore(store).peek().found
+    return requests, [request for request in requests if request.key not in stored]
+
+
+def questions(
+    concepts: ConceptFile, backend: Backend, what: Sequence[Task], count: int, sampling: Sampling
+) -> list[Question]:
     """What is to be asked about each concept.
 
     Raises:
@@ -251,30 +242,16 @@ def begin(concepts: ConceptFile, what: Sequence[Task], count: int, sampling: Sam
     if not MIN_DESCRIPTIONS <= count <= 20:
         raise VidsslError(f"count={count}: must be {MIN_DESCRIPTIONS} to 20 sentences")
     check_sampling(sampling)
-    conversations = []
+    found = []
     for concept, fields in zip(concepts.concepts, fields_of(concepts.concepts, count), strict=True):
-        for instruction in map(read_instruction, dict.fromkeys(what)):
-            messages = tuple(Message(role, instruction.fill(role, fields)) for role in ("system", "user"))
-            retry = instruction.fill("retry", fields)
-            conversations.append(Conversation(concept, instruction.task, count, messages, retry))
-    return conversations
-
-
-def plan(
-    concepts: ConceptFile,
-    backend: Backend,
-    *,
-    what: Sequence[Task] = ("descriptions",),
-    count: int = MIN_DESCRIPTIONS,
-    sampling: Sampling = SAMPLING,
-    store: str | Path | None = None,
-) -> tuple[list[Request], list[Request]]:
-    """What `generate` with these arguments would ask first, and what of it is not in the store yet; asks nothing."""
-    requests = [
-        conversation.request(backend, sampling) for conversation in begin(concepts, what, count, sampling)
-    ]
-    stored = AnswerStore(store).peek().found
-    return requests, [request for request in requests if request.key not in stored]
+        for task in dict.fromkeys(what):
+            fill = partial(read_instruction(task).fill, fields=fields)
+            messages = tuple(Message(role, fill(role)) for role in ("system", "user"))
+            by = (backend.model, backend.revision)
+            found.append(
+                Question(concept, Request(concept.name, task, count, *by, messages, sampling), fill("retry"))
+            )
+    return found
 
 
 def make_backend(kind: str, **options: Any) -> Backend:
@@ -300,17 +277,17 @@ def provenance(
     before, note = concepts.provenance, None
     if "attributes" in what:
         note = f"attributes: {backend.generator}, {backend.model}, {read_instruction('attributes').id}, {created}"
-    if "descriptions" not in what and before is not None:
-        notes = "; ".join(text for text in (before.note, note) if text)
-        return before.model_copy(update={"note": notes, "reviewed_by_hand": False})
-    instruction = read_instruction("descriptions" if "descriptions" in what else "attributes")
-    return Provenance(
-        generator=backend.generator,
-        model=backend.model,
-        revision=backend.revision,
-        prompt_id=instruction.id,
-        prompt_sha256=instruction.sha256,
-        sampling=sampling,
-        created=created,
-        note=note if "descriptions" in what else None,
-    )
+    if "descriptions" in what or before is None:
+        instruction = read_instruction("descriptions" if "descriptions" in what else "attributes")
+        return Provenance(
+            generator=backend.generator,
+            model=backend.model,
+            revision=backend.revision,
+            prompt_id=instruction.id,
+            prompt_sha256=instruction.sha256,
+            sampling=sampling,
+            created=created,
+            note=note if "descriptions" in what else None,
+        )
+    notes = "; ".join(text for text in (before.note, note) if text)
+    return before.model_copy(update={"note": notes, "reviewed_by_hand": False})

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from vidssl.concepts.generate.asking import Answer, Task
 from vidssl.concepts.names import display_name, join_key
-from vidssl.concepts.prompts import Attributes, Concept, ConceptFile, Problem, Provenance
+from vidssl.concepts.prompts import Attributes, Concept, ConceptFile, Problem
 from vidssl.concepts.rules import check_concepts
 from vidssl.concepts.words import stems
 
@@ -248,12 +248,7 @@ def _bullets(answer: str) -> list[str]:
 
 def _problems(concept: Concept, rules: str, **words: Any) -> list[Problem]:
     """What the rules of that name say of new words."""
-    alone = ConceptFile(
-        name="answer",
-        license="none",
-        concepts=(concept.model_copy(update=words),),
-        provenance=Provenance(generator="hand"),
-    )
+    alone = ConceptFile(name="answer", concepts=(concept.model_copy(update=words),))
     return [problem for problem in check_concepts(alone) if problem.rule.startswith(rules)]
 
 

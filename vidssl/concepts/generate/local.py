@@ -62,10 +62,8 @@ class TransformersBackend:
             VidsslError: when there is no such model, or it cannot be loaded safely.
         """
         for start in range(0, len(requests), self._batch_size):
-            batch = {
-                request: self._prompt(request.messages)
-                for request in requests[start : start + self._batch_size]
-            }
+            some = requests[start : start + self._batch_size]
+            batch = {request: self._prompt(request.messages) for request in some}
             for request, prompt in list(batch.items()):
                 if (fault := self._too_long(prompt, request.sampling)) is not None:
                     yield request, fault
@@ -84,7 +82,7 @@ class TransformersBackend:
             return self._prompt(without_system(messages))
 
     def _too_long(self, prompt: str, sampling: Sampling) -> NoAnswer | None:
-        length = len(self._tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        length = len(self._tokens(prompt)["input_ids"])
         longest = getattr(self._network.config.get_text_config(), "max_position_embeddings", None)
         if not longest or length + (sampling.max_new_tokens or 1) <= longest:
             return None
@@ -94,39 +92,32 @@ class TransformersBackend:
     @torch.inference_mode()
     def _generate(self, batch: dict[Request, str]) -> Sequence[Answer | NoAnswer]:
         tokenizer, network = self._tokenizer, self._network
-        options = {
-            "padding": True,
-            "padding_side": "left",
-            "return_tensors": "pt",
-            "add_special_tokens": False,
-        }
-        inputs = tokenizer(list(batch.values()), **options).to(network.device)
         sampling = next(iter(batch)).sampling
         chosen = sampling.model_dump(exclude_none=True, exclude={"seed"})
         if sampling.temperature is not None:
             chosen["do_sample"] = sampling.temperature > 0
         if sampling.temperature == 0:
             chosen |= {"temperature": None, "top_p": None, "top_k": None}
+        tokens = self._tokens(list(batch.values()), padding=True, padding_side="left", return_tensors="pt")
+        inputs = {key: tokens[key].to(network.device) for key in ("input_ids", "attention_mask")}
         # The same for the same requests, and another for each batch; the seed of the sampling is in the keys.
         seed = hashlib.sha256("".join(request.key for request in batch).encode()).digest()[:7]
         try:
             with _seeded(int.from_bytes(seed, "big")):
-                output = network.generate(
-                    input_ids=inputs["input_ids"],
-                    attention_mask=inputs["attention_mask"],
-                    pad_token_id=tokenizer.pad_token_id,
-                    **chosen,
-                )
+                output = network.generate(**inputs, **chosen, pad_token_id=tokenizer.pad_token_id)
         except torch.OutOfMemoryError:
             return [NoAnswer("the device has too little memory for this prompt")] * len(batch)
         ends = network.generation_config.eos_token_id
         ends = set(ends) if isinstance(ends, list) else {ends, tokenizer.eos_token_id}
-        rows = output[:, inputs["input_ids"].shape[1] :].tolist()
-        texts = [tokenizer.decode(row, skip_special_tokens=True).split(_NEXT_TURN)[0].strip() for row in rows]
-        return [
-            Answer(text, "length" if ends.isdisjoint(row) else "stop")
-            for text, row in zip(texts, rows, strict=True)
-        ]
+        answers = []
+        for row in output[:, inputs["input_ids"].shape[1] :].tolist():
+            text = tokenizer.decode(row, skip_special_tokens=True).split(_NEXT_TURN)[0]
+            answers.append(Answer(text.strip(), "length" if ends.isdisjoint(row) else "stop"))
+        return answers
+
+    def _tokens(self, texts: str | list[str], **options: Any) -> Any:
+        """The chat template has put the special tokens into the text already."""
+        return self._tokenizer(texts, add_special_tokens=False, **options)
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -42,7 +42,7 @@ class OpenAIBackend:
     """
 
     generator = "openai"
-    revision = None
+    revision: str | None = None
 
     def __init__(
         self,
@@ -54,19 +54,17 @@ class OpenAIBackend:
         max_retries: int = 5,
         max_concurrency: int = 4,
     ) -> None:
-        if not model.strip():
-            raise VidsslError("model: empty; give the name that the server knows it by")
-        if not timeout > 0 or max_concurrency < 1:
+        if not (model.strip() and timeout > 0 and max_concurrency >= 1):
             raise VidsslError(
-                f"timeout={timeout:g}, max_concurrency={max_concurrency}: must be above 0, and 1 or more"
+                f"model={model!r}, timeout={timeout:g}, max_concurrency={max_concurrency}: must be a name, above 0, 1 or more"
             )
-        self.model, self._url = model, check_url(base_url)
+        self.model, self._url, self._key_env = model, check_url(base_url), api_key_env
         self._key = None if api_key_env is None else read_key(api_key_env)
-        self._signed = "no key" if api_key_env is None else f"the key in ${api_key_env}"
-        self._timeout, self._retries, self._concurrency = timeout, max_retries, max_concurrency
+        self._patience = {"timeout": timeout, "max_retries": max_retries}
+        self._concurrency = max_concurrency
         self._conceded: frozenset[str] = frozenset()
         self._lost = 0  # requests in a row that the server did not answer
-        self._final: VidsslError | None = None
+        self._end: VidsslError | None = None
         try:
             import openai
         except ImportError as error:
@@ -82,67 +80,56 @@ class OpenAIBackend:
             VidsslError: when the server does not accept the key, knows no such model or address, or the account is
                 empty.
         """
-        if not requests:
-            return
         from anyio.from_thread import start_blocking_portal  # comes with openai
 
-        self._lost, self._final = 0, None
-        at_a_time = asyncio.Semaphore(self._concurrency)
-        with start_blocking_portal() as portal, portal.wrap_async_context_manager(self._client()) as client:
-            asked = {
-                portal.start_task_soon(self._ask, client, at_a_time, request): request for request in requests
-            }
+        self._lost, self._end = 0, None
+        turns = asyncio.Semaphore(self._concurrency)
+        # No proxy of the environment stands between this machine and itself; a key travels to no other host.
+        local = _LOOPBACK.match(self._url) is not None
+        http = self._openai.DefaultAsyncHttpxClient(trust_env=not local, follow_redirects=False)
+        where = {"base_url": self._url, "api_key": self._key or "none", "http_client": http}
+        client = self._openai.AsyncOpenAI(**where, **self._patience)
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
+            start = portal.start_task_soon
+            asked = {start(self._ask, client, turns, request): request for request in requests}
             for future in as_completed(asked):
                 yield asked[future], future.result()
 
-    def _client(self) -> Any:
-        """Proxies of the environment do not stand between this machine and itself; a key travels to no other host."""
-        local = _LOOPBACK.match(self._url) is not None
-        return self._openai.AsyncOpenAI(
-            base_url=self._url,
-            api_key=self._key or "none",
-            timeout=self._timeout,
-            max_retries=self._retries,
-            http_client=self._openai.DefaultAsyncHttpxClient(trust_env=not local, follow_redirects=False),
-        )
-
-    async def _ask(self, client: Any, at_a_time: asyncio.Semaphore, request: Request) -> Answer | NoAnswer:
-        async with at_a_time:
-            if self._final is not None:
-                raise self._final
+    async def _ask(self, client: Any, turns: asyncio.Semaphore, request: Request) -> Answer | NoAnswer:
+        async with turns:
+            if self._end is not None:
+                raise self._end
             if self._lost >= max(8, 2 * self._concurrency):
                 return NoAnswer(f"not asked: {self._lost} requests in a row had no answer from {self._url}")
             try:
-                return await self._completion(client, request, self._conceded)
-            except self._openai.APIStatusError as error:
-                reason = f"HTTP {error.status_code}: {snippet(self._text(error.response))}"
-                if error.status_code in _FINAL or "insufficient_quota" in error.response.text:
-                    self._final = VidsslError(f"{self._url}, model {self.model!r}, {self._signed}: {reason}")
-                    raise self._final from None
-                if error.status_code == 429 or error.status_code >= 500:
-                    self._lost += 1
+                text = await self._send(client, request, self._conceded)
+            except self._openai.APIError as error:
+                status = getattr(error, "status_code", 0)  # 0: there was no answer at all
+                said = self._text(error.response) if status else str(error.__cause__ or "")
+                reason = f"HTTP {status}: {snippet(said)}" if status else f"{error} {said}".strip()
+                if status in _FINAL or "insufficient_quota" in said:
+                    key = "no key" if self._key_env is None else f"the key in ${self._key_env}"
+                    self._end = VidsslError(f"{self._url}, model {self.model!r}, {key}: {reason}")
+                    raise self._end from None
+                self._lost += 1 if status in (0, 429) or status >= 500 else 0
                 return NoAnswer(reason)
-            except self._openai.APIConnectionError as error:
-                self._lost += 1
-                return NoAnswer(f"{error} {error.__cause__ or ''}".strip())
+            self._lost = 0
+            return read_completion(text) or NoAnswer(f"the server sent no answer in JSON: {snippet(text)}")
 
-    async def _completion(self, client: Any, request: Request, conceded: frozenset[str]) -> Answer | NoAnswer:
+    async def _send(self, client: Any, request: Request, conceded: frozenset[str]) -> str:
+        """What the server answers with, spared what it refuses."""
         body = chat_body(request, conceded)
+        model, messages = body.pop("model"), body.pop("messages")
+        headers = {} if self._key else {"Authorization": self._openai.Omit()}
         try:
-            reply = await client.chat.completions.with_raw_response.create(
-                model=body.pop("model"),
-                messages=body.pop("messages"),
-                extra_body=body,
-                extra_headers={} if self._key else {"Authorization": self._openai.Omit()},
-            )
+            create = client.chat.completions.with_raw_response.create
+            reply = await create(model=model, messages=messages, extra_body=body, extra_headers=headers)
         except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
-            less = concession(error.response.text, conceded)
-            if less is None:
+            if (less := concession(error.response.text, conceded)) is None:
                 raise
-            return await self._completion(client, request, conceded | {less})
-        self._conceded, self._lost = self._conceded | conceded, 0
-        text = self._text(reply.http_response)
-        return read_completion(text) or NoAnswer(f"the server sent no answer in JSON: {snippet(text)}")
+            return await self._send(client, request, conceded | {less})
+        self._conceded |= conceded
+        return self._text(reply.http_response)
 
     def _text(self, response: Any) -> str:
         """Some servers repeat the key in what they send."""
@@ -156,11 +143,8 @@ def check_url(url: str) -> str:
         VidsslError: for anything but http or https with a host and without user, query, fragment or blanks.
     """
     given = url.strip().rstrip("/").removesuffix("/chat/completions")
-    if _URL.fullmatch(given) is None:
-        shown = "" if "@" in given else f" {url!r}"  # a password may stand before it
-        raise VidsslError(
-            f"base_url{shown}: must begin with http:// or https:// and name a host, without user, query or blanks"
-        )
+    if _URL.fullmatch(given) is None:  # a message must not repeat a password
+        raise VidsslError("base_url: must be http:// or https:// with a host, without user, query or blanks")
     return given
 
 

@@ -82,15 +82,11 @@ class AnswerStore:
         self.found[request.key] = answer
         if self._file is None:
             return
-        record = {
-            "key": request.key,
-            "subject": request.subject,
-            **request.content,
-            "answer": answer.text,
-            "finish": answer.finish,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        line = json.dumps(record).encode() + b"\n"
+        record = {"key": request.key, "subject": request.subject, **request.content}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        line = (
+            json.dumps({**record, "answer": answer.text, "finish": answer.finish, "at": now}).encode() + b"\n"
+        )
         try:
             while line:
                 line = line[self._file.write(line) :]
@@ -133,7 +129,7 @@ class FileBackend:
     """
 
     generator = "file"
-    revision = None
+    revision: str | None = None
 
     def __init__(
         self,
@@ -146,18 +142,17 @@ class FileBackend:
         check_choice("format", format, get_args(Format), NAMED)
         if not model.strip():
             raise VidsslError("model: empty; name the model that will answer")
-        self.model = model
-        self._path, self._format = Path(requests).expanduser(), format
+        self.model, self._format = model, format
+        self._path = Path(requests).expanduser()
         self._open: list[Request] = []
         self._answers: dict[str, Answer] = {}
-        self._unusable: list[str] = []  # places of lines without an answer, and what they lack
+        self._unusable: list[str] = []  # lines without an answer: where, and why
         for file in answers:
             self._take(Path(file).expanduser())
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | NoAnswer]]:
         """See `Backend.answer`. Requests of all calls that are open end up in the file."""
-        waiting = [request for request in requests if request.custom_id not in self._answers]
-        self._open += waiting
+        self._open += [request for request in requests if request.custom_id not in self._answers]
         write_text(self._path, "".join(json.dumps(self._line(request)) + "\n" for request in self._open))
         unusable = f" ({len(self._unusable)} unusable lines: {self._unusable[0]})" if self._unusable else ""
         for request in requests:
@@ -165,11 +160,10 @@ class FileBackend:
             yield request, self._answers.get(request.custom_id, missing)
 
     def _line(self, request: Request) -> dict[str, Any]:
+        line: dict[str, Any] = {"custom_id": request.custom_id}
         if self._format == "plain":
-            messages = [message._asdict() for message in request.messages]
-            return {"custom_id": request.custom_id, "messages": messages}
-        where = {"method": "POST", "url": "/v1/chat/completions"}
-        return {"custom_id": request.custom_id, **where, "body": chat_body(request)}
+            return {**line, "messages": request.content["messages"]}
+        return {**line, "method": "POST", "url": "/v1/chat/completions", "body": chat_body(request)}
 
     def _take(self, path: Path) -> None:
         """All usable lines of a file; the first answer to a question stays."""
@@ -178,40 +172,33 @@ class FileBackend:
         except OSError as error:
             raise VidsslError(f"{path}: cannot be read: {error.strerror}") from None
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
             try:
-                data = json.loads(line)
-                custom_id, answer = str(data["custom_id"]), read_answer(data)
-            except (ValueError, RecursionError, TypeError, KeyError):
-                answer = NoAnswer("no JSON with a custom_id")
-            if isinstance(answer, Answer):
-                self._answers.setdefault(custom_id, answer)
-            else:
-                self._unusable.append(f"{path}:{number}: {answer.reason}")
+                data = json.loads(line or "{}")
+                self._answers.setdefault(str(data["custom_id"]), read_answer(data))
+            except (ValueError, RecursionError, TypeError, KeyError) as error:
+                if line.strip():
+                    self._unusable.append(f"{path}:{number}: no JSON with custom_id and answer ({error})")
 
 
-def read_answer(line: Mapping[str, Any]) -> Answer | NoAnswer:
-    """The answer on a line: a batch interface's output, a completion, a conversation with its last turn, or a text."""
+def read_answer(line: Mapping[str, Any]) -> Answer:
+    """The answer on a line: a batch interface's output, a completion, a conversation with its last turn, or a text.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    holders = [line]
+    for place in ("response", "result", "body", "message"):
+        holders += [inner for holder in holders if isinstance(inner := holder.get(place), dict)]
+    turns = line.get("messages")
+    if isinstance(turns, list):
+        holders += [turn for turn in turns[-1:] if isinstance(turn, dict) and turn.get("role") == "assistant"]
     if line.get("error"):
-        return NoAnswer(f"error: {json.dumps(line['error'])[:200]}")
-    for holder in (_inside(line, "response", "body"), line.get("body"), line):
+        raise ValueError(f"error: {json.dumps(line['error'])[:200]}")
+    for holder in holders:
         if (answer := read_completion(holder)) is not None:
             return answer
-    if (status := _inside(line, "response", "status_code")) not in (None, 200):
-        return NoAnswer(f"status {status}")
-    message = _inside(line, "result", "message") or line.get("message")
-    messages = line.get("messages")
-    if isinstance(messages, list) and messages and _inside(messages[-1], "role") == "assistant":
-        message = messages[-1]
-    for holder in (line, message):
+    for holder in holders:
         for key in _TEXT_KEYS:
-            if (text := joined(_inside(holder, key))) is not None:
+            if (text := joined(holder.get(key))) is not None:
                 return Answer(text)
-    return NoAnswer(f"no answer under {', '.join(_TEXT_KEYS)}, choices or response.body.choices")
-
-
-def _inside(value: Any, *path: str) -> Any:
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+    raise ValueError(f"no answer under {', '.join(_TEXT_KEYS)}, choices or response.body.choices")
