@@ -38,8 +38,7 @@ from vidssl.synthetic import clip as toy_clip
 from vidssl.synthetic.captions import compose_caption, frame_words
 from vidssl.synthetic.motions import write_clip
 from vidssl.synthetic.sprites import HUES, random_sprite, render_clip
-from vidssl.training import loop as trainer
-from vidssl.training import pretrain
+from vidssl.training import pretrain, setup
 
 RESULTS = Path(__file__).parent / "results"
 SIZE, FRAMES, FPS = 32, 12, 8
@@ -79,7 +78,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     opener = functools.lru_cache(maxsize=None)(CachedVideo)
-    trainer.ClipDataset = functools.partial(ClipDataset, opener=opener)  # type: ignore[misc,assignment]
+    setup.ClipDataset = functools.partial(ClipDataset, opener=opener)  # type: ignore[misc,assignment]
     for seed in [] if arguments.table_only else arguments.seeds:
         folder = prepare(arguments.work / f"seed{seed}", seed)
         for arm in arguments.arms:

@@ -41,9 +41,7 @@ from vidssl.evaluation.knn import knn_scores
 from vidssl.evaluation.probes import probe
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject
 from vidssl.models.heads import HeadOutput
-from vidssl.training import loop as trainer
-from vidssl.training import pretrain
-from vidssl.training.loop import Trainer
+from vidssl.training import loop, pretrain, setup
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 64
@@ -112,7 +110,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     if not arguments.table_only:
         opener = functools.lru_cache(maxsize=None)(CachedVideo)
-        trainer.ClipDataset = functools.partial(ClipDataset, opener=opener)  # type: ignore[misc,assignment]
+        setup.ClipDataset = functools.partial(ClipDataset, opener=opener)  # type: ignore[misc,assignment]
         sources = prepare(arguments.set, arguments.videos, arguments.work)
         model = write_start(arguments.work, setting.patch)
         untrained: dict[int, dict[str, float]] = {}
@@ -138,13 +136,13 @@ def run_one(
         return
     with tempfile.TemporaryDirectory() as folder:
         config = recipe(name, seed, sources, model, Path(folder) / "run", arguments)
-        shuffled = Trainer._loss
+        plain = loop.compute_loss
         if "shuffled" in name:
-            Trainer._loss = with_shuffled_identities  # type: ignore[method-assign]
+            loop.compute_loss = with_shuffled_identities
         try:
             run = pretrain(config)
         finally:
-            Trainer._loss = shuffled  # type: ignore[method-assign]
+            loop.compute_loss = plain
         subject = load_subject(run, "cpu")
         if seed not in untrained:  # all runs of a seed start from the same weights
             untrained[seed] = evaluate(
@@ -157,17 +155,17 @@ def run_one(
     print(f"{arguments.set} {name} seed {seed}: {scores}", flush=True)
 
 
-def with_shuffled_identities(self: Trainer, views: Any, heads: Any, info: Any) -> Any:
+def with_shuffled_identities(run: setup.Run, views: Any, heads: Any, info: Any) -> Any:
     """The loss of views of which all but the first come from the next video of the batch."""
 
     def roll(output: HeadOutput) -> HeadOutput:
         return HeadOutput(*(None if x is None else x.roll(1, dims=0) for x in output))  # type: ignore[arg-type]
 
     moved = {name: [outputs[0], *map(roll, outputs[1:])] for name, outputs in heads.items()}
-    targets = self.teacher(views).heads if self.objective.needs_teacher else None
+    targets = run.teacher(views).heads if run.objective.needs_teacher else None
     if targets is not None:
         targets = {name: [outputs[0], *map(roll, outputs[1:])] for name, outputs in targets.items()}
-    return self.objective(moved, targets, info)
+    return run.objective(moved, targets, info)
 
 
 def recipe(

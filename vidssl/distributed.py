@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
 
@@ -85,6 +85,15 @@ def all_sum(x: Tensor) -> Tensor:
     if not is_distributed():
         return x
     return cast(Tensor, _AllSum.apply(x)) if x.is_floating_point() or x.is_complex() else _sum(x)
+
+
+def average_gradients(module: nn.Module) -> None:
+    """The mean over processes of every parameter's gradient, in place, the same on each to the last bit."""
+    if is_distributed():
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= world_size()
 
 
 def gather_objects(value: T) -> list[T]:

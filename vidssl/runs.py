@@ -28,6 +28,9 @@ from vidssl.objectives.composite import Composite, build_objectives
 Weights = Literal["teacher", "student", "initial"]
 # In a run folder: the resolved recipe, and the encoder as it was before the first step.
 CONFIG, INITIAL = "config.yaml", "initial"
+# In a checkpoint: the teacher's encoder, what else was learned, and where the run stands.
+ENCODER, STUDENT, TEACHER_HEADS = "encoder", "student.safetensors", "teacher_heads.safetensors"
+OBJECTIVE, STATE = "objective.safetensors", "state.json"
 
 
 class Restored(NamedTuple):
@@ -68,7 +71,7 @@ def load_run(
             raise VidsslError(
                 f"{folder}: no objective {name!r}{hint} (trained: {', '.join(config.objective)})"
             )
-    encoder = load_encoder(folder / INITIAL if weights == "initial" else checkpoint / "encoder")
+    encoder = load_encoder(folder / INITIAL if weights == "initial" else checkpoint / ENCODER)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         spec = {name: config.objective[name] for name in names}
@@ -94,7 +97,7 @@ def find_run(path: str | Path) -> tuple[Path, Path]:
             raise VidsslError(f"{path}: the run was stopped before its first checkpoint")
         return given, checkpoint
     inside = given.resolve()
-    if (inside / "state.json").is_file() and (inside.parents[1] / CONFIG).is_file():
+    if (inside / STATE).is_file() and (inside.parents[1] / CONFIG).is_file():
         return inside.parents[1], given
     hint = "; an exported encoder has lost its heads" if (given / "config.json").is_file() else ""
     raise VidsslError(f"{path}: is no run{hint}; {_EXPECTED}")
@@ -141,14 +144,14 @@ def _load(
 ) -> None:
     """Fill heads and objectives (and, for the student, the encoder) from the files of a checkpoint."""
     if weights == "student":
-        tensors = read_tensors(checkpoint / "student.safetensors")
+        tensors = read_tensors(checkpoint / STUDENT)
         load_strict(student.encoder, _below(tensors, "encoder."), f"{checkpoint}: student")
         heads = _below(tensors, "heads.")
     else:
-        heads = read_tensors(checkpoint / "teacher_heads.safetensors")
+        heads = read_tensors(checkpoint / TEACHER_HEADS)
     load_strict(student.heads, _of(heads, "", names), f"{checkpoint}: heads of the {weights}")
     if objective.state_dict():
-        learned = _of(read_tensors(checkpoint / "objective.safetensors"), "objectives.", names)
+        learned = _of(read_tensors(checkpoint / OBJECTIVE), "objectives.", names)
         load_strict(objective, learned, f"{checkpoint}: objective")
 
 

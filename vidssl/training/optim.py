@@ -1,4 +1,4 @@
-"""Parameter groups and the learning-rate schedule, a pure function of the step so that resuming needs no state."""
+"""The optimiser: parameter groups and the learning-rate schedule, a pure function of the step so that resuming needs no state."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidssl.config import TrainConfig
 from vidssl.errors import VidsslError
 from vidssl.models.student import Student
+from vidssl.objectives.composite import Composite
 
 Group = dict[str, Any]
 MIN_WARMUP = 10  # steps
@@ -125,6 +127,20 @@ def parameter_groups(
         constant = "lr" in group
         groups.append({"lr": lr, "lr_scale": 1.0, "weight_decay": 0.0, **group, "constant_lr": constant})
     return groups
+
+
+def make_optimizer(student: Student, objective: Composite, train: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over a student and what the objectives own, as the recipe says; see `parameter_groups`."""
+    groups = parameter_groups(
+        student,
+        objective.param_groups(),
+        lr=train.lr,
+        weight_decay=train.weight_decay,
+        pretrained_lr_scale=train.pretrained_lr_scale,
+        layer_decay=train.layer_decay,
+        pretrained=student.encoder.spec["pretrained"] is not None,
+    )
+    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
 
 
 def learning_rate(step: int, total: int, *, base: float, warmup: float, final: float) -> float:

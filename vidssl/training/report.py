@@ -1,76 +1,160 @@
-"""What a run says of itself while it runs: the JSONL log and the progress bar."""
+"""What a run says of itself while it runs: log file and trackers, bar and sentences, the list of failed videos."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from vidssl.data.batch import ClipBatch
+from vidssl.data.manifest.quarantine import write_quarantine
+from vidssl.distributed import gather_rows
 from vidssl.files import write_text
+from vidssl.objectives.concept.objective import concept_warning
+from vidssl.objectives.diagnostics import (
+    alignment,
+    collapse_warning,
+    dimension_std,
+    effective_rank,
+    lidar,
+    rankme,
+    uniformity,
+)
+from vidssl.objectives.leaks import leaks
+from vidssl.training.folder import QUARANTINE
+from vidssl.training.setup import Run
 
 
-class RunLog:
+class Report:
     """One JSON object a line in ``log.jsonl``, and a progress bar with loss, clips/s and the share of waiting.
 
-    Lines of steps past `start_step` (from a run that was killed after its last checkpoint) are dropped when resuming,
-    so that the file reads as that of an uninterrupted run.
-
-    Args:
-        file: the log; appended to.
-        start_step: number of steps already done.
-        total_steps: length of the run.
-        enabled: False on every process but the first.
+    Lines of steps that are still to come (of a run that was killed after its last checkpoint) are dropped when resuming,
+    so that the file reads as that of an uninterrupted run. Only the first process writes them and speaks; every process
+    names the videos that failed on it.
     """
 
-    def __init__(self, file: Path, start_step: int, total_steps: int, enabled: bool = True) -> None:
-        self.enabled = enabled
-        if not enabled:
-            return
-        self._drop_after(file, start_step)
-        self._stream = file.open("a", encoding="utf-8")
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.failed_videos, self.warned = 0, False
+        self._speaks: bool = run.accelerator.is_main_process
+        file = run.folder / "log.jsonl" if self._speaks else Path(os.devnull)
+        if file.is_file():
+            _drop_after(file, run.step)
+        self._log = file.open("a", encoding="utf-8")
         self._bar = tqdm(
-            total=total_steps, initial=start_step, desc="pretrain", unit="step", dynamic_ncols=True
+            total=run.total_steps,
+            initial=run.step,
+            desc="pretrain",
+            unit="step",
+            dynamic_ncols=True,
+            disable=not self._speaks,
         )
-        self._started = time.perf_counter()
-
-    @staticmethod
-    def _drop_after(file: Path, step: int) -> None:
-        if not file.is_file():
-            return
-        lines = file.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
-        if len(kept) < len(lines):
-            write_text(file, "".join(line + "\n" for line in kept))
-
-    def step(self, record: Mapping[str, Any]) -> None:
-        """Write one line; `record` has step, loss, clips_per_second and data_wait among its keys."""
-        if self.enabled:
-            self._stream.write(json.dumps(record) + "\n")
-            self._stream.flush()
-            self._bar.set_postfix_str(
-                f"loss {record['loss']:.4f}, {record['clips_per_second']:.1f} clips/s, "
-                f"{record['data_wait']:.0%} waiting for data",
-                refresh=False,
-            )
-
-    def advance(self) -> None:
-        """Move the bar by one step."""
-        if self.enabled:
-            self._bar.update(1)
+        for warning in leaks(run.student, run.objective):
+            self.say(warning)
+        if run.config.train.trackers:
+            run.accelerator.init_trackers("vidssl", config=run.config.model_dump(mode="json"))
 
     def say(self, message: str) -> None:
         """A line above the bar."""
-        if self.enabled:
+        if self._speaks:
             self._bar.write(message)
 
+    def is_due(self) -> bool:
+        """Whether the step is logged: the first ten (where things go wrong), every `log_every`-th and the last."""
+        step = self.run.step
+        return step <= 10 or step % self.run.config.train.log_every == 0 or step == self.run.total_steps
+
+    def step(self, batch: ClipBatch, logs: Mapping[str, Tensor], waited: float, worked: float) -> None:
+        """Report a step, which has just been counted, and its seconds of waiting for data and of work."""
+        run = self.run
+        for failure in batch.failures:
+            self.failed_videos += 1
+            write_quarantine(run.folder / QUARANTINE, [failure])
+            self.say(f"{failure.path}: {failure.reason}; replaced ({self.failed_videos} clips so far)")
+        self._bar.update(1)
+        if not self.is_due():
+            return
+        values = {name: float(value) for name, value in logs.items()}
+        clips = len(batch.times) * run.config.train.batch_size
+        record: dict[str, Any] = {
+            "step": run.step,
+            **values,
+            "lr": run.learning_rate,
+            "clips_per_second": clips / (waited + worked),
+            "data_wait": waited / (waited + worked),
+            "failed_videos": self.failed_videos,
+        }
+        self._log.write(json.dumps(record) + "\n")
+        self._log.flush()
+        self._bar.set_postfix_str(
+            f"loss {record['loss']:.4f}, {record['clips_per_second']:.1f} clips/s, "
+            f"{record['data_wait']:.0%} waiting for data",
+            refresh=False,
+        )
+        said = warning(values, run.student.encoder.embed_dim)
+        if said and not self.warned:  # once for each time it sets in
+            self.say(f"step {run.step}: {said}")
+        self.warned = said is not None
+        if run.config.train.trackers:
+            run.accelerator.log(record, step=run.step)
+
     def close(self) -> None:
-        if self.enabled:
-            self._bar.close()
-            self._stream.close()
+        """Close files, bar and trackers."""
+        self._bar.close()
+        self._log.close()
+        if self.run.config.train.trackers:
+            self.run.accelerator.end_training()
+
+
+@torch.no_grad()
+def representation_logs(views: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Diagnostics of the encoder's clip features over the global batch.
+
+    Args:
+        views: (B, D) clip features of views of one batch, of this process. Every process has to call this.
+    """
+    rows = [gather_rows(view.detach().float()) for view in views]
+    if len(rows) < 2 or len(rows[0]) < 2:
+        return {}
+    joined = torch.cat(rows)
+    return {
+        "features/rankme": rankme(joined),
+        "features/lidar": lidar(torch.stack(rows, dim=1)),
+        "features/effective_rank": effective_rank(joined),
+        "features/alignment": alignment(rows[0], rows[1]),
+        "features/uniformity": uniformity(joined),
+        "features/std": dimension_std(joined),
+    }
+
+
+def warning(logs: Mapping[str, float], dim: int) -> str | None:
+    """One sentence when the logs of a step look like collapse; `dim` is D of the features."""
+    seen: dict[str, Any] = {
+        "std": logs.get("features/std"),
+        "rank": logs.get("features/effective_rank"),
+        "dim": dim,
+    }
+    for name, value in logs.items():
+        if name.endswith("/hsic_xx"):
+            prefix = name.removesuffix("hsic_xx")
+            loss, gamma_squared = logs.get(f"{prefix}loss"), logs.get(f"{prefix}gamma_squared")
+            said = collapse_warning(loss=loss, hsic_xx=value, gamma_squared=gamma_squared, **seen)
+            if said:
+                return said
+    return concept_warning(logs) or collapse_warning(**seen)
+
+
+def _drop_after(log: Path, step: int) -> None:
+    lines = log.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if _step_of(line) <= step]
+    if len(kept) < len(lines):
+        write_text(log, "".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:

@@ -1,41 +1,165 @@
-"""Setting up a run: folder, videos, modules. Everything that can be wrong is found here, before step one."""
+"""Setting up a run: processes, videos, modules. Everything that can be wrong is found here, before step one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import torch
-import yaml
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
 
-from vidssl import distributed
 from vidssl.concepts.space_files import space_builder
-from vidssl.config import Config, ViewConfig
+from vidssl.config import Config, TrainConfig
+from vidssl.data.batch import ClipBatch
+from vidssl.data.dataset import ClipDataset
+from vidssl.data.loader import build_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.manifest.quarantine import FailedVideo, write_quarantine
+from vidssl.data.manifest.quarantine import FailedVideo
+from vidssl.data.order import GlobalBatchSampler
+from vidssl.data.views.render import render_views
 from vidssl.data.views.spec import ViewSpec
-from vidssl.environment import environment
+from vidssl.distributed import gather_rows
 from vidssl.errors import VidsslError
-from vidssl.files import newest_checkpoint, write_json, write_text
+from vidssl.launching import asked_for_cpu
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.export import save_encoder
 from vidssl.models.factory import create_model
 from vidssl.models.student import Student
+from vidssl.models.teacher import Teacher
 from vidssl.objectives.composite import Composite, build_objectives
-from vidssl.runs import CONFIG, INITIAL
-from vidssl.training.optim import freeze_parameters
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from vidssl.training.checkpoint import State, load_checkpoint
+from vidssl.training.folder import begin_folder, claim_folder
+from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
 
 T = TypeVar("T")
-QUARANTINE = "quarantine.csv"
 OURS = "made_by_vidssl"  # in accelerate's state of the process
 
 
-def make_accelerator(precision: str, trackers: Sequence[str]) -> Accelerator:
+@dataclass(kw_only=True)
+class Run(State):
+    """A run in memory: what it has learned, and all that it learns with.
+
+    Attributes:
+        views: of every clip, those that the teacher sees first.
+        dataset, sampler: all videos; this process's share of the steps that are left.
+        model: the student as accelerate runs it, forward and backward.
+        anchor: the encoder as it was before training, where an objective wants to stay near it.
+    """
+
+    config: Config
+    accelerator: Accelerator
+    views: tuple[ViewSpec, ...]
+    dataset: ClipDataset
+    sampler: GlobalBatchSampler
+    model: nn.Module
+    anchor: VideoEncoder | None
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.config.output)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        train = self.config.train
+        return learning_rate(
+            self.step, self.total_steps, base=train.lr, warmup=train.warmup, final=train.min_lr
+        )
+
+    def batches(self) -> Iterator[tuple[ClipBatch, float]]:
+        """Batches on the device from the current step on, each with the seconds spent waiting for it."""
+        batches = iter(build_loader(self.dataset, self.sampler, num_workers=self.config.data.workers))
+        while True:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch.to(self.accelerator.device, non_blocking=True), time.perf_counter() - started
+
+    def render(self, batch: ClipBatch) -> list[Tensor]:
+        """A batch's views, (B, 3, T, S, S) each, normalised."""
+        encoder = self.student.encoder
+        return render_views(batch, self.views, encoder.mean, encoder.std)
+
+    def seen_by_teacher(self, views: list[Tensor]) -> list[Tensor]:
+        """Those of a batch's views that the teacher is shown."""
+        return views[: sum(view.count for view in self.config.views if view.teacher)]
+
+    @torch.no_grad()
+    def anchors(self, views: list[Tensor]) -> list[Tensor]:
+        """(B, D) of each view: what the anchor makes of it; empty without one."""
+        with self.accelerator.autocast():
+            return [] if self.anchor is None else [self.anchor(view).clip for view in views]
+
+
+def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Run:
+    """Claim the run folder, check the videos, build the modules, and go to where the run was left.
+
+    Raises:
+        VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder.
+    """
+    data, train, device = config.data, config.train, accelerator.device
+    checkpoint = on_main(accelerator, lambda: claim_folder(Path(config.output), resume))
+    index, bad = on_main(accelerator, lambda: read_videos(config))
+    total_steps = _total_steps(train, len(index))
+    sampler = GlobalBatchSampler(
+        len(index),
+        train.batch_size,
+        num_processes=accelerator.num_processes,
+        rank=accelerator.process_index,
+        seed=config.seed,
+        total_steps=total_steps,
+    )
+    views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
+    dataset = ClipDataset(
+        index,
+        views,
+        window_seconds=data.window_seconds,
+        decode_size=data.decode_size,
+        seed=config.seed,
+        max_attempts=data.max_attempts,
+        backend=data.decoder,
+    )
+    student, objective = build_student(config)
+    student.to(device)
+    objective.to(device)
+    run = Run(
+        student=student,
+        teacher=Teacher(student),
+        objective=objective,
+        optimizer=make_optimizer(student, objective, train),
+        seed=config.seed,
+        total_steps=total_steps,
+        config=config,
+        accelerator=accelerator,
+        views=views,
+        dataset=dataset,
+        sampler=sampler,
+        model=student,
+        anchor=copy.deepcopy(student.encoder).requires_grad_(False).eval()
+        if objective.needs_anchor
+        else None,
+    )
+    if accelerator.is_main_process:
+        begin_folder(config, bad, student.encoder, device)
+    if checkpoint is not None:
+        load_checkpoint(checkpoint, run)
+    sampler.start_step = run.step
+    run.model = accelerator.prepare(student)
+    return run
+
+
+def make_accelerator(train: TrainConfig) -> Accelerator:
     """accelerate's view of this process; one process may train in one precision after another.
 
     Accelerate keeps its state for the life of the process and refuses another precision. The state of an earlier run is
@@ -44,28 +168,31 @@ def make_accelerator(precision: str, trackers: Sequence[str]) -> Accelerator:
     Raises:
         VidsslError: when somebody else's accelerator has another precision.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    fresh = not AcceleratorState._shared_state
-    if not fresh and (has := AcceleratorState().mixed_precision) != precision:
-        if not AcceleratorState._shared_state.get(OURS):
+    precision, shared = mixed_precision(train), AcceleratorState._shared_state
+    ours = not shared or OURS in shared
+    if shared and (has := AcceleratorState().mixed_precision) != precision:
+        if not ours:
             raise VidsslError(
                 f"train.precision: this process has an Accelerator with mixed_precision={has!r}, and the recipe needs "
                 f"{precision!r}; train in a process of its own or in that precision"
             )
         AcceleratorState._reset_state()
-        fresh = True
-    accelerator = Accelerator(mixed_precision=precision, log_with=list(trackers) or None)
-    if fresh:
+    accelerator = Accelerator(mixed_precision=precision, log_with=list(train.trackers) or None)
+    if ours:
         AcceleratorState._shared_state[OURS] = True
     return accelerator
 
 
+def mixed_precision(train: TrainConfig) -> str:
+    """The recipe's precision in accelerate's words."""
+    if train.precision == "auto":
+        on_gpu = torch.cuda.is_available() and not asked_for_cpu()
+        return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
+    return "no" if train.precision == "fp32" else train.precision
+
+
 def on_main(accelerator: Accelerator, function: Callable[[], T]) -> T:
     """Run on the first process and hand the result, or the user's error, to all of them."""
-    from accelerate.utils import broadcast_object_list
-
     box: list[T | VidsslError | None] = [None]
     if accelerator.is_main_process:
         try:
@@ -79,40 +206,6 @@ def on_main(accelerator: Accelerator, function: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def prepare_folder(config: Config, resume: bool) -> Path | None:
-    """Claim the run folder; returns the checkpoint to resume from.
-
-    Raises:
-        VidsslError: when the folder already holds a run and `resume` is False, or is a file.
-    """
-    folder = Path(config.output)
-    if folder.exists() and not folder.is_dir():
-        raise VidsslError(f"output: {folder}: is a file; a folder is needed")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not resume:
-            raise VidsslError(
-                f"output: {folder}: is not empty; continue it with --resume or choose another folder"
-            )
-        return newest_checkpoint(folder)
-    return None
-
-
-def begin(config: Config, bad: Sequence[FailedVideo], encoder: VideoEncoder, device: torch.device) -> None:
-    """Make the run folder: the resolved recipe, versions and device, the unreadable videos, and the untrained encoder,
-    which is kept because every trained number is reported beside its. Harmless when the run is resumed."""
-    folder = Path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_text(folder / CONFIG, text)
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    record = {**environment(), "processes": distributed.world_size(), "device": hardware}
-    write_json(folder / "environment.json", record)
-    if not (folder / INITIAL).is_dir():
-        if bad:
-            write_quarantine(folder / QUARANTINE, bad)
-        save_encoder(encoder, folder / INITIAL)
-
-
 def read_videos(config: Config) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
     """The readable training videos, and the others with the reason."""
     index = VideoIndex.read(config.data.train)
@@ -123,32 +216,44 @@ def read_videos(config: Config) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
     return report.good, report.bad
 
 
-def view_specs(views: tuple[ViewConfig, ...]) -> tuple[ViewSpec, ...]:
-    """The recipe's views as the data floor's own type."""
-    return tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in views)
-
-
 def build_student(config: Config) -> tuple[Student, Composite]:
     """The encoder with its pretrained weights, the objectives and their heads; the same on every process."""
     torch.manual_seed(config.seed)
-    encoder = create_model(
-        config.model.name, config.model.pretrained, temporal=config.model.temporal, **config.model.options
-    )
+    model, view = config.model, config.views[0]
+    encoder = create_model(model.name, model.pretrained, temporal=model.temporal, **model.options)
     objective, heads = build_objectives(config.objective, encoder.embed_dim, space_builder(encoder.text))
-    encoder.spec["sampling"] = _sampling(config)
-    student = Student(encoder, heads, micro_batches=config.train.accumulation)
-    freeze_parameters(student, config.model.freeze)
-    if config.train.compile:
-        encoder.compile()
-    return student, objective
-
-
-def _sampling(config: Config) -> dict[str, Any]:
-    """How the first view is cut; evaluation takes it as its default."""
-    view = config.views[0]
-    return {
+    # How the first view is cut; evaluation takes it as its default.
+    encoder.spec["sampling"] = {
         "frames": view.frames,
         "seconds": view.seconds or config.data.window_seconds,
         "stride": view.stride,
         "size": view.size,
     }
+    student = Student(encoder, heads, micro_batches=config.train.accumulation)
+    freeze_parameters(student, model.freeze)
+    if config.train.compile:
+        encoder.compile()
+    return student, objective
+
+
+@torch.no_grad()
+def warm_start(run: Run) -> None:
+    """Before the first step, show objectives that start from statistics what the teacher makes of the first clips."""
+    parts = [part for _, part in run.objective.items() if part.warm_start_clips]
+    if not parts or run.step > 0:
+        return
+    wanted = min(max(part.warm_start_clips for part in parts), len(run.dataset))
+    rows: list[Tensor] = []
+    for batch, _ in islice(run.batches(), math.ceil(wanted / run.config.train.batch_size)):
+        views = run.seen_by_teacher(run.render(batch))
+        with run.accelerator.autocast():
+            rows += [gather_rows(run.averaged.encoder(view).clip.float()) for view in views]
+    for part in parts:
+        part.warm_start(torch.cat(rows))
+
+
+def _total_steps(train: TrainConfig, videos: int) -> int:
+    if train.steps is not None:
+        return train.steps
+    assert train.epochs is not None
+    return max(round(train.epochs * (videos // train.batch_size)), 1)

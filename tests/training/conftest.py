@@ -1,0 +1,44 @@
+"""Runs that several tests start from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.small_runs import SIZES, WORDS
+from vidssl.config import load_config
+from vidssl.training import pretrain
+
+
+@pytest.fixture
+def trained(recipe: Path) -> Path:
+    return pretrain(load_config(recipe))
+
+
+@pytest.fixture
+def overrides(sprites: Path, tiny_clip: Path, tmp_path: Path):
+    words = tmp_path / "motions.json"
+    words.write_text(json.dumps(WORDS))
+
+    def make(recipe: str, *more: str) -> list[str]:
+        return [
+            *SIZES[recipe],
+            f"output={tmp_path / 'run'}",
+            f"data.train={sprites / 'train'}",
+            "data.decode_size=32",
+            "data.workers=0",
+            f"model.name=local-dir:{tiny_clip}",
+            f"model.pretrained=local-dir:{tiny_clip}",
+            f"objective.concept.vocabulary={words}",
+            "train.batch_size=8",
+            "train.steps=4",
+            "train.lr=1e-3",
+            "train.precision=fp32",
+            "train.log_every=1",
+            "train.checkpoint_every=2",
+            *more,
+        ]
+
+    return make
