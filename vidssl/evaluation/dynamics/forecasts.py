@@ -1,0 +1,126 @@
+"""Forecast errors against the horizon, beside those of baselines that know no motion.
+
+Root mean squared error h steps ahead, in units of that of the mean latent, beside that of the last frame's latent and of
+an exponential average of all latents so far, drawn towards the mean.
+
+Two baselines know no motion and still beat the last latent. The average does wherever latents are noisy or forgotten;
+its factor, and how far it is drawn, are chosen for each horizon on the very latents it is measured on, which favours
+it. The clock does where latents say which frame of the clip they are, as those of an encoder that is told so may: it
+is the mean of the other videos' latents at the same place of the clip. A model that does not beat it has found the
+clip's own clock, not how anything moves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidssl.dynamics.recurrent import GaussianPrediction
+from vidssl.evaluation.dynamics.bootstrap import Estimate, ratio_estimate
+from vidssl.evaluation.dynamics.latents import LatentSequences
+
+BASELINES = ("persistence", "smoothing", "clock", "mean")
+# Weights of the newest latent in the exponential average; 1 is the last latent itself.
+SMOOTHING_FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
+
+
+@dataclass(frozen=True)
+class ForecastErrors:
+    """Of forecasts 1 … H steps ahead, every entry one for each horizon.
+
+    Attributes:
+        pairs: number of forecasts.
+        nrmse: by "model" and `BASELINES`: RMSE over that of the mean latent.
+        ratio: of the model's RMSE to that of each baseline.
+        smoothing, kept: factor of the exponential average s, and the share c of it that is kept: μ + c (s - μ).
+    """
+
+    step_seconds: float
+    pairs: list[int]
+    nrmse: dict[str, list[Estimate]]
+    ratio: dict[str, list[Estimate]]
+    smoothing: list[float]
+    kept: list[float]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        horizons = range(1, len(self.pairs) + 1)
+        seconds = None if math.isnan(self.step_seconds) else [h * self.step_seconds for h in horizons]
+        return {
+            "horizons": list(horizons),
+            "seconds": seconds,
+            "pairs": self.pairs,
+            "nrmse": {name: [x._asdict() for x in row] for name, row in self.nrmse.items()},
+            **{f"ratio_to_{name}": [x._asdict() for x in row] for name, row in self.ratio.items()},
+            "smoothing_factor": self.smoothing,
+            "smoothing_kept": self.kept,
+        }
+
+
+def forecast_errors(
+    sequences: LatentSequences,
+    z: Tensor,
+    predictions: list[GaussianPrediction],
+    counted: list[Tensor],
+    resamples: Tensor,
+) -> ForecastErrors:
+    average, clock = z[sequences.valid].mean(dim=0), clock_means(z, sequences.valid)
+    averages = {factor: smoothed(z, sequences.valid, factor) for factor in SMOOTHING_FACTORS}
+    nrmse: dict[str, list[Estimate]] = {name: [] for name in ("model", *BASELINES)}
+    ratio: dict[str, list[Estimate]] = {name: [] for name in BASELINES}
+    factors, shares = [], []
+    for h, (prediction, counts) in enumerate(zip(predictions, counted, strict=True), start=1):
+        truth = z[:, h:]
+
+        def squared(guess: Tensor, truth: Tensor = truth, counts: Tensor = counts) -> Tensor:
+            """(N,) summed over the forecasts of a video."""
+            return torch.where(counts, (guess - truth).square().sum(-1), 0).sum(1)
+
+        drawn = {factor: _drawn(s[:, :-h], truth, average, counts) for factor, s in averages.items()}
+        smoothing = {factor: squared(guess) for factor, (guess, _) in drawn.items()}
+        best = min(smoothing, key=lambda factor: float(smoothing[factor].sum()))
+        factors.append(best)
+        shares.append(drawn[best][1])
+        errors = {
+            "model": squared(prediction.mean),
+            "persistence": squared(averages[1.0][:, :-h]),
+            "smoothing": smoothing[best],
+            "clock": squared(clock[:, h:]),
+            "mean": squared(average.expand_as(truth)),
+        }
+        for name, row in nrmse.items():
+            row.append(ratio_estimate(errors[name], errors["mean"], resamples, root=True))
+        for name, row in ratio.items():
+            row.append(ratio_estimate(errors["model"], errors[name], resamples, root=True))
+    pairs = [int(counts.sum()) for counts in counted]
+    return ForecastErrors(sequences.step_seconds, pairs, nrmse, ratio, factors, shares)
+
+
+def smoothed(z: Tensor, valid: Tensor, factor: float) -> Tensor:
+    """(N, T, m) exponential average s_t = s_{t-1} + factor (z_t - s_{t-1}) of the latents that are there, from the first."""
+    state, started, states = torch.zeros_like(z[:, 0]), torch.zeros_like(valid[:, :1]), []
+    for latent, there in zip(z.unbind(1), valid[..., None].unbind(1), strict=True):
+        moved = torch.where(started, state + factor * (latent - state), latent)
+        state, started = torch.where(there, moved, state), started | there
+        states.append(state)
+    return torch.stack(states, dim=1)
+
+
+def clock_means(z: Tensor, valid: Tensor) -> Tensor:
+    """(N, T, m) mean of the latents at the same step of all other videos; of all latents where no other gets so far."""
+    there = valid[..., None].double()
+    kept = torch.where(valid[..., None], z, 0)
+    others = there.sum(0) - there
+    return torch.where(others > 0, (kept.sum(0) - kept) / others.clamp_min(1), z[valid].mean(0))
+
+
+def _drawn(guess: Tensor, truth: Tensor, average: Tensor, counts: Tensor) -> tuple[Tensor, float]:
+    """The guess drawn towards the average by the share, in [0, 1], that leaves the least error; and what is kept."""
+    from_average, wanted = (x[counts] - average for x in (guess, truth))
+    kept = float((from_average * wanted).sum() / from_average.square().sum().clamp_min(1e-300))
+    kept = min(max(kept, 0.0), 1.0)
+    return average + kept * (guess - average), kept
