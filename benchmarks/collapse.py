@@ -25,7 +25,7 @@ from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views import ViewSpec, render_views
 from vidssl.models.encoder import ClipFeatures
 from vidssl.models.heads import ProjectionHead
-from vidssl.objectives.hsic.objective import SSLHSIC
+from vidssl.objectives.hsic import SSLHSIC
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # objective, head

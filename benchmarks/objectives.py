@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vidssl.objectives.baselines import lightly_loss
-from vidssl.objectives.hsic.objective import SSLHSIC, hsic_exact, hsic_random_features
+from vidssl.objectives.hsic import SSLHSIC, hsic_exact, hsic_random_features
 from vidssl.objectives.hsic.random_features import draw_features
 from vidssl.objectives.ressl import ReSSL
 from vidssl.objectives.spectral import spectral_contrastive_loss

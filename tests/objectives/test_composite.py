@@ -13,7 +13,7 @@ from vidssl.models.encoder import ClipFeatures
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import OBJECTIVES, build_objectives
-from vidssl.objectives.hsic.objective import SSLHSIC
+from vidssl.objectives.hsic import SSLHSIC
 from vidssl.objectives.spectral import SpectralContrastive
 
 FROM_LIGHTLY = {"infonce", "byol", "simsiam", "vicreg", "barlow", "dino"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -59,7 +59,7 @@ class Objective(nn.Module, ABC):
     needs_predictor: bool = False
     needs_frames: bool = False
     needs_anchor: bool = False
-    # Reads the encoder's own features: there is no head.
+    # Reads the encoder's own features, in a `space` of concepts: there is no head.
     identity_head: ClassVar[bool] = False
     # Clips whose features (the teacher's) `warm_start` wants to see before the first step.
     warm_start_clips: ClassVar[int] = 0
@@ -240,7 +240,7 @@ def cross_view_pairs(
 ) -> list[tuple[int, int]]:
     """(student view, teacher view) pairs that show different views of a video; all pairs if there is no other."""
     seen = range(teacher) if teacher_views is None else teacher_views
-    pairs = [(s, t) for s in range(student) for t in range(teacher)]
+    pairs = list(product(range(student), range(teacher)))
     return [(s, t) for s, t in pairs if s != seen[t]] or pairs
 
 

@@ -110,15 +110,12 @@ class BYOL(Objective):
 
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Mean over (student view, target view) pairs of different views. Logs: loss, in [-1, 1]."""
-        targets = self._targets(student, teacher)
+        targets = teacher_rows(teacher, "byol") if self.needs_teacher else projections(student)
         predictions = student_rows(student)
         seen = batch.teacher_views if self.needs_teacher and batch is not None else None
         pairs = cross_view_pairs(len(predictions), len(targets), seen)
         loss = torch.stack([self.lightly(predictions[s], targets[t].detach()) for s, t in pairs]).mean()
         return ObjectiveOutput(loss, {"loss": loss})
-
-    def _targets(self, student: Views, teacher: Views) -> list[Tensor]:
-        return teacher_rows(teacher, "byol")
 
 
 class SimSiam(BYOL):
@@ -138,9 +135,6 @@ class SimSiam(BYOL):
     def select_student(self, view: HeadOutput) -> HeadOutput:
         """Both sides of the loss."""
         return HeadOutput(view.projection, view.prediction, None)
-
-    def _targets(self, student: Views, teacher: Views) -> list[Tensor]:
-        return projections(student)
 
 
 class DINO(Objective):

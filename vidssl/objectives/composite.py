@@ -184,30 +184,27 @@ def _build(
     concept_space: Callable[..., ConceptVectors] | None,
 ) -> tuple[Objective, nn.Module]:
     parameters = inspect.signature(kind).parameters
-    in_space = "space" in parameters
-    head_options = () if kind.identity_head else HEAD_OPTIONS
+    around = SPACE_OPTIONS if kind.identity_head else tuple(HEAD_OPTIONS)
     accepted = [key for key in parameters if key not in ("dim", "space")]
-    allowed = ["weight", "objective", *head_options, *(SPACE_OPTIONS if in_space else ()), *accepted]
+    allowed = ["weight", "objective", *around, *accepted]
     for key, value in options.items():
         check_choice(
             f"objective.{name}.{key}", key, allowed, "{name}: unknown option{guess} (allowed: {allowed})"
         )
         if key in parameters:
             _check_type(f"objective.{name}.{key}", value, parameters[key].default)
-    chosen = {key: options.pop(key) for key in head_options if key in options}
+    chosen = {key: options.pop(key) for key in around if key in options}
     for key, value in chosen.items():
-        check_kind(f"objective.{name}.{key}", value, HEAD_OPTIONS[key])
+        if key in HEAD_OPTIONS:
+            check_kind(f"objective.{name}.{key}", value, HEAD_OPTIONS[key])
     head = {"projector": kind.default_projector, **kind.default_head, **chosen}
-    words = {key: options.pop(key) for key in SPACE_OPTIONS if in_space and key in options}
-    if not head["projector"] and not kind.identity_head:
+    if not (head["projector"] or kind.identity_head):
         raise VidsslError(f"objective.{name}.projector: needs at least one layer size")
     try:
-        if in_space:
+        if kind.identity_head:
             if concept_space is None:
                 raise VidsslError("needs an encoder with a text tower, to encode its concepts (a CLIP model)")
-            options["space"] = concept_space(**words)
-        if kind.identity_head:
-            return kind(**options), IdentityHead()
+            return kind(**options, space=concept_space(**chosen)), IdentityHead()
         if "dim" in parameters:
             options["dim"] = head.get("prototypes") or head["projector"][-1]
         objective = kind(**options)

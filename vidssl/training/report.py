@@ -16,7 +16,7 @@ from vidssl.data.batch import ClipBatch
 from vidssl.data.manifest.quarantine import write_quarantine
 from vidssl.distributed import gather_rows
 from vidssl.files import write_text
-from vidssl.objectives.concept.objective import concept_warning
+from vidssl.objectives.concept.monitors import concept_warning
 from vidssl.objectives.diagnostics import (
     alignment,
     collapse_warning,

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from tests.objectives.concept import reference
 from vidssl.errors import VidsslError
-from vidssl.objectives.concept.losses import anchor_cosine, concept_logits
-from vidssl.objectives.concept.objective import (
+from vidssl.objectives.concept import (
     concept_alignment_loss,
     concept_distillation_loss,
     concept_probs,
 )
+from vidssl.objectives.concept.losses import anchor_cosine, concept_logits
 
 
 def cosines(views: int, b: int = 3, k: int = 5, seed: int = 0) -> list[Tensor]:

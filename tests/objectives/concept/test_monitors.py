@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tests.objectives.concept import reference
-from vidssl.objectives.concept.losses import compared_views
+from vidssl.objectives.base import cross_view_pairs
+from vidssl.objectives.concept import concept_distillation_loss, concept_probs, concept_warning
 from vidssl.objectives.concept.monitors import ConceptMonitor
-from vidssl.objectives.concept.objective import concept_distillation_loss, concept_probs, concept_warning
 
 K = 6
 
@@ -29,7 +29,7 @@ def look(
     student = [cosines(b, 10 * seed + view) for view in range(3)]
     targets = [concept_probs(student[view].roll(1, dims=0), 0.1) for view in (2, 0)]
     loss = concept_distillation_loss(student, targets, 0.2, teacher_views=(2, 0))
-    pairs = compared_views(3, 2, (2, 0), skip_same_view=True)
+    pairs = cross_view_pairs(3, 2, (2, 0))
     return monitor(student, targets, loss, pairs, remember), [*student, *targets]
 
 

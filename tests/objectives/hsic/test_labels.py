@@ -10,9 +10,9 @@ from torch import Tensor
 from tests.objectives.hsic import reference
 from vidssl.errors import VidsslError
 from vidssl.objectives.base import BatchInfo, frame_times
+from vidssl.objectives.hsic import SSLHSIC, hsic_exact
 from vidssl.objectives.hsic.imq import imq_hsic
 from vidssl.objectives.hsic.labels import label_pairs
-from vidssl.objectives.hsic.objective import SSLHSIC, hsic_exact
 from vidssl.objectives.hsic.random_features import (
     hsic_xy_of_labels,
     hsic_xy_of_views,

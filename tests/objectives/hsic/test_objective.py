@@ -15,7 +15,7 @@ from tests.objectives.hsic import reference
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.base import BatchInfo
-from vidssl.objectives.hsic.objective import (
+from vidssl.objectives.hsic import (
     EXACT_ROWS,
     SSLHSIC,
     bandwidth_log_gradient,

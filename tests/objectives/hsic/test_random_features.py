@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, special, stats
 
 from vidssl.errors import VidsslError
-from vidssl.objectives.hsic.objective import hsic_exact, hsic_random_features, sample_imq_features
+from vidssl.objectives.hsic import hsic_exact, hsic_random_features, sample_imq_features
 from vidssl.objectives.hsic.random_features import draw_features
 
 

@@ -10,6 +10,7 @@ Learning", arXiv 2307.10922; the form is DINO's (Caron et al. 2021, arXiv 2104.1
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import cast
 
 import torch
@@ -86,7 +87,9 @@ def concept_distillation_loss(
         VidsslError: if shapes or indices do not fit, or the temperature is not positive.
     """
     _check(student_logits, teacher_probs, student_temperature, teacher_views)
-    pairs = compared_views(len(student_logits), len(teacher_probs), teacher_views, skip_same_view)
+    pairs = list(product(range(len(student_logits)), range(len(teacher_probs))))
+    if skip_same_view:
+        pairs = cross_view_pairs(len(student_logits), len(teacher_probs), teacher_views)
     return _cross_entropy(student_logits, teacher_probs, student_temperature, pairs)
 
 
@@ -131,15 +134,6 @@ def concept_alignment_loss(
     forth = concept_distillation_loss(student_d, teacher_c, *options)
     back = concept_distillation_loss(student_c, teacher_d, *options)
     return (forth + sigma * back) / (1 + sigma)
-
-
-def compared_views(
-    student: int, teacher: int, teacher_views: Sequence[int] | None, skip_same_view: bool
-) -> list[tuple[int, int]]:
-    """(student view, teacher view) pairs that are compared."""
-    if skip_same_view:
-        return cross_view_pairs(student, teacher, teacher_views)
-    return [(s, t) for s in range(student) for t in range(teacher)]
 
 
 def anchor_cosine(own: Views, anchors: Views, teacher_views: Sequence[int] | None = None) -> Tensor:

@@ -25,28 +25,20 @@ from vidssl.objectives.base import (
     Objective,
     ObjectiveOutput,
     Views,
+    cross_view_pairs,
     projections,
 )
 from vidssl.objectives.concept.losses import (
     anchor_cosine,
-    compared_views,
     concept_alignment_loss,
     concept_distillation_loss,
     concept_logits,
     concept_probs,
 )
-from vidssl.objectives.concept.monitors import ConceptMonitor, concept_warning
+from vidssl.objectives.concept.monitors import ConceptMonitor
 from vidssl.objectives.concept.priors import Prior, build_prior
 from vidssl.objectives.concept.vectors import SPACES, ConceptVectors, hash_of, hash_tensor, unit_matrices
 from vidssl.objectives.ramp import ramps
-
-__all__ = [
-    "ConceptObjective",
-    "concept_alignment_loss",
-    "concept_distillation_loss",
-    "concept_probs",
-    "concept_warning",
-]
 
 
 class _Space(NamedTuple):
@@ -186,7 +178,11 @@ class ConceptObjective(Objective):
             raise VidsslError("concept: needs the features of a student and of a teacher")
         own, t = projections(student), self.student_temperature
         seen = None if batch is None else batch.teacher_views
-        spaces = self._spaces(own, projections(teacher))
+        logits, fixed = self._logits(own), self._logits(projections(teacher))
+        spaces = {
+            name: _Space(logits[name], fixed[name], self._prior(name)(fixed[name], self.teacher_temperature))
+            for name in SPACES
+        }
         c, d = spaces.values()
         distillation = [
             concept_distillation_loss(x.student, x.targets, t, teacher_views=seen) for x in (c, d)
@@ -234,11 +230,6 @@ class ConceptObjective(Objective):
     def _prior(self, name: str) -> Prior:
         return cast(Prior, self.priors[name])
 
-    def _spaces(self, own: Sequence[Tensor], others: Sequence[Tensor]) -> dict[str, _Space]:
-        student, teacher = self._logits(own), self._logits(others)
-        targets = {name: self._prior(name)(teacher[name], self.teacher_temperature) for name in SPACES}
-        return {name: _Space(student[name], teacher[name], targets[name]) for name in SPACES}
-
     def _regulariser(self, spaces: Mapping[str, _Space]) -> Tensor | None:
         """What the priors ask of the student's predictions, the mean over spaces."""
         found = []
@@ -258,7 +249,7 @@ class ConceptObjective(Objective):
     ) -> dict[str, Tensor]:
         logs: dict[str, Tensor] = {}
         for (name, x), loss in zip(spaces.items(), losses, strict=True):
-            pairs = compared_views(len(x.student), len(x.targets), seen, skip_same_view=True)
+            pairs = cross_view_pairs(len(x.student), len(x.targets), seen)
             found = self.monitors[name](x.student, x.targets, loss, pairs, remember)
             logs[f"distillation_{name}"] = loss
             logs |= {f"{key}_{name}": value for key, value in found.items()}

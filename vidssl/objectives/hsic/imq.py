@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vidssl.objectives.hsic.labels import LabelPairs
 from vidssl.objectives.precision import full_precision, widen
@@ -50,7 +51,7 @@ def imq_hsic(
     scale: float | Tensor,
     pairs: LabelPairs,
     with_log: bool = False,
-    fixed: Tensor | None = None,
+    trained: int | None = None,
 ) -> ImqHsic:
     """HSIC(Z, Y) for a label kernel and HSIC(Z, Z) = ‖H K H‖_F² / n².
 
@@ -59,21 +60,21 @@ def imq_hsic(
         scale: bandwidth c; receives no gradient.
         pairs: the label kernel.
         with_log: also compute `mean_log`, one more pass over K.
-        fixed: the last of the n rows, if they want no gradient; `rows` are then those before them.
+        trained: how many of the rows want a gradient, the first ones; all when None.
 
     The gradient with respect to `rows` is exact and can be taken once: second derivatives raise.
     """
-    fixed = rows.new_empty(0, rows.shape[1]) if fixed is None else fixed.detach()
-    outputs = _ImqHsic.apply(rows, fixed, bandwidth(scale, rows), pairs, with_log)
+    trained = len(rows) if trained is None else trained
+    outputs = _ImqHsic.apply(rows, bandwidth(scale, rows), pairs, with_log, trained)
     return ImqHsic(*cast(tuple[Tensor, ...], outputs))
 
 
 class _ImqHsic(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, trained: Tensor, fixed: Tensor, c: Tensor, pairs: LabelPairs, with_log: bool
+        ctx: Any, rows: Tensor, c: Tensor, pairs: LabelPairs, with_log: bool, trained: int
     ) -> tuple[Tensor, ...]:
-        y = torch.cat([trained, fixed]) / c if len(fixed) else trained / c
+        y = rows / c
         n = y.shape[0]
         kernel = _unit_imq(y)
         row_mean = kernel.mean(dim=1)
@@ -87,7 +88,7 @@ class _ImqHsic(torch.autograd.Function):
         xy = attraction - 2 * (pairs.marginal @ row_mean) + mean
         mean_square = xx + 2 * (row_mean - mean).square().mean() + mean.square()
         mean_log = kernel.log().mean() if with_log else torch.zeros_like(mean)
-        ctx.pairs, ctx.wanted = pairs, len(trained)
+        ctx.pairs, ctx.trained = pairs, trained
         ctx.save_for_backward(y, c, kernel, centred)
         ctx.mark_non_differentiable(mean, mean_square, mean_log)
         return xy, xx, mean, mean_square, mean_log
@@ -100,7 +101,7 @@ class _ImqHsic(torch.autograd.Function):
                 "the exact HSIC can be differentiated once; create_graph=True needs rff features"
             )
         y, c, kernel, centred = ctx.saved_tensors
-        pairs, n, g = ctx.pairs, y.shape[0], ctx.wanted
+        pairs, n, g = ctx.pairs, y.shape[0], ctx.trained
         kernel = kernel[:g]
         # dL/dK = (2/n²) grad_xx HKH + grad_xy (w - a 1'/n - 1 a'/n + 1/n²), of which w is sparse and comes last.
         slope = centred[:g] * (grad_xx * (2 / n**2))
@@ -113,7 +114,7 @@ class _ImqHsic(torch.autograd.Function):
         slope.mul_(kernel).mul_(kernel).mul_(kernel)
         with full_precision(y):
             grad = torch.addmm(-slope.sum(dim=1, keepdim=True) * y[:g], slope, y)
-        return grad.mul_(2 / c), None, None, None, None
+        return pad(grad.mul_(2 / c), (0, 0, 0, n - g)), None, None, None, None
 
 
 def _unit_imq(y: Tensor) -> Tensor:

@@ -15,15 +15,21 @@ all pairs. It holds for videos that occur more than once and for kernels that fa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_choice
 
-TIME_KERNELS = ("gaussian", "laplace", "imq")
+# k_t(u) for distances u >= 0 in units of the width; k_t(0) = 1.
+TIME_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gaussian": lambda u: torch.exp(-0.5 * u.square()),
+    "laplace": lambda u: torch.exp(-u),
+    "imq": lambda u: torch.rsqrt(1 + u.square()),
+}
 
 
 class LabelPairs(NamedTuple):
@@ -66,7 +72,8 @@ def label_pairs(
     """
     videos = len(video_id)
     a, b = torch.nonzero(video_id[:, None] == video_id[None, :], as_tuple=True)
-    first_row, second_row = _pairs_of_rows(rows_per_video, video_id.device)
+    numbers = torch.arange(rows_per_video, device=video_id.device)
+    first_row, second_row = numbers.repeat_interleave(rows_per_video), numbers.repeat(rows_per_video)
     first = rearrange(first_row[:, None] * videos + a, "q m -> (q m)")
     second = rearrange(second_row[:, None] * videos + b, "q m -> (q m)")
     keep = first != second
@@ -78,25 +85,10 @@ def label_pairs(
         if times is None:
             raise VidsslError(f"time_width={width}: the batch gives no times")
         flat = rearrange(times.to(dtype), "r b -> (r b)")
-        weight = time_kernel((flat[first] - flat[second]).abs() / width, kernel)
+        check_choice("time_kernel", kernel, TIME_KERNELS)
+        weight = TIME_KERNELS[kernel]((flat[first] - flat[second]).abs() / width)
     # A batch in which all weights underflow keeps a finite loss: the attraction vanishes.
     total = weight.sum().clamp_min(torch.finfo(dtype).tiny)
     row_sums = torch.ones(rows_per_video * videos, device=weight.device, dtype=dtype)
     row_sums = row_sums.index_add(0, first, weight)
     return LabelPairs(first, second, weight / total, row_sums / row_sums.sum())
-
-
-def time_kernel(u: Tensor, kernel: str) -> Tensor:
-    """k_t(u) for distances u >= 0 in units of the width; k_t(0) = 1."""
-    if kernel == "gaussian":
-        return torch.exp(-0.5 * u.square())
-    if kernel == "laplace":
-        return torch.exp(-u)
-    if kernel == "imq":
-        return torch.rsqrt(1 + u.square())
-    raise VidsslError(f"time_kernel={kernel!r}: unknown (allowed: {', '.join(TIME_KERNELS)})")
-
-
-def _pairs_of_rows(rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    numbers = torch.arange(rows, device=device)
-    return repeat(numbers, "r -> (r s)", s=rows), repeat(numbers, "s -> (r s)", r=rows)

@@ -13,7 +13,7 @@ between two clips, and be asked of single frames; `label_kernel` has the derivat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -42,22 +42,13 @@ from vidssl.objectives.hsic.labels import (
 from vidssl.objectives.hsic.random_features import (
     FeatureDraws,
     draw_features,
+    feature_pair,
     hsic_xx_of_features,
     hsic_xy_of_labels,
     hsic_xy_of_views,
-    random_features,
-    sample_imq_features,
 )
 from vidssl.objectives.precision import full_precision, widen
 from vidssl.objectives.ramp import Ramp, check_share
-
-__all__ = [
-    "SSLHSIC",
-    "bandwidth_log_gradient",
-    "hsic_exact",
-    "hsic_random_features",
-    "sample_imq_features",
-]
 
 ESTIMATORS = ("auto", "exact", "rff")
 # Rows up to which the exact kernel is about as fast as 512 random features (benchmarks/objectives.py). On a GPU
@@ -85,10 +76,9 @@ def hsic_exact(views: Sequence[Tensor], scale: float | Tensor) -> tuple[Tensor, 
     """
     check_views(views, "hsic_exact")
     with full_precision(*views):
-        views = widen(list(views))
-        trained, fixed = _split_trained(views)
-        pairs = label_pairs(video_ids(None, views[0]), len(views), dtype=views[0].dtype)
-        hsic = imq_hsic(trained, scale, pairs, fixed=fixed)
+        rows = torch.cat(widen(list(views)))
+        pairs = label_pairs(video_ids(None, views[0]), len(views), dtype=rows.dtype)
+        hsic = imq_hsic(rows, scale, pairs, trained=_trained(views))
     return hsic.xy, hsic.xx
 
 
@@ -108,18 +98,8 @@ def hsic_random_features(
     """
     check_views(views, "hsic_random_features")
     with full_precision(*views):
-        rows = torch.cat(widen(list(views)))
-        w_a, b_a, w_b, b_b = features
-        phi_a = random_features(rows, scale, w_a, b_a)
-        phi_b = random_features(rows, scale, w_b, b_b)
+        phi_a, phi_b = feature_pair(torch.cat(widen(list(views))), scale, features)
         return hsic_xy_of_views(phi_a, len(views)), hsic_xx_of_features(phi_a, phi_b)
-
-
-class _Estimate(NamedTuple):
-    xy: Tensor
-    xx: Tensor
-    mean_kernel: Tensor
-    log_gradient: Tensor
 
 
 class SSLHSIC(DrawingObjective):
@@ -186,22 +166,20 @@ class SSLHSIC(DrawingObjective):
         effective_rank of the centred kernel features, (tr HKH)² / ‖HKH‖_F², which has to stay above gamma_squared.
         """
         views, times = self._views(student, teacher, batch)
-        estimate = self._estimate(views, self._pairs(views, times, batch))
-        loss = self.gamma * estimate.xx.clamp_min(HSIC_XX_FLOOR).sqrt() - estimate.xy
-        variance = 1 - estimate.mean_kernel.detach()
-        xx = estimate.xx.detach()
+        xy, xx, mean_kernel, log_gradient = self._estimate(views, self._pairs(views, times, batch))
+        loss = self.gamma * xx.clamp_min(HSIC_XX_FLOOR).sqrt() - xy
         logs = {
             "loss": loss,
-            "hsic_xy": estimate.xy,
+            "hsic_xy": xy,
             "hsic_xx": xx,
             "scale": self.scale.clone(),
-            "grad_norm": estimate.log_gradient,
+            "grad_norm": log_gradient,
             "gamma": loss.new_tensor(self.gamma),
             "gamma_squared": loss.new_tensor(self.gamma**2),
-            "effective_rank": variance.square() / xx.clamp_min(HSIC_XX_FLOOR),
+            "effective_rank": (1 - mean_kernel).square() / xx.clamp_min(HSIC_XX_FLOOR),
         }
         # Trains the bandwidth without changing the value of the loss.
-        tuning = estimate.log_gradient.detach() - estimate.log_gradient
+        tuning = log_gradient.detach() - log_gradient
         return ObjectiveOutput(loss + tuning, logs)
 
     def _views(
@@ -235,25 +213,22 @@ class SSLHSIC(DrawingObjective):
         ids, dtype = video_ids(batch, views[0]), views[0].dtype
         return label_pairs(ids, len(views), seconds, width, self.time_kernel, dtype=dtype)
 
-    def _estimate(self, views: list[Tensor], pairs: LabelPairs) -> _Estimate:
-        n = len(views) * len(views[0])
-        most = EXACT_ROWS.get(views[0].device.type, EXACT_ROWS["cuda"])
-        exact = self.estimator == "exact" or (self.estimator == "auto" and n <= most)
-        if exact:
-            trained, fixed = _split_trained(views)
-            hsic = imq_hsic(trained, self.scale, pairs, with_log=True, fixed=fixed)
-            scale = self.scale.to(views[0].dtype)
-            tuning = log_gradient_from_moments(hsic.mean_square, hsic.mean_log, scale)
-            return _Estimate(hsic.xy, hsic.xx, hsic.mean_kernel, tuning)
+    def _estimate(self, views: list[Tensor], pairs: LabelPairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """HSIC(Z, Y), HSIC(Z, Z), mean of K, and the objective of the bandwidth."""
         rows = torch.cat(views)
+        few = len(rows) <= EXACT_ROWS.get(rows.device.type, EXACT_ROWS["cuda"])
+        if self.estimator == "exact" or (self.estimator == "auto" and few):
+            hsic = imq_hsic(rows, self.scale, pairs, with_log=True, trained=_trained(views))
+            scale = self.scale.to(rows.dtype)
+            tuning = log_gradient_from_moments(hsic.mean_square, hsic.mean_log, scale)
+            return hsic.xy, hsic.xx, hsic.mean_kernel, tuning
         draws = draw_features(
             rows.shape[1], self.num_features, self.generator, device=rows.device, dtype=rows.dtype
         )
-        phi_a = random_features(rows, self.scale, draws[0], draws[1])
-        phi_b = random_features(rows, self.scale, draws[2], draws[3])
+        phi_a, phi_b = feature_pair(rows, self.scale, draws)
         mean_kernel = phi_a.detach().mean(dim=0).square().sum()
         xy, xx = hsic_xy_of_labels(phi_a, pairs), hsic_xx_of_features(phi_a, phi_b)
-        return _Estimate(xy, xx, mean_kernel, self._log_gradient(views))
+        return xy, xx, mean_kernel, self._log_gradient(views)
 
     def _log_gradient(self, views: list[Tensor]) -> Tensor:
         """Over all pairs of rows where they are few, else over two independent draws of rows from every view."""
@@ -269,9 +244,6 @@ class SSLHSIC(DrawingObjective):
         return bandwidth_log_gradient(x1, x2, scale)
 
 
-def _split_trained(views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows of the leading views, up to the last that wants a gradient, and of the fixed views behind them."""
-    wanted = max((i + 1 for i, view in enumerate(views) if view.requires_grad), default=0)
-    trained, fixed = views[:wanted], views[wanted:]
-    empty = views[0].new_empty(0, views[0].shape[1])
-    return (torch.cat(list(trained)) if trained else empty, torch.cat(list(fixed)) if fixed else empty)
+def _trained(views: Sequence[Tensor]) -> int:
+    """Number of stacked rows up to the last view that wants a gradient."""
+    return len(views[0]) * max((i + 1 for i, view in enumerate(views) if view.requires_grad), default=0)

@@ -7,6 +7,7 @@ spectral measure of 1 / sqrt(1 + ‖x‖²) and b is uniform on [0, 2 pi).
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -60,15 +61,20 @@ def draw_features(
     dim: int, num_features: int, generator: torch.Generator, *, device: torch.device, dtype: torch.dtype
 ) -> FeatureDraws:
     """Two independent draws, of which the product of Gram matrices is unbiased."""
-    w_a, b_a = sample_imq_features(dim, num_features, generator, device=device, dtype=dtype)
-    w_b, b_b = sample_imq_features(dim, num_features, generator, device=device, dtype=dtype)
-    return w_a, b_a, w_b, b_b
+    draw = partial(sample_imq_features, dim, num_features, generator, device=device, dtype=dtype)
+    return *draw(), *draw()
 
 
 def random_features(rows: Tensor, scale: float | Tensor, w: Tensor, b: Tensor) -> Tensor:
     """(n, D) features phi of rows (n, d); the bandwidth receives no gradient."""
     phase = torch.addmm(b.to(rows.dtype), rows / bandwidth(scale, rows), w.to(rows.dtype).T)
     return phase.cos() * math.sqrt(2 / w.shape[0])
+
+
+def feature_pair(rows: Tensor, scale: float | Tensor, draws: FeatureDraws) -> tuple[Tensor, Tensor]:
+    """Features (n, D) of rows (n, d) from either draw."""
+    w_a, b_a, w_b, b_b = draws
+    return random_features(rows, scale, w_a, b_a), random_features(rows, scale, w_b, b_b)
 
 
 def hsic_xy_of_views(phi: Tensor, views: int) -> Tensor:
