@@ -34,6 +34,11 @@ class HeadOutput(NamedTuple):
     prediction: Tensor | None
     frames: Tensor | None
 
+    @property
+    def predicted(self) -> Tensor:
+        """(B, d) the prediction where the head has a predictor, else the projection."""
+        return self.projection if self.prediction is None else self.prediction
+
 
 class GlobalBatchNorm1d(nn.BatchNorm1d):
     """Batch norm over the rows of all processes (Ioffe & Szegedy 2015, arXiv 1502.03167).

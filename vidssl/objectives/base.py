@@ -113,7 +113,7 @@ class Objective(nn.Module, ABC):
         """Only what the objective reads of a student's output, as its projection: this travels between processes."""
         if self.needs_frames:
             return HeadOutput(frame_rows([view], self.needs_predictor)[0], None, None)
-        return HeadOutput(student_rows([view])[0] if self.needs_predictor else view.projection, None, None)
+        return HeadOutput(view.predicted if self.needs_predictor else view.projection, None, None)
 
     def select_teacher(self, view: HeadOutput) -> HeadOutput:
         """The same of a teacher's output, without gradient."""
@@ -157,16 +157,6 @@ class DrawingObjective(Objective):
         self.generator.set_state(state.cpu().to(torch.uint8))
 
 
-def student_rows(views: Views) -> list[Tensor]:
-    """(B, d) per view: the prediction where the head has a predictor, else the projection."""
-    return [view.projection if view.prediction is None else view.prediction for view in views]
-
-
-def projections(views: Views) -> list[Tensor]:
-    """(B, d) per view, before any predictor."""
-    return [view.projection for view in views]
-
-
 def teacher_rows(views: Views, name: str) -> list[Tensor]:
     """(B, d) per view of the teacher.
 
@@ -175,7 +165,7 @@ def teacher_rows(views: Views, name: str) -> list[Tensor]:
     """
     if not views:
         raise VidsslError(f"{name}: needs the rows of a teacher")
-    return projections(views)
+    return [view.projection for view in views]
 
 
 def frame_rows(views: Views, predicted: bool) -> list[Tensor]:
@@ -216,14 +206,15 @@ def l2_normalise(x: Tensor) -> Tensor:
     return x / norm.clamp_min(1e-6)
 
 
-def view_pairs(views: Sequence[Tensor], name: str) -> list[tuple[Tensor, Tensor]]:
-    """All unordered pairs of two different views.
+def view_pairs(views: Views, name: str) -> list[tuple[Tensor, Tensor]]:
+    """Projections (B, d) of all unordered pairs of two different views.
 
     Raises:
         VidsslError: for fewer than two views or unequal shapes.
     """
-    check_views(views, name)
-    return list(combinations(views, 2))
+    rows = [view.projection for view in views]
+    check_views(rows, name)
+    return list(combinations(rows, 2))
 
 
 def check_views(views: Sequence[Tensor], name: str) -> None:

@@ -21,8 +21,6 @@ from vidssl.objectives.base import (
     ObjectiveOutput,
     Views,
     cross_view_pairs,
-    projections,
-    student_rows,
     teacher_rows,
     view_pairs,
 )
@@ -58,7 +56,7 @@ class PairObjective(Objective):
 
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Reads the student's projections only. Logs: loss."""
-        pairs = view_pairs(projections(student), self.log_name)
+        pairs = view_pairs(student, self.log_name)
         if len(pairs[0][0]) < 2:
             raise VidsslError(
                 f"{self.log_name}: needs at least 2 videos in the batch, got {len(pairs[0][0])}"
@@ -110,8 +108,8 @@ class BYOL(Objective):
 
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Mean over (student view, target view) pairs of different views. Logs: loss, in [-1, 1]."""
-        targets = teacher_rows(teacher, "byol") if self.needs_teacher else projections(student)
-        predictions = student_rows(student)
+        targets = teacher_rows(teacher if self.needs_teacher else student, "byol")
+        predictions = [view.predicted for view in student]
         seen = batch.teacher_views if self.needs_teacher and batch is not None else None
         pairs = cross_view_pairs(len(predictions), len(targets), seen)
         loss = torch.stack([self.lightly(predictions[s], targets[t].detach()) for s, t in pairs]).mean()
@@ -171,7 +169,7 @@ class DINO(Objective):
 
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Student views against the teacher's of other views. Logs: loss (nats), teacher_temperature."""
-        rows, targets = projections(student), teacher_rows(teacher, "dino")
+        rows, targets = [view.projection for view in student], teacher_rows(teacher, "dino")
         seen = None if batch is None else batch.teacher_views
         if seen is not None:  # lightly skips equal positions, so the views that the teacher sees come first
             rows = [rows[v] for v in seen] + [row for v, row in enumerate(rows) if v not in set(seen)]

@@ -20,7 +20,6 @@ from vidssl.objectives.base import (
     cross_view_pairs,
     different_videos,
     l2_normalise,
-    student_rows,
     teacher_rows,
     video_ids,
 )
@@ -119,7 +118,7 @@ class ReSSL(Objective):
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Student predictions (or projections) against the teacher's projections. Logs: loss."""
         keys = [l2_normalise(view) for view in teacher_rows(teacher, "ressl")]
-        q = [l2_normalise(view) for view in student_rows(student)]
+        q = [l2_normalise(view.predicted) for view in student]
         # A copy: the queue is overwritten before the backward pass reads it.
         queue = self.queue.to(q[0].dtype, copy=True)
         banks = [self._bank(queue, k, batch) for k in keys]

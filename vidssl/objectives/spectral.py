@@ -23,7 +23,6 @@ from vidssl.objectives.base import (
     Views,
     different_videos,
     frame_rows,
-    projections,
     video_ids,
     view_pairs,
 )
@@ -95,7 +94,7 @@ class SpectralContrastive(Objective):
 
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Reads the student's projections. Logs: loss."""
-        pairs = view_pairs(projections(student), "spectral")
+        pairs = view_pairs(student, "spectral")
         negatives = None if batch is None else different_videos(video_ids(batch, pairs[0][0]))
         counts = None if batch is None else batch.rows_per_process
         blocks = [slice(None)]

@@ -86,11 +86,23 @@ def concept_distillation_loss(
     Raises:
         VidsslError: if shapes or indices do not fit, or the temperature is not positive.
     """
-    _check(student_logits, teacher_probs, student_temperature, teacher_views)
-    pairs = list(product(range(len(student_logits)), range(len(teacher_probs))))
+    _check_temperature(student_temperature)
+    students, teachers = len(student_logits), len(teacher_probs)
+    shapes = sorted({tuple(x.shape) for x in [*student_logits, *teacher_probs]})
+    if not student_logits or not teacher_probs or len(shapes) != 1 or len(shapes[0]) != 2:
+        raise VidsslError(
+            f"concept: {students} views of the student and {teachers} of the teacher of shapes "
+            f"{', '.join(map(str, shapes))}: needs at least one of each, all (B, K) of one shape"
+        )
+    if teacher_views is not None and len(teacher_views) != teachers:
+        raise VidsslError(f"concept: teacher_views {list(teacher_views)} for {teachers} views of the teacher")
+    pairs = list(product(range(students), range(teachers)))
     if skip_same_view:
-        pairs = cross_view_pairs(len(student_logits), len(teacher_probs), teacher_views)
-    return _cross_entropy(student_logits, teacher_probs, student_temperature, pairs)
+        pairs = cross_view_pairs(students, teachers, teacher_views)
+    with full_precision(*student_logits):
+        log_student = [(widen(logits) / student_temperature).log_softmax(dim=1) for logits in student_logits]
+        targets = [widen(probs.detach()) for probs in teacher_probs]
+        return torch.stack([-(targets[t] * log_student[s]).sum(dim=1).mean() for s, t in pairs]).mean()
 
 
 def concept_alignment_loss(
@@ -160,31 +172,6 @@ def anchor_cosine(own: Views, anchors: Views, teacher_views: Sequence[int] | Non
     with full_precision(*own):
         pairs = [(widen(own[v]), widen(a.detach())) for a, v in zip(anchors, views, strict=True)]
         return torch.stack([(l2_normalise(x) * l2_normalise(a)).sum(dim=1).mean() for x, a in pairs]).mean()
-
-
-def _cross_entropy(
-    student_logits: Views, teacher_probs: Views, temperature: float, pairs: Sequence[tuple[int, int]]
-) -> Tensor:
-    with full_precision(*student_logits):
-        log_student = [(widen(logits) / temperature).log_softmax(dim=1) for logits in student_logits]
-        targets = [widen(probs.detach()) for probs in teacher_probs]
-        return torch.stack([-(targets[t] * log_student[s]).sum(dim=1).mean() for s, t in pairs]).mean()
-
-
-def _check(
-    student_logits: Views, teacher_probs: Views, temperature: float, teacher_views: Sequence[int] | None
-) -> None:
-    _check_temperature(temperature)
-    shapes = sorted({tuple(x.shape) for x in [*student_logits, *teacher_probs]})
-    if not student_logits or not teacher_probs or len(shapes) != 1 or len(shapes[0]) != 2:
-        raise VidsslError(
-            f"concept: {len(student_logits)} views of the student and {len(teacher_probs)} of the teacher of shapes "
-            f"{', '.join(map(str, shapes))}: needs at least one of each, all (B, K) of one shape"
-        )
-    if teacher_views is not None and len(teacher_views) != len(teacher_probs):
-        raise VidsslError(
-            f"concept: teacher_views {list(teacher_views)} for {len(teacher_probs)} views of the teacher"
-        )
 
 
 def _check_temperature(temperature: float) -> None:

@@ -26,7 +26,6 @@ from vidssl.objectives.base import (
     ObjectiveOutput,
     Views,
     cross_view_pairs,
-    projections,
 )
 from vidssl.objectives.concept.losses import (
     anchor_cosine,
@@ -176,9 +175,9 @@ class ConceptObjective(Objective):
         """
         if not student or not teacher:
             raise VidsslError("concept: needs the features of a student and of a teacher")
-        own, t = projections(student), self.student_temperature
+        own, t = [view.projection for view in student], self.student_temperature
         seen = None if batch is None else batch.teacher_views
-        logits, fixed = self._logits(own), self._logits(projections(teacher))
+        logits, fixed = self._logits(own), self._logits([view.projection for view in teacher])
         spaces = {
             name: _Space(logits[name], fixed[name], self._prior(name)(fixed[name], self.teacher_temperature))
             for name in SPACES

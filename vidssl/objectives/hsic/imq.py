@@ -82,8 +82,8 @@ class _ImqHsic(torch.autograd.Function):
         # Centred before it is squared: expanding the square would cancel catastrophically near collapse.
         half = row_mean - mean / 2
         centred = (kernel - half[:, None]).sub_(half)
-        square = _dot(centred)
-        xx = square / n**2
+        flat = centred.view(-1)
+        xx = torch.dot(flat, flat) / n**2
         attraction = kernel[pairs.first, pairs.second] @ pairs.weight
         xy = attraction - 2 * (pairs.marginal @ row_mean) + mean
         mean_square = xx + 2 * (row_mean - mean).square().mean() + mean.square()
@@ -137,11 +137,6 @@ def _unit_imq(y: Tensor) -> Tensor:
         kernel[stop:, start:stop] = rows[:, stop - start :].T
     kernel.fill_diagonal_(1)
     return kernel
-
-
-def _dot(x: Tensor) -> Tensor:
-    flat = x.view(-1)
-    return torch.dot(flat, flat)
 
 
 def log_gradient_from_moments(mean_square: Tensor, mean_log: Tensor, scale: Tensor) -> Tensor:

@@ -29,8 +29,6 @@ from vidssl.objectives.base import (
     frame_rows,
     frame_times,
     l2_normalise,
-    projections,
-    student_rows,
     video_ids,
 )
 from vidssl.objectives.hsic.imq import bandwidth_log_gradient, imq_hsic, log_gradient_from_moments
@@ -166,7 +164,11 @@ class SSLHSIC(DrawingObjective):
         effective_rank of the centred kernel features, (tr HKH)² / ‖HKH‖_F², which has to stay above gamma_squared.
         """
         views, times = self._views(student, teacher, batch)
-        xy, xx, mean_kernel, log_gradient = self._estimate(views, self._pairs(views, times, batch))
+        width = None if batch is None else self.time_width
+        seconds = torch.stack(times) if times else None
+        ids, dtype = video_ids(batch, views[0]), views[0].dtype
+        pairs = label_pairs(ids, len(views), seconds, width, self.time_kernel, dtype=dtype)
+        xy, xx, mean_kernel, log_gradient = self._estimate(views, pairs)
         loss = self.gamma * xx.clamp_min(HSIC_XX_FLOOR).sqrt() - xy
         logs = {
             "loss": loss,
@@ -190,7 +192,7 @@ class SSLHSIC(DrawingObjective):
         if self.needs_frames:
             own, targets = frame_rows(student, predicted=True), frame_rows(teacher, predicted=False)
         else:
-            own, targets = student_rows(student), projections(teacher)
+            own, targets = [view.predicted for view in student], [view.projection for view in teacher]
         rows = own + targets
         times: list[Tensor] = []
         if batch is not None and batch.times:
@@ -206,12 +208,6 @@ class SSLHSIC(DrawingObjective):
         rows = [l2_normalise(row) for row in rows]
         check_views(rows, "hsic")
         return rows, times
-
-    def _pairs(self, views: Sequence[Tensor], times: list[Tensor], batch: BatchInfo | None) -> LabelPairs:
-        seconds = torch.stack(times) if times else None
-        width = None if batch is None else self.time_width
-        ids, dtype = video_ids(batch, views[0]), views[0].dtype
-        return label_pairs(ids, len(views), seconds, width, self.time_kernel, dtype=dtype)
 
     def _estimate(self, views: list[Tensor], pairs: LabelPairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """HSIC(Z, Y), HSIC(Z, Z), mean of K, and the objective of the bandwidth."""

@@ -44,9 +44,6 @@ from vidssl.objectives.ldm.views import LatentView, latent_view
 
 DYNAMICS = ("kalman", "rnn")
 ENTROPIES = ("auto", *ESTIMATORS, "stopgrad")
-TARGETS = ("student", "teacher")
-SCALES = ("auto", "fixed", "learned")
-REDUCTIONS = ("sum", "mean")
 # Up to this many dimensions nearest neighbours are near enough to follow a density of any shape.
 KNN_DIMS = 8
 # How much faster than the encoder the model learns, as published for either predictor.
@@ -140,9 +137,9 @@ class LDM(DrawingObjective):
         if isinstance(dynamics, str):
             check_choice("dynamics", dynamics, DYNAMICS)
         check_choice("entropy", entropy, ENTROPIES)
-        check_choice("target", target, TARGETS)
-        check_choice("scale", scale, SCALES)
-        check_choice("reduction", reduction, REDUCTIONS)
+        check_choice("target", target, ("student", "teacher"))
+        check_choice("scale", scale, ("auto", "fixed", "learned"))
+        check_choice("reduction", reduction, ("sum", "mean"))
         check_value("horizon", horizon, horizon >= 1, "at least 1 frame")
         check_value("horizon_decay", horizon_decay, 0 < horizon_decay <= 1, "in (0, 1]")
         check_value("lag", lag, lag >= 1, "at least 1 frame")
