@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.objectives.concept import reference
 from vidssl.errors import VidsslError
 from vidssl.objectives.concept.priors import PRIORS, Prior, build_prior
-from vidssl.objectives.queue import RowQueue
 
 K = 5
 
@@ -192,21 +189,6 @@ def test_warm_start_is_the_statistic_of_all_rows(name: str) -> None:
     if name == "center":  # the warm-up counts as the past, not as one more batch to overwrite
         expected = 0.9 * many.mean(dim=0) + 0.1 * view.mean(dim=0)
         torch.testing.assert_close(warm.mean, expected)
-
-
-@settings(max_examples=25, deadline=None)
-@given(size=st.integers(1, 7), batches=st.lists(st.integers(1, 10), min_size=1, max_size=5))
-def test_queue_keeps_the_latest_rows(size: int, batches: list[int]) -> None:
-    queue = RowQueue(size, 2)
-    everything: list[Tensor] = []
-    for number, n in enumerate(batches):
-        rows = cosines(n, 2, number).float()
-        queue.append(rows)
-        everything += list(rows)
-        kept = everything[-size:]
-        assert int(queue.filled.sum()) == len(kept)
-        found = {tuple(row.tolist()) for row in queue.rows[queue.filled]}
-        assert found == {tuple(row.tolist()) for row in kept}
 
 
 @pytest.mark.parametrize(

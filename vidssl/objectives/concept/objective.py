@@ -65,7 +65,7 @@ class ConceptObjective(Objective):
         distillation_start, alignment_start, anchor_start, student_temperature_start, teacher_temperature_start: value
             at the start of training, from which it moves linearly; None: constant.
         weight_ramp, temperature_ramp: share of training that this takes, in (0, 1].
-        prior: center, log_prior, sinkhorn, memax or none; see `concept_priors`. One for each space.
+        prior: center, log_prior, sinkhorn, memax or none; see `build_prior`. One for each space.
         prior_momentum: of the running mean of center (None: 0.9) and log_prior (None: 0.99).
         prior_strength: share of the bias that is subtracted, in [0, 1]; below 1 when concepts are not equally frequent.
         prior_weight: λ_prior of memax.

@@ -4,7 +4,7 @@
 
 Li, Pogodin, Sutherland, Gretton 2021, "Self-Supervised Learning with Kernel Dependence Maximization",
 arXiv 2106.08320, eqs. 4-5. On clips the identity can hold for videos that occur twice in a batch, fade with the time
-between two clips, and be asked of single frames; `label_kernel` has the derivation.
+between two clips, and be asked of single frames; `labels` has the derivation.
 
     >>> objective = SSLHSIC(gamma=1.0)
     >>> loss = objective([z1, z2]).loss          # z1, z2 (B, d): two views of each video
