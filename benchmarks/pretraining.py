@@ -143,7 +143,7 @@ def run_one(
             run = pretrain(config)
         finally:
             loop.compute_loss = plain
-        subject = load_subject(run, "cpu")
+        subject = load_subject(run, EvalOptions(device="cpu"))
         if seed not in untrained:  # all runs of a seed start from the same weights
             untrained[seed] = evaluate(
                 replace(subject, encoder=subject.untrained, untrained=None), arguments.set, sources
@@ -210,19 +210,20 @@ def evaluate(subject: Subject, which: str, sources: Path) -> dict[str, float]:
     neighbours = SETTINGS[which].neighbours
     if which == "sprites":  # the whole motion, of which a training view shows half
         options = EvalOptions(6, math.inf, clips=1, size=48, workers=0, batch_size=32)
+        subject = replace(subject, options=options)
         fit, test = (VideoIndex.read(sources / split) for split in ("train", "val"))
         x, y = (
-            extract_features(subject, index, options, description="features").features["trained"]
+            extract_features(subject, index, description="features").features["trained"]
             for index in (fit, test)
         )
         folds = [(x, torch.from_numpy(fit.label_ids), y, torch.from_numpy(test.label_ids))]
         return score_folds(folds, neighbours)
-    options = EvalOptions(6, clips=2, size=48, workers=0, batch_size=32)
+    subject = replace(subject, options=EvalOptions(6, clips=2, size=48, workers=0, batch_size=32))
     groups = dict(csv.reader((sources / "groups.csv").open()))
     scores: dict[str, float] = {}
     for name in LABELLED:
         index = VideoIndex.read(sources / name)
-        rows = extract_features(subject, index, options, description=name).features["trained"]
+        rows = extract_features(subject, index, description=name).features["trained"]
         labels = torch.from_numpy(index.label_ids)
         group = [groups["/".join(Path(path).parts[-2:])] for path in index.paths]
         order = {g: position for position, g in enumerate(sorted(set(group)))}

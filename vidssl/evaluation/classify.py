@@ -32,14 +32,13 @@ def classify(
     Raises:
         VidsslError: when the video cannot be decoded (named with the reason).
     """
-    options = options or EvalOptions()
-    subject = load_subject(checkpoint, options.device)
+    subject = load_subject(checkpoint, options)
     if Path(labels).is_file():
         listed = read_classes(Path(labels))
     else:
         listed = class_list([name.strip() for name in labels.split(",") if name.strip()], "labels")
     chosen = resolve_templates(templates, listed)
-    features = extract_features(subject, VideoIndex.of_files([video]), options, description="classify")
+    features = extract_features(subject, VideoIndex.of_files([video]), description="classify")
     if features.failures:
         raise VidsslError(f"{video}: {features.failures[0].reason}")
     classifier = text_classifier(subject.encoder, listed, chosen).cpu()
@@ -48,7 +47,7 @@ def classify(
     order = cosines.argsort(descending=True)
     probabilities = (cosines / subject.encoder.text.temperature).softmax(0)
     return {
-        **result_header("classify", subject, options),
+        **result_header("classify", subject),
         "video": str(video),
         "templates": {"list": chosen, "hash": list_hash(chosen)},
         "probabilities": {listed.names[i]: probabilities[i].item() for i in order.tolist()},

@@ -20,13 +20,12 @@ def extract(
 
     Tensors: ``features`` float32 (rows of unreadable videos are zero) and ``ok`` bool.
     """
-    options = options or EvalOptions()
-    subject = replace(load_subject(checkpoint, options.device), untrained=None)
+    subject = replace(load_subject(checkpoint, options), untrained=None)
     index = VideoIndex.read(data)
-    features = extract_features(subject, index, options, description="extract")
+    features = extract_features(subject, index, description="extract")
     rows = features.features["trained"]
     record = {
-        **result_header("extract", subject, options),
+        **result_header("extract", subject),
         "shape": list(rows.shape),
         "data": data_record(data, index, features),
         "videos": [

@@ -15,7 +15,7 @@ from vidssl import distributed
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.evaluation.setup import EvalOptions, Subject, shown_batches
+from vidssl.evaluation.setup import Subject, shown_batches
 from vidssl.models.encoder import VideoEncoder
 
 Extractor = Callable[[Tensor], dict[str, Tensor]]
@@ -67,7 +67,7 @@ def motion_energy(clips: Tensor, grid: int = 8, slices: int = 4) -> dict[str, Te
 
 @torch.inference_mode()
 def extract_features(
-    subject: Subject, index: VideoIndex, options: EvalOptions, *, motion: bool = False, description: str
+    subject: Subject, index: VideoIndex, *, motion: bool = False, description: str
 ) -> FeatureSet:
     """Features of the encoder, its untrained twin and (with `motion`) the motion baseline, in one decoding pass.
 
@@ -77,7 +77,6 @@ def extract_features(
     Args:
         subject: whose features; they are named ``trained`` and ``untrained``, see `encoder_extractor`, and ``motion``.
         index: the N videos.
-        options: clips per video, their sampling and cropping.
         description: of the progress bar.
     """
     extractors = [encoder_extractor(subject.encoder, "trained")]
@@ -86,8 +85,16 @@ def extract_features(
     if motion:
         extractors.append(motion_energy)
     part = _Part([], [], {}, [])
-    dataset = EvalClipDataset(index, options.spec(subject.encoder), backend=options.backend)
-    for batch, views in shown_batches(dataset, subject.encoder, options, description, subject.device):
+    options = subject.options
+    batches = shown_batches(
+        EvalClipDataset(index, options.spec(subject.encoder), backend=options.backend),
+        subject.encoder,
+        device=subject.device,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        description=description,
+    )
+    for batch, views in batches:
         for name, feature in _average_over_views(extractors, views).items():
             part.rows.setdefault(name, []).append(feature)
         part.ids.append(batch.video_id)

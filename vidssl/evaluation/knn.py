@@ -24,9 +24,8 @@ def knn(
     options: EvalOptions | None = None,
 ) -> Result:
     """Weighted k-nearest-neighbour classification of frozen clip features, one score for each k."""
-    options = options or EvalOptions()
-    subject = load_subject(checkpoint, options.device)
-    splits = read_splits(subject, train, val, options)
+    subject = load_subject(checkpoint, options)
+    splits = read_splits(subject, train, val)
     labels, classes = splits.readable_labels, len(splits.names)
     votes = {
         f"{title}, k = {neighbours}": knn_scores(bank, labels, rows, neighbours, classes, temperature)
@@ -34,7 +33,7 @@ def knn(
         for neighbours in k
     }
     return {
-        **result_header("knn", subject, options),
+        **result_header("knn", subject),
         "k": list(k),
         "temperature": temperature,
         **splits.record,

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vidssl.errors import VidsslError
@@ -37,13 +36,12 @@ def linear_probe(
     Returns:
         JSON-able result; ``scores`` holds the trained encoder, the untrained one, motion energy, majority and chance.
     """
-    options = options or EvalOptions()
-    subject = load_subject(checkpoint, options.device)
-    splits = read_splits(subject, train, val, options)
+    subject = load_subject(checkpoint, options)
+    splits = read_splits(subject, train, val)
     labels, classes = splits.readable_labels, len(splits.names)
     fitted = {title: probe(fit, labels, test, classes, seed=seed) for title, fit, test in splits.features()}
     return {
-        **result_header("linear-probe", subject, options),
+        **result_header("linear-probe", subject),
         "feature": "clip (mean over frames and clips, in the encoder's output space)",
         "l2": {title: l2 for title, (_, l2) in fitted.items()},
         "seed": seed,
@@ -128,9 +126,8 @@ def stratified_split(
         count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         held_out.append(rows[:count])
         kept.append(rows[count:])
-    return torch.from_numpy(np.sort(np.concatenate(kept))), torch.from_numpy(
-        np.sort(np.concatenate(held_out))
-    )
+    first, second = (torch.from_numpy(np.sort(np.concatenate(rows))) for rows in (kept, held_out))
+    return first, second
 
 
 def choose_l2(
@@ -155,38 +152,23 @@ def choose_l2(
         raise VidsslError("linear probe: every class has one readable training video; none can be held out")
     repeats = repeats or (5 if len(labels) < 2000 else 1)
     generator = np.random.default_rng(seed)
-    losses = np.zeros(len(grid))
+    total = np.zeros(len(grid))
     for _ in range(repeats):
         kept, out = stratified_split(labels, held_out, generator)
-        losses += _held_out_losses(
-            features[kept], labels[kept], features[out], labels[out], num_classes, grid
-        )
-    return grid[int(losses.argmin())]
-
-
-def _held_out_losses(
-    features: Tensor,
-    labels: Tensor,
-    held_out: Tensor,
-    truth: Tensor,
-    num_classes: int,
-    grid: Sequence[float],
-) -> NDArray[np.float64]:
-    """Held-out cross-entropy for each penalty; infinite past the point where weakening it has hurt twice.
-
-    Weak penalties take the longest to fit and are never chosen once over-fitting has set in.
-    """
-    losses = np.full(len(grid), np.inf)
-    model, last, rises = None, np.inf, 0
-    for position in np.argsort(grid)[::-1]:  # from strong to weak, each fit starting from the last one
-        model = fit_logistic(features, labels, num_classes, grid[position], start=model, max_iterations=100)
-        logits = model(held_out)
-        losses[position] = F.cross_entropy(logits, truth.to(logits.device)).item()
-        rises += bool(losses[position] > last)
-        last = losses[position]
-        if rises == 2:
-            break
-    return losses
+        # Weak penalties take the longest to fit and are never chosen once over-fitting has set in, so the rest counts
+        # as infinitely bad once weakening it has hurt twice. Each fit starts from that of the next stronger penalty.
+        losses = np.full(len(grid), np.inf)
+        model, last, rises = None, np.inf, 0
+        for position in np.argsort(grid)[::-1]:
+            l2 = grid[position]
+            model = fit_logistic(features[kept], labels[kept], num_classes, l2, model, max_iterations=100)
+            losses[position] = F.cross_entropy(model(features[out]), labels[out]).item()
+            rises += bool(losses[position] > last)
+            last = losses[position]
+            if rises == 2:
+                break
+        total += losses
+    return grid[int(total.argmin())]
 
 
 def probe(

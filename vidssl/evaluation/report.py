@@ -15,14 +15,14 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.environment import environment
 from vidssl.evaluation.features import FeatureSet
 from vidssl.evaluation.metrics import format_score
-from vidssl.evaluation.setup import EvalOptions, Subject
+from vidssl.evaluation.setup import Subject
 
 Result = dict[str, Any]
 
 
-def result_header(task: str, subject: Subject, options: EvalOptions) -> Result:
+def result_header(task: str, subject: Subject) -> Result:
     """What every result begins with: checkpoint, model, sampling, decoder, versions."""
-    spec = options.spec(subject.encoder)
+    spec = subject.options.spec(subject.encoder)
     return {
         "task": task,
         "checkpoint": str(subject.path),
@@ -36,7 +36,7 @@ def result_header(task: str, subject: Subject, options: EvalOptions) -> Result:
             "size": spec.size,
             "resize": spec.resize,
         },
-        "decoder": options.backend,
+        "decoder": subject.options.backend,
         "environment": {**environment(), "processes": distributed.world_size()},
     }
 

@@ -81,24 +81,27 @@ class Subject:
         path: what the user named.
         encoder: in eval mode, on the device.
         untrained: the weights the run started from, None where they are not kept beside the checkpoint.
+        options: how videos are shown to them.
     """
 
     path: Path
     encoder: VideoEncoder
     untrained: VideoEncoder | None
+    options: EvalOptions
     device: torch.device
 
 
-def load_subject(checkpoint: str | Path, device: str | None = None) -> Subject:
+def load_subject(checkpoint: str | Path, options: EvalOptions | None = None) -> Subject:
     """Load an encoder and, when the run keeps it, the encoder it started from.
 
     Raises:
         VidsslError: for anything that is not a run, a checkpoint or an exported encoder.
     """
-    path = Path(checkpoint)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    encoder, initial = load(path).to(chosen), find_initial(path)
-    return Subject(path, encoder, None if initial is None else load(initial).to(chosen), chosen)
+    path, options = Path(checkpoint), options or EvalOptions()
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    encoder, initial = load(path).to(device), find_initial(path)
+    untrained = None if initial is None else load(initial).to(device)
+    return Subject(path, encoder, untrained, options, device)
 
 
 def read_labelled(data: str | Path, workers: int) -> VideoIndex:
@@ -113,9 +116,11 @@ def read_labelled(data: str | Path, workers: int) -> VideoIndex:
 def shown_batches(
     dataset: EvalClipDataset,
     encoder: VideoEncoder,
-    options: EvalOptions,
-    description: str,
+    *,
     device: torch.device | str,
+    batch_size: int,
+    workers: int,
+    description: str,
 ) -> Iterator[tuple[ClipBatch, list[Tensor]]]:
     """Decode this process's share of the videos, every n-th of n processes, and cut their views; with a bar.
 
@@ -124,14 +129,13 @@ def shown_batches(
     Args:
         dataset: the videos and their views.
         encoder: whose mean and std the views are normalised with.
-        options: `batch_size` and `workers` count.
-        description: of the bar.
         device: where the views are wanted.
+        batch_size: videos of this process at a time.
+        workers: decoding processes; 0 decodes in this one.
+        description: of the bar.
     """
     rank, processes = distributed.rank(), distributed.world_size()
-    loader = build_eval_loader(
-        dataset, options.batch_size, num_processes=processes, rank=rank, num_workers=options.workers
-    )
+    loader = build_eval_loader(dataset, batch_size, num_processes=processes, rank=rank, num_workers=workers)
     share = len(range(rank, len(dataset), processes))
     with tqdm(total=share, desc=description, unit="video", disable=rank > 0 or share < 2, delay=1) as bar:
         for batch in loader:

@@ -16,7 +16,7 @@ from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.features import FeatureSet, extract_features
 from vidssl.evaluation.metrics import Score, classification_scores, majority_scores
 from vidssl.evaluation.report import data_record, list_hash
-from vidssl.evaluation.setup import EvalOptions, Subject, read_labelled
+from vidssl.evaluation.setup import Subject, read_labelled
 
 _TITLES = {"trained": "trained", "untrained": "untrained", "motion": "motion energy"}
 
@@ -61,14 +61,14 @@ class Splits:
         return {**measured, "majority class": majority, "chance": {"top1": 1 / len(self.names)}}
 
 
-def read_splits(subject: Subject, train: str | Path, val: str | Path, options: EvalOptions) -> Splits:
+def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
     """Index two labelled data sets and extract their features.
 
     Raises:
         VidsslError: for a data set without labels or with a class that has no readable video, and when no class of
             `val` occurs in `train`.
     """
-    known, new = (read_labelled(data, options.workers) for data in (train, val))
+    known, new = (read_labelled(data, subject.options.workers) for data in (train, val))
     classes = class_list(known.classes, str(train))
     train_labels = join_labels(known.labels, classes, str(train))
     found = match_names([label or "" for label in new.labels], classes.names)
@@ -77,8 +77,8 @@ def read_splits(subject: Subject, train: str | Path, val: str | Path, options: E
         raise VidsslError(f"{val}: none of its classes ({', '.join(new.classes[:5])}) occur in {train}")
     test_labels = torch.full((len(found),), -1, dtype=torch.int64)
     test_labels[rows] = join_labels([new.labels[row] for row in rows], classes, str(val))
-    fit = extract_features(subject, known, options, motion=True, description="train features")
-    test = extract_features(subject, new, options, motion=True, description="val features")
+    fit = extract_features(subject, known, motion=True, description="train features")
+    test = extract_features(subject, new, motion=True, description="val features")
     record = {
         "train": data_record(train, known, fit),
         "val": data_record(val, new, test),

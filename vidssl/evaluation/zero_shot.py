@@ -54,10 +54,9 @@ def zero_shot(
         trained one, both also debiased, majority and chance. ``setting`` of a score says whether it used the evaluated
         videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
     """
-    options = options or EvalOptions()
-    subject = load_subject(checkpoint, options.device)
-    index = read_labelled(data, options.workers)
-    features = extract_features(subject, index, options, description="zero-shot")
+    subject = load_subject(checkpoint, options)
+    index = read_labelled(data, subject.options.workers)
+    features = extract_features(subject, index, description="zero-shot")
     listed = find_classes(Path(data), index.classes, classes)
     labels = join_labels(index.labels, listed, str(data))
     chosen = resolve_templates(templates, listed)
@@ -75,7 +74,7 @@ def zero_shot(
     scores["majority class"] = majority_scores(labels)
     scores["chance"] = {"top1": 1 / len(listed.names)}
     return {
-        **result_header("zero-shot", subject, options),
+        **result_header("zero-shot", subject),
         "data": data_record(data, index, features),
         "classes": {
             "source": listed.source,

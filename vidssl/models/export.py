@@ -37,8 +37,27 @@ def save_encoder(encoder: VideoEncoder, folder: str | Path, text: bool = True) -
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and (_is_export(folder) or not any(folder.iterdir()))):
         raise VidsslError(f"{folder}: exists and is no exported encoder; it will not be overwritten")
+    tower = encoder.text if text and isinstance(encoder.text, TextEncoder) else None
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "vidssl": __version__,
+        "spec": encoder.spec,
+        "text": None,
+    }
     with whole_folder(folder) as partial:
-        _write(encoder, partial, text)
+        if tower is not None:
+            config["text"] = {
+                "logit_scale": tower.logit_scale,
+                "logit_bias": tower.logit_bias,
+                "fingerprint": tower.fingerprint,
+                "tokenizer": tower.tokenizer_spec,
+            }
+            write_tensors(partial / TEXT, tower.state_dict())
+            if tower.tokenizer_spec["kind"] == "transformers":
+                tower.tokenizer.save_pretrained(partial / TOKENIZER)
+        write_json(partial / CONFIG, config)
+        write_tensors(partial / MODEL, encoder.state_dict())
     return folder
 
 
@@ -64,30 +83,6 @@ def load_encoder(folder: str | Path) -> VideoEncoder:
         encoder.text.logit_scale = float(config["text"]["logit_scale"])
         encoder.text.logit_bias = None if bias is None else float(bias)
     return encoder.eval()
-
-
-def _write(encoder: VideoEncoder, folder: Path, text: bool) -> None:
-    tower = encoder.text if text and isinstance(encoder.text, TextEncoder) else None
-    config = {
-        "format": FORMAT,
-        "version": VERSION,
-        "vidssl": __version__,
-        "spec": encoder.spec,
-        "text": None
-        if tower is None
-        else {
-            "logit_scale": tower.logit_scale,
-            "logit_bias": tower.logit_bias,
-            "fingerprint": tower.fingerprint,
-            "tokenizer": tower.tokenizer_spec,
-        },
-    }
-    write_json(folder / CONFIG, config)
-    write_tensors(folder / MODEL, encoder.state_dict())
-    if tower is not None:
-        write_tensors(folder / TEXT, tower.state_dict())
-        if tower.tokenizer_spec["kind"] == "transformers":
-            tower.tokenizer.save_pretrained(folder / TOKENIZER)
 
 
 def _is_export(folder: Path) -> bool:

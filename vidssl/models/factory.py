@@ -91,7 +91,7 @@ def build_from_spec(
     family = spec.get("family")
     try:
         if family == "pytorchvideo":
-            return PytorchVideoEncoder.of_spec(spec)
+            return PytorchVideoEncoder(spec)
         if family != "open_clip":
             raise VidsslError(f"encoder spec: family {family!r}: must be 'open_clip' or 'pytorchvideo'")
         check_choice("temporal", spec["temporal"], TEMPORAL, CHOICE)

@@ -48,15 +48,13 @@ def interpolate(trained: VideoEncoder, other: VideoEncoder, alpha: float) -> Vid
     if difference:
         raise VidsslError(f"interpolate: the weights of the two encoders differ: {difference}")
     mixed = copy.deepcopy(trained)
-    mixed.load_state_dict({name: _mix(own[name], given[name], alpha) for name in own})
+    weights = {
+        name: torch.lerp(given[name].to(x), x, alpha) if x.is_floating_point() else x
+        for name, x in own.items()
+    }
+    mixed.load_state_dict(weights)
     mixed.spec = {**trained.spec, "interpolated": {"alpha": alpha}}
     return mixed.eval()
-
-
-def _mix(own: Tensor, given: Tensor, alpha: float) -> Tensor:
-    if not own.is_floating_point():
-        return own
-    return torch.lerp(given.to(own), own, alpha)
 
 
 def _with_zero_start(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vidssl.errors import VidsslError, did_you_mean
-from vidssl.models.weights import SUFFIXES
+from vidssl.files import read_json
+from vidssl.models.weights import SUFFIXES, first_of
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -92,7 +93,11 @@ def _builtin_config(name: str) -> dict[str, Any]:
 
 
 def _tagged(base: Source, tag: str) -> Source:
-    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+    from open_clip.pretrained import (
+        download_pretrained_from_url,
+        get_pretrained_cfg,
+        list_pretrained_tags_by_model,
+    )
 
     name = base.name.replace("/", "-")
     entry = get_pretrained_cfg(name, tag)
@@ -107,7 +112,10 @@ def _tagged(base: Source, tag: str) -> Source:
         repo, _, file = entry["hf_hub"].rpartition("/")
         weights = hub_file(repo, *([file] if file else WEIGHTS_FILES))
     else:
-        weights = _download(entry["url"])
+        try:
+            weights = Path(download_pretrained_from_url(entry["url"]))
+        except (OSError, RuntimeError) as error:
+            raise VidsslError(f"{entry['url']}: could not be downloaded ({error})") from None
     mean, std = tuple(entry["mean"]), tuple(entry["std"])
     return replace(base, weights=weights, pretrained=tag, mean=mean, std=std)
 
@@ -149,14 +157,13 @@ def _packaged(name: str, need_weights: bool) -> Source:
 
 def _read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """`model_cfg` and `preprocess_cfg` of an open_clip config file."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        config = data["model_cfg"]
-        wanted = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
-    except FileNotFoundError:
-        raise VidsslError(f"{file}: no such file; a model folder needs its {CONFIG_FILE}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VidsslError(f"{file}: not an open_clip config ({type(error).__name__}: {error})") from None
+    if not file.is_file():
+        raise VidsslError(f"{file}: no such file; a model folder needs its {CONFIG_FILE}")
+    data = read_json(file)
+    config = data.get("model_cfg")
+    if not isinstance(config, dict):
+        raise VidsslError(f"{file}: not an open_clip config (it has no model_cfg)")
+    wanted = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if wanted:
         raise VidsslError(f"{file}: model_cfg lacks {', '.join(wanted)}")
     return config, data.get("preprocess_cfg") or {}
@@ -189,9 +196,8 @@ def _same_architecture(base: Source, other: Source, any_size: bool) -> None:
     if any_size:
         differing = [key for key in differing if key != "vision_cfg.image_size"]
     if differing:
-        listing = ", ".join(f"{key} {theirs[key]!r} instead of {ours[key]!r}" for key in differing[:8])
-        more = f", … {len(differing) - 8} more" if len(differing) > 8 else ""
-        raise VidsslError(f"{other.name}: another architecture than {base.name}: {listing}{more}")
+        listing = first_of([f"{key} {theirs[key]!r} instead of {ours[key]!r}" for key in differing], 8)
+        raise VidsslError(f"{other.name}: another architecture than {base.name}: {listing}")
 
 
 def hub_file(repo: str, *names: str) -> Path:
@@ -201,15 +207,13 @@ def hub_file(repo: str, *names: str) -> Path:
         VidsslError: when the hub cannot be reached and nothing is cached, or the repository has none of the files.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
 
     reachable = hub_reachable()
     for name in names:
         try:
             return Path(hf_hub_download(repo, name, local_files_only=not reachable))
-        except LocalEntryNotFoundError:
-            continue
-        except EntryNotFoundError:
+        except EntryNotFoundError:  # there, or in the cache
             continue
         except (OSError, ValueError) as error:
             raise VidsslError(f"hf-hub:{repo}: {' '.join(str(error).split())[:200]}") from None
@@ -235,15 +239,6 @@ def hub_reachable() -> bool:
     except OSError:
         return False
     return True
-
-
-def _download(url: str) -> Path:
-    from open_clip.pretrained import download_pretrained_from_url
-
-    try:
-        return Path(download_pretrained_from_url(url))
-    except (OSError, RuntimeError) as error:
-        raise VidsslError(f"{url}: could not be downloaded ({error})") from None
 
 
 def own_config(source: Source, image_size: int | None) -> dict[str, Any]:

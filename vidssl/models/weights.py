@@ -19,6 +19,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".pyth")
 _TEXT_KEYS = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 # Numbers that OpenAI's own files store among the tensors.
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
+_POSITIONS = "visual.positional_embedding"
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -63,9 +64,8 @@ def _read_safetensors(file: Path) -> Any:
 def _read_pickle(file: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # of TorchScript archives, which end in an error anyway
+            # Of TorchScript archives, which end in an error anyway.
+            warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:100]
@@ -85,24 +85,25 @@ def mismatch(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
         if given[key].shape != own[key].shape
     ]
     if own and len(missing) == len(own):
-        return f"not one of the {len(own)} tensors is in it (it has {_some(unexpected)})"
+        return f"not one of the {len(own)} tensors is in it (it has {first_of(unexpected)})"
     kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds if keys)
+    return "; ".join(f"{len(keys)} {kind} ({first_of(keys)})" for kind, keys in kinds if keys)
 
 
-def _some(keys: Sequence[str], number: int = 5) -> str:
+def first_of(keys: Sequence[str], number: int = 5) -> str:
+    """``a, b, … 3 more``."""
     return ", ".join(keys[:number]) + (f", … {len(keys) - number} more" if len(keys) > number else "")
 
 
-def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """`load_state_dict` whose error is one line.
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str, hint: str = "") -> None:
+    """`load_state_dict` whose error is one line, which ends in `hint`.
 
     Raises:
         VidsslError: naming `source` and the missing, unexpected and differently shaped keys.
     """
     difference = mismatch(module.state_dict(), tensors)
     if difference:
-        raise VidsslError(f"{source}: weights do not fit: {difference}")
+        raise VidsslError(f"{source}: weights do not fit: {difference}{hint}")
     module.load_state_dict(dict(tensors))
 
 
@@ -140,44 +141,34 @@ def load_clip_weights(
         for key, value in tensors.items()
         if key not in _OPENAI_KEYS
     }
-    scalars = {key: given.pop(key, None) for key in ("logit_scale", "logit_bias")}
-    own = {f"visual.{key}": value for key, value in visual.state_dict().items()}
+    scale, bias = (given.pop(key, None) for key in ("logit_scale", "logit_bias"))
     if text is None:
         given = {key: value for key, value in given.items() if not key.startswith("text.")}
-    else:
-        own |= {f"text.{key}": value for key, value in text.state_dict().items()}
     if resize:
         _resize_positions(visual, given)
-    difference = mismatch(own, given)
-    if difference:
-        hint = "; image_size= interpolates the position embedding" if _only_positions(own, given) else ""
-        hint += "; load_text=False loads the image tower only" if _only_text(own, given) else ""
-        raise VidsslError(f"{source}: weights do not fit: {difference}{hint}")
-    for prefix, module in (("visual.", visual), ("text.", text)):
-        if module is not None:
-            part = {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
-            module.load_state_dict(part)
-    scale, bias = scalars["logit_scale"], scalars["logit_bias"]
+    towers = nn.ModuleDict({"visual": visual} if text is None else {"visual": visual, "text": text})
+    load_strict(towers, given, source, _hint(towers.state_dict(), given))
     return None if scale is None else float(scale), None if bias is None else float(bias)
+
+
+def _hint(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """Which option helps where positions or the text tower alone do not fit."""
+    of_one = own.keys() ^ given.keys()
+    shapes = [key for key in own.keys() & given.keys() if own[key].shape != given[key].shape]
+    if of_one and all(key.startswith("text.") for key in of_one):
+        return "; load_text=False loads the image tower only"
+    if not of_one and shapes == [_POSITIONS]:
+        return "; image_size= interpolates the position embedding"
+    return ""
 
 
 def _resize_positions(visual: nn.Module, given: dict[str, Tensor]) -> None:
     """Interpolate the patch positions of the weights (a square grid after one class token) to the tower's grid."""
-    key = "visual.positional_embedding"
     grid: tuple[int, int] | None = getattr(visual, "grid_size", None)
-    if grid is None or key not in given:
+    if grid is None or _POSITIONS not in given:
         return
-    table = given[key].float()
+    table = given[_POSITIONS].float()
     side = int((len(table) - 1) ** 0.5)
     if side * side == len(table) - 1:
         patches = resample_table(table[1:], (side, side), (int(grid[0]), int(grid[1])))
-        given[key] = torch.cat([table[:1], patches])
-
-
-def _only_positions(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
-    different = [key for key in own.keys() & given.keys() if own[key].shape != given[key].shape]
-    return own.keys() == given.keys() and different == ["visual.positional_embedding"]
-
-
-def _only_text(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
-    return all(key.startswith("text.") for key in own.keys() ^ given.keys()) and own.keys() != given.keys()
+        given[_POSITIONS] = torch.cat([table[:1], patches])

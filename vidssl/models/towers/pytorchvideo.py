@@ -56,42 +56,36 @@ class PytorchVideoEncoder(VideoEncoder):
     ceil(T / 2) for MViT, whose T and image size are fixed when it is built.
 
     Args:
-        name: key of `NETWORKS`.
-        image_size, max_frames: what MViT's position embedding is made for; the convolutional networks take any.
-        chunk_frames: see :class:`VideoEncoder`.
+        spec: `name`, key of `NETWORKS`; `image_size` and `max_frames`, what MViT's position embedding is made for (the
+            convolutional networks take any); `chunk_frames`, see :class:`VideoEncoder`.
     """
 
-    def __init__(self, name: str, image_size: int, max_frames: int, chunk_frames: int | None = None) -> None:
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        name = spec["name"]
         network = _find(name)
         super().__init__(
             embed_dim=network.width,
             width=network.width,
             mean=(_MEAN, _MEAN, _MEAN),
             std=(_STD, _STD, _STD),
-            image_size=image_size,
-            spec={
-                "family": "pytorchvideo",
-                "name": name,
-                "image_size": image_size,
-                "max_frames": max_frames,
-                "chunk_frames": chunk_frames,
-            },
-            chunk_frames=chunk_frames,
+            image_size=spec["image_size"],
+            spec=dict(spec),
+            chunk_frames=spec.get("chunk_frames"),
         )
         self.network = network
-        self.max_frames = max_frames
+        self.max_frames = spec["max_frames"]
         self.fixed_size = name.startswith("mvit")
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # its layers are TorchScript, which torch deprecates
+            # Its layers are TorchScript, which torch deprecates.
+            warnings.simplefilter("ignore", FutureWarning)
             from pytorchvideo.models import hub
 
+            build = getattr(hub, name)
             if self.fixed_size:
-                self.net = getattr(hub, name)(spatial_size=image_size, temporal_size=max_frames, head=None)
+                self.net = build(spatial_size=self.image_size, temporal_size=self.max_frames, head=None)
             else:
-                self.net = getattr(hub, name)()
-                self.net.blocks = nn.ModuleList(list(self.net.blocks)[:-1])
+                self.net = build()
+                self.net.blocks = nn.Sequential(*self.net.blocks[:-1])
 
     def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`.
@@ -107,22 +101,12 @@ class PytorchVideoEncoder(VideoEncoder):
             )
         if not self.network.round_up and length < self.network.stride:
             raise VidsslError(f"{self.spec['name']}: {length} frame(s): needs at least {self.network.stride}")
-        grid = _mvit_map(self.net, clips) if self.fixed_size else self._convolutional_map(clips)
+        if self.fixed_size:
+            grid = _mvit_map(self.net, clips)
+        else:
+            grid = rearrange(self.net.blocks(clips), "b width t h w -> b t h w width")
         frames = reduce(grid, "b t h w width -> b t width", "mean")
         return ClipFeatures(frames.mean(dim=1), frames, grid if patches else None)
-
-    @classmethod
-    def of_spec(cls, spec: Mapping[str, Any]) -> PytorchVideoEncoder:
-        """What the spec of another one describes, with random weights."""
-        encoder = cls(spec["name"], spec["image_size"], spec["max_frames"], spec.get("chunk_frames"))
-        encoder.spec = dict(spec)
-        return encoder
-
-    def _convolutional_map(self, clips: Tensor) -> Tensor:
-        x = clips
-        for block in self.net.blocks:
-            x = block(x)
-        return rearrange(x, "b width t h w -> b t h w width")
 
 
 def _mvit_map(net: Any, clips: Tensor) -> Tensor:
@@ -152,24 +136,17 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
     network = _find(name)
     defaults = {"image_size": network.image_size, "max_frames": network.max_frames, "chunk_frames": None}
     check_options(options, defaults, f" of pytorchvideo/{name}")
-    encoder = PytorchVideoEncoder(name, **{**defaults, **options})
-    encoder.spec["pretrained"] = pretrained
+    named = {"family": "pytorchvideo", "name": name}
+    encoder = PytorchVideoEncoder({**named, **defaults, **options, "pretrained": pretrained})
     if pretrained is not None:
-        head = ("head.",) if encoder.fixed_size else (f"blocks.{len(encoder.net.blocks)}.",)
+        head = "head." if encoder.fixed_size else f"blocks.{len(encoder.net.blocks)}."
         tensors = read_tensors(Path(pretrained).expanduser())
-        load_strict(
-            encoder.net,
-            {key: value for key, value in tensors.items() if not key.startswith(head)},
-            pretrained,
-        )
+        kept = {key: value for key, value in tensors.items() if not key.startswith(head)}
+        load_strict(encoder.net, kept, pretrained)
     return encoder
 
 
 def _find(name: str) -> Network:
-    check_choice(
-        "model name",
-        name,
-        NETWORKS,
-        "{name} 'pytorchvideo/{value}': no such network{guess} (allowed: {allowed})",
-    )
+    message = "{name} 'pytorchvideo/{value}': no such network{guess} (allowed: {allowed})"
+    check_choice("model name", name, NETWORKS, message)
     return NETWORKS[name]
