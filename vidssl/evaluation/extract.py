@@ -27,7 +27,7 @@ def extract(
     record = {
         **result_header("extract", subject),
         "shape": list(rows.shape),
-        "data": data_record(data, index, features),
+        "data": data_record(data, index, features.failures),
         "videos": [
             {"path": path, "label": label} for path, label in zip(index.paths, index.labels, strict=True)
         ],

@@ -12,8 +12,8 @@ from typing import Any
 
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.environment import environment
-from vidssl.evaluation.features import FeatureSet
 from vidssl.evaluation.metrics import format_score
 from vidssl.evaluation.setup import Subject
 
@@ -41,13 +41,13 @@ def result_header(task: str, subject: Subject) -> Result:
     }
 
 
-def data_record(data: str | Path, index: VideoIndex, features: FeatureSet) -> dict[str, Any]:
+def data_record(data: str | Path, index: VideoIndex, failures: Sequence[FailedVideo]) -> dict[str, Any]:
     """What a result says of a data set: its list's hash, and every file that could not be read."""
     return {
         "path": str(data),
         "digest": index.digest,
         "videos": len(index),
-        "failed": [{"path": failure.path, "reason": failure.reason} for failure in features.failures],
+        "failed": [{"path": failure.path, "reason": failure.reason} for failure in failures],
     }
 
 

@@ -80,8 +80,8 @@ def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
     fit = extract_features(subject, known, motion=True, description="train features")
     test = extract_features(subject, new, motion=True, description="val features")
     record = {
-        "train": data_record(train, known, fit),
-        "val": data_record(val, new, test),
+        "train": data_record(train, known, fit.failures),
+        "val": data_record(val, new, test.failures),
         "classes": {"names": classes.names, "hash": list_hash(classes.names)},
     }
     return Splits(classes.names, fit, test, train_labels, test_labels, record)

@@ -75,7 +75,7 @@ def zero_shot(
     scores["chance"] = {"top1": 1 / len(listed.names)}
     return {
         **result_header("zero-shot", subject),
-        "data": data_record(data, index, features),
+        "data": data_record(data, index, features.failures),
         "classes": {
             "source": listed.source,
             "names": listed.names,

@@ -19,18 +19,17 @@ import torch
 from einops import reduce
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from vidssl import distributed
 from vidssl.data.clips import ClipSpec, uniform_clips, whole
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import VideoReader
-from vidssl.data.loader import build_eval_loader
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.data.views.evaluation import EvalSpec, render_eval_views
+from vidssl.data.views.evaluation import EvalSpec
 from vidssl.errors import VidsslError
+from vidssl.evaluation.setup import shown_batches
 from vidssl.models.student import Student
 from vidssl.objectives.base import frame_rows, frame_times
 
@@ -112,28 +111,22 @@ def encode_sequences(
     step = spec.seconds
     view = EvalSpec(ClipSpec(spec.frames, stride=spec.stride or 1), size=spec.size, resize=spec.resize)
     opener = None if step is None else partial(_at_steady_rate, step=step, backend=backend)
-    rank, processes = distributed.rank(), distributed.world_size()
-    loader = build_eval_loader(
+    batches = shown_batches(
         EvalClipDataset(index, view, backend=backend, opener=opener),
-        batch_size,
-        num_processes=processes,
-        rank=rank,
-        num_workers=workers,
+        next(iter(students.values()))[0].encoder,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        description="latents",
     )
-    encoder = next(iter(students.values()))[0].encoder
     rows: list[_Row] = []
     failures: list[FailedVideo] = []
-    share = len(range(rank, len(index), processes))
-    bar = tqdm(total=share, desc="latents", unit="video", disable=rank > 0 or share < 2, delay=1)
-    for batch in loader:
-        clips = render_eval_views(batch.to(device, non_blocking=True), view, encoder.mean, encoder.std)[0]
-        latents = {name: _latents(*student, clips) for name, student in students.items()}
+    for batch, views in batches:
+        latents = {name: _latents(*student, views[0]) for name, student in students.items()}
         for row, video in enumerate(batch.video_id.tolist()):
             if not bool(batch.failed[row]):
                 rows.append(_Row(video, batch.times[0][row], {name: z[row] for name, z in latents.items()}))
         failures.extend(batch.failures)
-        bar.update(len(batch))
-    bar.close()
     return _collect(distributed.gather_objects((rows, failures)), index)
 
 

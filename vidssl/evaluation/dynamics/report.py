@@ -21,6 +21,7 @@ from vidssl.errors import VidsslError
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
 from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, measure_dynamics
 from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
+from vidssl.evaluation.report import data_record
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.files import write_json
 from vidssl.models.encoder import VideoEncoder
@@ -111,12 +112,7 @@ def dynamics(
         "encoder": {k: v for k, v in learned.student.encoder.spec.items() if k != "model_cfg"},
         "sampling": _sampling_record(spec, found),
         "decoder": options.backend,
-        "data": {
-            "path": str(data),
-            "digest": index.digest,
-            "videos": len(index),
-            "failed": [{"path": failure.path, "reason": failure.reason} for failure in failures],
-        },
+        "data": data_record(data, index, failures),
         "seed": seed,
         "notes": [
             *leaks(learned.student, learned.objective),
