@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from vidssl.models.encoder import VideoEncoder
+
 TINY_CONFIG: dict[str, Any] = {
     "embed_dim": 32,
     "vision_cfg": {
@@ -54,3 +56,16 @@ def write_tiny_clip(
         folder / "open_clip_model.safetensors",
     )
     return folder
+
+
+def trained_and_initial(folder: Path) -> tuple[VideoEncoder, VideoEncoder]:
+    """An encoder after a make-believe training, and the one it started from."""
+    import vidssl
+
+    initial = vidssl.create_model(f"local-dir:{folder}").eval()
+    trained = copy.deepcopy(initial)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return trained, initial

@@ -1,62 +1,21 @@
-"""create_model: where weights come from, and every way in which that goes wrong."""
+"""create_model: from a name to an encoder, and every way in which that goes wrong."""
 
 from __future__ import annotations
 
 import json
-import pickle
-import socket
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
 import vidssl
-from tests.tiny_clip import TINY_CONFIG, tiny_config, write_tiny_clip
+from tests.models.tiny_weights import assert_carries, one_line, tensors_of
+from tests.tiny_clip import TINY_CONFIG
 from vidssl.errors import VidsslError
 from vidssl.models.factory import build_from_spec
 from vidssl.models.towers.clip import FrameAverageEncoder
-
-
-@pytest.fixture
-def tiny_name(monkeypatch: pytest.MonkeyPatch) -> str:
-    """`ViT-tiny` and its QuickGELU twin as architectures of open_clip."""
-    from open_clip import factory
-
-    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny", TINY_CONFIG)
-    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-quickgelu", TINY_CONFIG | {"quick_gelu": True})
-    return "ViT-tiny"
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def no_address(*args: Any, **kwargs: Any) -> Any:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_address)
-    monkeypatch.setattr("urllib.request.getproxies", dict)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-
-
-def tensors_of(folder: Path) -> dict[str, Tensor]:
-    return load_file(folder / "open_clip_model.safetensors")
-
-
-def assert_carries(encoder: vidssl.models.encoder.VideoEncoder, folder: Path) -> None:
-    tensors = tensors_of(folder)
-    assert torch.equal(encoder.state_dict()["visual.proj"], tensors["visual.proj"])
-    assert encoder.text is not None
-    assert torch.equal(encoder.text.state_dict()["text_projection"], tensors["text_projection"])
-
-
-def one_line(error: pytest.ExceptionInfo[VidsslError]) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    assert error.value.__suppress_context__ or error.value.__context__ is None
-    return message
 
 
 def test_random_weights_follow_the_seed_and_touch_nothing_else(tiny_name: str) -> None:
@@ -96,44 +55,6 @@ def test_every_source_of_the_same_weights(tiny_name: str, tiny_clip: Path, tmp_p
     assert not torch.equal(random.state_dict()["visual.proj"], tensors["visual.proj"])
 
 
-def test_mean_and_std_come_with_the_weights(tiny_name: str, tmp_path: Path) -> None:
-    folder = write_tiny_clip(tmp_path, mean=[0.5, 0.4, 0.3], std=[0.2, 0.1, 0.3])
-    for encoder in (
-        vidssl.create_model(f"local-dir:{folder}", load_text=False),
-        vidssl.create_model(tiny_name, f"local-dir:{folder}", load_text=False),
-    ):
-        assert (encoder.mean, encoder.std) == ((0.5, 0.4, 0.3), (0.2, 0.1, 0.3))
-
-
-def test_hub_repository_and_tag_load_through_the_hubs_client(
-    tiny_name: str, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from open_clip import pretrained
-
-    asked: list[tuple[str, str]] = []
-
-    def download(repo: str, name: str, **kwargs: Any) -> str:
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        asked.append((repo, name))
-        if not (tiny_clip / name).is_file():
-            raise LocalEntryNotFoundError(name)
-        return str(tiny_clip / name)
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert_carries(vidssl.create_model("hf-hub:org/tiny"), tiny_clip)
-    assert_carries(vidssl.create_model(tiny_name, "hf-hub:org/tiny"), tiny_clip)
-    entry = {"hf_hub": "org/tagged/", "url": "", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-    monkeypatch.setitem(pretrained._PRETRAINED, tiny_name, {"some_tag": entry})
-    encoder = vidssl.create_model(tiny_name, "some-tag")
-    assert_carries(encoder, tiny_clip)
-    assert encoder.mean == (0.5, 0.5, 0.5)
-    assert asked[-1] == ("org/tagged", "open_clip_model.safetensors")
-
-
-# --- errors ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -161,128 +82,6 @@ def test_mistakes_are_one_clear_line(arguments: dict[str, Any], words: str) -> N
     with pytest.raises(VidsslError) as error:
         vidssl.create_model(**arguments)
     assert words in one_line(error)
-
-
-def test_the_hub_out_of_reach_is_one_quick_error(offline: None) -> None:
-    for name, pretrained in (("hf-hub:org/repo", None), ("ViT-B-16-quickgelu", "openai")):
-        with pytest.raises(VidsslError, match="cannot be reached") as error:
-            vidssl.create_model(name, pretrained)
-        assert "local-dir:" in one_line(error)
-
-
-@pytest.mark.parametrize("kind", ["missing", "unexpected", "shape", "foreign", "text"])
-def test_weights_that_do_not_fit_list_their_keys(
-    kind: str, tiny_name: str, tiny_clip: Path, tmp_path: Path
-) -> None:
-    tensors = tensors_of(tiny_clip)
-    if kind == "missing":
-        del tensors["visual.ln_post.weight"]
-    elif kind == "unexpected":
-        tensors["visual.extra"] = torch.zeros(1)
-    elif kind == "shape":
-        tensors["visual.proj"] = torch.zeros(64, 16)
-    elif kind == "text":
-        tensors = {key: value for key, value in tensors.items() if key.startswith("visual.")}
-    else:
-        tensors = {f"backbone.{key}": value for key, value in tensors.items()}
-    save_file(tensors, tmp_path / "x.safetensors")
-    with pytest.raises(VidsslError) as error:
-        vidssl.create_model(tiny_name, str(tmp_path / "x.safetensors"))
-    words = {
-        "missing": "1 missing (visual.ln_post.weight)",
-        "unexpected": "1 unexpected (visual.extra)",
-        "shape": "1 of another shape (visual.proj (64, 16) instead of (64, 32))",
-        "text": "load_text=False loads the image tower only",
-        "foreign": "not one of the",
-    }
-    assert words[kind] in one_line(error)
-    assert len(one_line(error)) < 900
-    if kind == "text":
-        vidssl.create_model(tiny_name, str(tmp_path / "x.safetensors"), load_text=False)
-
-
-def test_another_image_size_has_to_be_asked_for(tiny_name: str, tiny_clip: Path, tmp_path: Path) -> None:
-    larger = write_tiny_clip(tmp_path, tiny_config(image_size=48))
-    file = str(larger / "open_clip_model.safetensors")
-    with pytest.raises(VidsslError, match="image_size= interpolates"):
-        vidssl.create_model(tiny_name, file)
-    with pytest.raises(VidsslError, match=r"vision_cfg\.image_size 48 instead of 32"):
-        vidssl.create_model(tiny_name, f"local-dir:{larger}")
-    for pretrained in (file, f"local-dir:{larger}"):
-        assert vidssl.create_model(tiny_name, pretrained, image_size=32).image_size == 32
-
-
-def test_a_folder_of_another_architecture_names_the_fields(tiny_name: str, tmp_path: Path) -> None:
-    folder = write_tiny_clip(tmp_path, tiny_config(layers=1, patch_size=16) | {"quick_gelu": True})
-    with pytest.raises(VidsslError, match="another architecture than ViT-tiny") as error:
-        vidssl.create_model(tiny_name, f"local-dir:{folder}")
-    message = one_line(error)
-    assert "quick_gelu True instead of False" in message
-    assert "vision_cfg.layers 1 instead of 2" in message
-    assert "vision_cfg.patch_size 16 instead of 8" in message
-    assert "width" not in message
-
-
-def test_openai_weights_need_quick_gelu(tiny_name: str, tiny_clip: Path, tmp_path: Path) -> None:
-    tensors = tensors_of(tiny_clip) | {
-        "input_resolution": torch.tensor(32),
-        "vocab_size": torch.tensor(49408),
-    }
-    torch.save(tensors, tmp_path / "openai.pt")
-    with pytest.raises(VidsslError, match="QuickGELU"):
-        vidssl.create_model(tiny_name, str(tmp_path / "openai.pt"))
-    assert_carries(vidssl.create_model(f"{tiny_name}-quickgelu", str(tmp_path / "openai.pt")), tiny_clip)
-
-
-class Payload:
-    """Pickles to a call that would write a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return (Path.touch, (self.target,))
-
-
-def test_nothing_in_a_checkpoint_is_executed(tiny_name: str, tmp_path: Path) -> None:
-    target = tmp_path / "executed"
-    torch.save({"state_dict": {"x": torch.zeros(1)}, "args": Payload(target)}, tmp_path / "evil.pt")
-    (tmp_path / "raw.pt").write_bytes(pickle.dumps(Payload(target)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "script.pt")
-    (tmp_path / "torn.safetensors").write_bytes(b"\x10\x00")
-    (tmp_path / "torn.pt").write_bytes(b"")
-    torch.save([torch.zeros(1)], tmp_path / "list.pt")
-    for name in ("evil.pt", "raw.pt", "script.pt", "torn.safetensors", "torn.pt", "list.pt"):
-        with pytest.raises(VidsslError, match=name) as error:
-            vidssl.create_model(tiny_name, str(tmp_path / name))
-        one_line(error)
-    assert not target.exists()
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model_cfg": {"embed_dim": 1}}', "{"])
-def test_damaged_folder_configs(text: str, tmp_path: Path) -> None:
-    (tmp_path / "open_clip_config.json").write_text(text)
-    (tmp_path / "open_clip_model.safetensors").write_bytes(b"")
-    with pytest.raises(VidsslError, match=r"open_clip_config\.json"):
-        vidssl.create_model(f"local-dir:{tmp_path}")
-
-
-def test_incomplete_folders(tiny_clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(VidsslError, match=r"needs its open_clip_config\.json"):
-        vidssl.create_model(f"local-dir:{tmp_path}", load_weights=False)
-    (tmp_path / "open_clip_config.json").write_bytes((tiny_clip / "open_clip_config.json").read_bytes())
-    with pytest.raises(VidsslError, match="nothing to load"):
-        vidssl.create_model(f"local-dir:{tmp_path}")
-    config = json.loads((tiny_clip / "open_clip_config.json").read_text())
-    config["model_cfg"]["vision_cfg"]["depth"] = 3
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(VidsslError, match="depth"):
-        vidssl.create_model(f"local-dir:{tmp_path}", load_weights=False)
-
-
-# --- other towers and specs ----------------------------------------------------------------------------------------------
 
 
 def test_a_resnet_is_averaged_over_frames(monkeypatch: pytest.MonkeyPatch) -> None:

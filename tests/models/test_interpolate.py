@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import vidssl
-from tests.tiny_clip import tiny_config, write_tiny_clip
+from tests.tiny_clip import tiny_config, trained_and_initial, write_tiny_clip
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.interpolate import interpolate
@@ -14,14 +14,7 @@ from vidssl.models.interpolate import interpolate
 
 @pytest.fixture(scope="module")
 def ends(tiny_clip) -> tuple[VideoEncoder, VideoEncoder]:
-    """An encoder after a make-believe training, and the one it started from."""
-    initial = vidssl.create_model(f"local-dir:{tiny_clip}").eval()
-    trained = copy.deepcopy(initial)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in trained.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return trained, initial
+    return trained_and_initial(tiny_clip)
 
 
 @pytest.fixture(scope="module")

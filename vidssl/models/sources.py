@@ -20,13 +20,13 @@ CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 LOCAL, HUB = "local-dir:", "hf-hub:"
 # Fields of a config that change training or the initial values only, not what the weights compute.
-_TRAINING_FIELDS = {
+_TRAINING_FIELDS = (
     "patch_dropout",
     "timm_model_pretrained",
     "hf_model_pretrained",
     "timm_drop",
     "timm_drop_path",
-}
+)
 
 
 @dataclass(frozen=True)
@@ -93,45 +93,35 @@ def _builtin_config(name: str) -> dict[str, Any]:
 
 
 def _tagged(base: Source, tag: str) -> Source:
-    from open_clip.pretrained import (
-        download_pretrained_from_url,
-        get_pretrained_cfg,
-        list_pretrained_tags_by_model,
-    )
+    import open_clip
+    from open_clip import pretrained
 
     name = base.name.replace("/", "-")
-    entry = get_pretrained_cfg(name, tag)
+    entry = pretrained.get_pretrained_cfg(name, tag)
     if not entry:
-        known = list_pretrained_tags_by_model(name)
+        known = pretrained.list_pretrained_tags_by_model(name)
         raise VidsslError(
             f"pretrained: {tag!r}: neither a file nor a tag of {name}{did_you_mean(tag, known)} "
             f"(tags: {', '.join(known) or 'none'})"
         )
-    _check_activation(base, tag, bool(entry.get("quick_gelu", False)))
+    quick_gelu = bool(entry.get("quick_gelu", False))
+    if quick_gelu != bool(base.model_cfg.get("quick_gelu", False)):
+        other = f"{name}-quickgelu" if quick_gelu else name.removesuffix("-quickgelu")
+        hint = f"; did you mean {other!r}?" if other in open_clip.list_models() else ""
+        raise VidsslError(
+            f"pretrained: {tag!r}: these weights were trained {'with' if quick_gelu else 'without'} QuickGELU, "
+            f"{name} computes {'without' if quick_gelu else 'with'} it{hint}"
+        )
     if entry.get("hf_hub"):
         repo, _, file = entry["hf_hub"].rpartition("/")
         weights = hub_file(repo, *([file] if file else WEIGHTS_FILES))
     else:
         try:
-            weights = Path(download_pretrained_from_url(entry["url"]))
+            weights = Path(pretrained.download_pretrained_from_url(entry["url"]))
         except (OSError, RuntimeError) as error:
             raise VidsslError(f"{entry['url']}: could not be downloaded ({error})") from None
     mean, std = tuple(entry["mean"]), tuple(entry["std"])
     return replace(base, weights=weights, pretrained=tag, mean=mean, std=std)
-
-
-def _check_activation(base: Source, tag: str, quick_gelu: bool) -> None:
-    import open_clip
-
-    if quick_gelu == bool(base.model_cfg.get("quick_gelu", False)):
-        return
-    name = base.name.replace("/", "-")
-    other = f"{name}-quickgelu" if quick_gelu else name.removesuffix("-quickgelu")
-    hint = f"; did you mean {other!r}?" if other in open_clip.list_models() else ""
-    raise VidsslError(
-        f"pretrained: {tag!r}: these weights were trained {'with' if quick_gelu else 'without'} QuickGELU, "
-        f"{name} computes {'without' if quick_gelu else 'with'} it{hint}"
-    )
 
 
 def _packaged(name: str, need_weights: bool) -> Source:
@@ -192,9 +182,8 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _same_architecture(base: Source, other: Source, any_size: bool) -> None:
     ours, theirs = flat_config(base.model_cfg), flat_config(other.model_cfg)
-    differing = [key for key in ours if ours[key] != theirs[key]]
-    if any_size:
-        differing = [key for key in differing if key != "vision_cfg.image_size"]
+    ignored = "vision_cfg.image_size" if any_size else None
+    differing = [key for key in ours if ours[key] != theirs[key] and key != ignored]
     if differing:
         listing = first_of([f"{key} {theirs[key]!r} instead of {ours[key]!r}" for key in differing], 8)
         raise VidsslError(f"{other.name}: another architecture than {base.name}: {listing}")
