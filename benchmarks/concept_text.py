@@ -2,7 +2,7 @@
 
     python benchmarks/concept_text.py ENCODER_FOLDER
 
-ENCODER_FOLDER is any sentence encoder or CLIP text tower that `vidssl concepts build` takes. Only the sentences that do
+ENCODER_FOLDER is any encoder with a text tower that `vidssl concepts build` takes. Only the sentences that do
 not name their class are used (all but the first), on their own and averaged. Written to benchmarks/results/.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from vidssl.concepts.text_towers import load_text_tower
+from vidssl.concepts.build import load_text_tower
 from vidssl.concepts.vocabulary import load_concepts
 
 RESULTS = Path(__file__).parent / "results"

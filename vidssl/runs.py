@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from vidssl.concepts.space_files import space_builder
+from vidssl.concepts.build import space_builder
 from vidssl.config import Config, load_config
 from vidssl.errors import VidsslError, did_you_mean
 from vidssl.files import newest_checkpoint

@@ -40,7 +40,7 @@ def test_converting_there_and_back_keeps_the_sentences(vidssl: Run, tmp_path: Pa
     assert {c["name"]: c["descriptions"] for c in back["concepts"]} == table
 
 
-def test_building_a_space_reports_it_and_is_cached(vidssl: Run, tmp_path: Path, tiny_clip: Path) -> None:
+def test_building_a_space_reports_it_and_is_cached(vidssl: Run, tiny_clip: Path) -> None:
     encoder = f"local-dir:{tiny_clip}"
     code, out, err = vidssl("concepts", "build", "hmdb51", encoder)
     assert code == 0
@@ -49,9 +49,6 @@ def test_building_a_space_reports_it_and_is_cached(vidssl: Run, tmp_path: Path, 
     again = vidssl("concepts", "build", "hmdb51", encoder)
     assert again[1] == out
     assert "encoding" not in again[2]  # from the cache
-    code, _, _ = vidssl("concepts", "build", "hmdb51", encoder, tmp_path / "space.safetensors")
-    assert code == 0
-    assert (tmp_path / "space.safetensors").stat().st_size > 51 * 32 * 4 * 2
 
 
 def test_generating_with_the_echo_and_its_dry_run(vidssl: Run, tmp_path: Path) -> None:

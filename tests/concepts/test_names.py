@@ -7,8 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.concepts.labels import LABELS, needs_labels
-from vidssl.concepts.names import compact_key, display_name, join_key, match_names, positions_of, slug
-from vidssl.errors import VidsslError
+from vidssl.concepts.names import compact_key, display_name, join_key, match_names, slug
 
 
 @pytest.mark.parametrize(
@@ -58,9 +57,13 @@ def test_matching_prefers_the_exact_name():
     # Ambiguous without blanks: no guess.
     assert match_names(["p ushup"], ["pushup", "push up"]) == [None]
     assert match_names(["HANDSTANDPUSHUPS"], ["HandstandPushups"]) == [0]
-    assert positions_of(["b", "a"], ["a", "b"], "list") == [1, 0]
-    with pytest.raises(VidsslError, match="my list: 1 of 2 names are unknown: bikng; did you mean 'biking'"):
-        positions_of(["bikng", "run"], ["biking", "run"], "my list")
+
+
+def test_rows_are_found_by_any_name():
+    known, aliases = ["juggling", "swimming", "archery"], [("club throwing", "shared"), ("Shared",), ()]
+    names = ["Archery", "club_throwing", "shared", "x", "JUGGLING"]
+    assert match_names(names, known, aliases) == [2, 0, None, None, 0]
+    assert match_names(names, known) == [2, None, None, None, 0]
 
 
 @needs_labels

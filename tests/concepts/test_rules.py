@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.concepts.examples import SENTENCES, example
+from vidssl.concepts.names import label_stems, names_label, stem, word_runs
 from vidssl.concepts.prompts import Attributes, ConceptFile, Provenance, Templates, concepts_from_names
 from vidssl.concepts.rules import check_concepts, clip_num_tokens
-from vidssl.concepts.words import label_stems, names_label, stem, word_runs
 
 
 def change_first(**update: Any) -> ConceptFile:

@@ -95,6 +95,42 @@ def test_class_files(tmp_path):
         read_classes(bad)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classInd.txt", "1 ApplyEyeMakeup\n2 YoYo\n"),
+        ("list.txt", "id\tname\tdisplay\na\tApplyEyeMakeup\tx\nb\tYoYo\ty\n"),
+        ("ids.csv", "0,ApplyEyeMakeup\n1,YoYo\n"),
+        (
+            "rows.csv",
+            "id,name,description\n0,ApplyEyeMakeup,A brush.\n0,ApplyEyeMakeup,A lid.\n1,YoYo,A disc.\n",
+        ),
+        ("ez.csv", "SNo,Class Name,GPT3 discription\n1,ApplyEyeMakeup,A brush.\n2,YoYo,A disc.\n"),
+        ("json.txt", '{"classes": ["ApplyEyeMakeup", "YoYo"], "templates": ["see {}"]}'),
+        (
+            "clip.txt",
+            "## M\n\n```bash\nclasses = [['ApplyEyeMakeup', 'lipstick'], 'YoYo']\ntemplates = ['see {}']\n```\n",
+        ),
+    ],
+)
+def test_what_concepts_read_is_a_class_list(name, text, tmp_path):
+    file = tmp_path / name
+    file.write_text(text)
+    classes = find_classes(tmp_path, ["YoYo"], str(file))
+    assert classes == read_classes(file)
+    assert join_labels(["yo_yo", "ApplyEyeMakeup"], classes, "data").tolist() == [1, 0]
+    assert classes.texts == ("apply eye makeup", "yo yo")
+    assert resolve_templates(None, classes) == template_presets()["clip_k700"]
+    assert bool(classes.descriptions) == ("discription" in text or "description" in text)
+    if name == "clip.txt":
+        assert join_labels(["Lipstick"], classes, "data").tolist() == [0]
+    if "templates" in text:
+        assert resolve_templates("own", classes) == ("see {}",)
+    if name == "classInd.txt":
+        with pytest.raises(VidsslError, match=r"templates 'own': .* brings none"):
+            resolve_templates("own", classes)
+
+
 def test_class_list_beside_the_data_is_found_only_when_it_covers_it(tmp_path):
     (tmp_path / "val").mkdir()
     (tmp_path / "classes.csv").write_text("id,name,text\n0,jump,a person jumping\n")

@@ -31,9 +31,9 @@ def validate(
     warnings: Annotated[bool, typer.Option(help="list warnings too")] = True,
 ) -> None:
     """Check a concept file against every rule; exit code 1 when there are errors."""
-    from vidssl.concepts.jobs import validate as run
+    from vidssl.concepts import report
 
-    record = run(given, format=format, classes=classes, section=section)
+    record = report.validate(given, format=format, classes=classes, section=section)
     for problem in record["problems"]:
         if warnings or problem["severity"] == "error":
             where = f"{problem['concept']}: " if problem["concept"] else ""
@@ -60,11 +60,14 @@ def convert(
     section: Part = None,
 ) -> None:
     """Write a concept file in another project's format, or one of theirs in ours."""
-    from vidssl.concepts.jobs import convert as run
+    from vidssl.concepts.formats.write import losses, write_as
+    from vidssl.concepts.vocabulary import read_given
 
-    record = run(given, destination, to, format=format, classes=classes, section=section)
-    lost = f"; not carried over: {', '.join(record['lost'])}" if record["lost"] else ""
-    typer.echo(f"{', '.join(record['written'])}: {record['concepts']} concepts as {record['to']}{lost}")
+    file, _ = read_given(given, format, classes, section)
+    written = ", ".join(str(path) for path in write_as(file, destination, to))
+    lost = losses(file, to)
+    left_behind = f"; not carried over: {', '.join(lost)}" if lost else ""
+    typer.echo(f"{written}: {len(file)} concepts as {to}{left_behind}")
 
 
 @app.command()
@@ -72,9 +75,9 @@ def stats(
     given: Given, format: Format = None, classes: Classes = None, section: Part = None, output: Report = None
 ) -> None:
     """Count concepts, sentences, words and attributes."""
-    from vidssl.concepts.jobs import stats as run
+    from vidssl.concepts import report
 
-    record = run(given, format=format, classes=classes, section=section)
+    record = report.stats(given, format=format, classes=classes, section=section)
     for key, value in record.items():
         if isinstance(value, dict):
             value = ", ".join(f"{name} {number}" for name, number in value.items())
@@ -88,13 +91,9 @@ def build(
     encoder: Annotated[
         str,
         typer.Argument(
-            help="text encoder: open_clip architecture, local-dir:, hf-hub:, or a transformers folder"
+            help="encoder with a text tower: open_clip architecture, local-dir:, hf-hub:, run or export"
         ),
     ],
-    destination: Annotated[
-        Path | None,
-        typer.Argument(help="….safetensors to write (default: the cache, where training finds it)"),
-    ] = None,
     pretrained: Annotated[str | None, typer.Option(help="weights of an open_clip architecture")] = None,
     templates: Annotated[str | None, typer.Option(help="preset, or a template with {}")] = None,
     whiten: Annotated[str, typer.Option(help="none, center or zca")] = "none",
@@ -105,20 +104,17 @@ def build(
     output: Report = None,
 ) -> None:
     """Encode names and descriptions into a concept space, once for the same words and encoder."""
-    from vidssl.concepts.jobs import build as run
+    from vidssl.concepts.build import cached_space, load_text_tower
+    from vidssl.concepts.vocabulary import load_concepts
     from vidssl.progress import progress_bar
 
-    options: Any = {"whiten": whiten, "merge_threshold": merge_threshold, "device": device}
+    concepts = load_concepts(given, templates)
+    tower = load_text_tower(encoder, pretrained)
+    if device is not None:
+        tower.to(device)
+    options: Any = {"whiten": whiten, "merge_threshold": merge_threshold}
     with progress_bar("encoding", "text") as progress:
-        record = run(
-            given,
-            encoder,
-            destination,
-            pretrained=pretrained,
-            templates=templates,
-            progress=progress,
-            **options,
-        )
+        record = cached_space(concepts, tower, progress=progress, **options).record()
     for problem in record["problems"]:
         typer.echo(f"{problem['severity']}: {problem['concept']}: {problem['message']}")
     for pair in record["near_duplicates"][:10]:
@@ -126,7 +122,7 @@ def build(
             f"near-duplicates ({pair['space']}, cosine {pair['cosine']:.3f}): {pair['first']}, {pair['second']}"
         )
     typer.echo(
-        f"{record['output'] or 'cache'}: {record['concepts']} concepts x {record['dim']}, "
+        f"cache: {record['concepts']} concepts x {record['dim']}, "
         f"{record['near_duplicate_count']} near-duplicate pairs, {len(record['merged'])} merged, "
         f"encoder {record['encoder'][:12]}, space {record['sha256'][:12]}"
     )

@@ -19,7 +19,9 @@ Checkpoint = Annotated[str, typer.Argument(help="run folder, checkpoint folder o
 Result = Annotated[
     Path | None, typer.Option("--output", help="result file (default: results/ in the checkpoint's folder)")
 ]
-Templates = Annotated[str | None, typer.Option(help="preset, file, or a template with {}")]
+Templates = Annotated[
+    str | None, typer.Option(help="preset, file, own (of the class file), or a template with {}")
+]
 Videos = Annotated[Path, typer.Argument(help="folder of videos or CSV")]
 Report = Annotated[Path | None, typer.Option("--output", help="write the report as JSON")]
 

@@ -1,23 +1,41 @@
-"""From a concept file and a text encoder to a concept space, in one pass over all texts."""
+"""From a concept file and a text encoder to a concept space, in one pass over all texts; and the cache of spaces."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from vidssl import distributed
+from vidssl.concepts.formats.text import split_sentences
 from vidssl.concepts.geometry import WHITENINGS, Whitener, merge_groups, near_duplicates
 from vidssl.concepts.prompts import ConceptFile, Problem
 from vidssl.concepts.rules import check_concepts
-from vidssl.concepts.sources import split_sentences
-from vidssl.concepts.space import ConceptSpace, SpaceConcept, SpaceInfo, Whitening
-from vidssl.concepts.templates import category_templates, render
-from vidssl.concepts.text_towers import TextTower
+from vidssl.concepts.space import (
+    TENSORS,
+    ConceptSpace,
+    SpaceConcept,
+    SpaceInfo,
+    Whitening,
+    load_space,
+    save_space,
+)
+from vidssl.concepts.templates import render
+from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 from vidssl.errors import NAMED, VidsslError, check_choice
+from vidssl.models.encoder import JointTextTower, TextTower
+from vidssl.models.factory import create_model
+from vidssl.models.load import load
+from vidssl.models.sources import CONFIG_FILE, LOCAL
+from vidssl.progress import progress_bar
 
 # Rules whose breach leaves a row without meaning; the others a space survives.
 _BREAKING = {
@@ -30,11 +48,86 @@ MAX_PAIRS = 1000  # near-duplicates that are kept for the report
 Progress = Callable[[int, int], None]
 
 
-def build_space(
+def load_text_tower(name: str | Path, pretrained: str | None = None) -> JointTextTower:
+    """A text tower from whatever names an encoder that has one.
+
+    Args:
+        name: run, checkpoint or exported encoder; folder of an open_clip model; or a name for `vidssl.create_model`.
+        pretrained: weights for an architecture's name.
+
+    Raises:
+        VidsslError: when it cannot be loaded or has no text tower.
+    """
+    folder = Path(str(name).removeprefix(LOCAL)).expanduser()
+    if folder.is_dir() and not (folder / CONFIG_FILE).is_file():
+        encoder = load(folder)
+    else:
+        model = f"{LOCAL}{folder}" if folder.is_dir() else str(name)
+        encoder = create_model(model, pretrained, temporal="none")
+    if encoder.text is None:
+        raise VidsslError(f"{name}: has no text tower")
+    return encoder.text
+
+
+def space_builder(text: TextTower | None) -> Callable[..., ConceptSpace] | None:
+    """Makes the concept spaces of an encoder's own text tower, once for the same words; None without a text tower."""
+    if text is None:
+        return None
+
+    def build(
+        vocabulary: str | None = None, templates: str | Sequence[str] | None = None, **options: Any
+    ) -> ConceptSpace:
+        concepts = load_concepts(vocabulary or DEFAULT_VOCABULARY, templates)
+        with progress_bar(f"concept space {concepts.name}", "text") as progress:
+            return cached_space(concepts, text, progress=progress, **options)
+
+    return build
+
+
+def cached_space(
     concepts: ConceptFile,
     text_encoder: TextTower,
     *,
-    templates: str | Sequence[str] | None = None,
+    whiten: Whitening = "none",
+    merge_threshold: float | None = None,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+) -> ConceptSpace:
+    """`build_space`, done once for the same words, encoder and options.
+
+    With several processes the first one builds, the others read what it wrote, and all end with the very same numbers,
+    also where they do not share a disk.
+
+    Args:
+        folder: where spaces are kept; by default ``concepts`` in the user's cache folder.
+
+    Raises:
+        VidsslError: as `build_space`.
+    """
+    from platformdirs import user_cache_path
+
+    key = space_key(concepts, text_encoder, whiten, merge_threshold)
+    file = (folder or user_cache_path("vidssl") / "concepts") / f"{key[:32]}.safetensors"
+
+    def get() -> ConceptSpace:
+        if file.is_file():
+            with suppress(VidsslError):  # damaged: built anew
+                space = load_space(file)
+                if space.info.key == key:
+                    return space
+        options: Any = {"whiten": whiten, "merge_threshold": merge_threshold, "progress": progress}
+        space = build_space(concepts, text_encoder, **options)
+        with suppress(OSError):  # a cache that cannot be written costs time, not the run
+            save_space(space, file)
+        return space
+
+    return _same_everywhere(get) if distributed.is_distributed() else get()
+
+
+def build_space(
+    file: ConceptFile,
+    text_encoder: TextTower,
+    *,
     whiten: Whitening = "none",
     merge_threshold: float | None = None,
     batch_size: int = 256,
@@ -43,9 +136,8 @@ def build_space(
     """Encode all names and descriptions.
 
     Args:
-        concepts: names, descriptions and templates.
+        file: names, descriptions and templates.
         text_encoder: a frozen tower; its device is used.
-        templates: category templates instead of the file's: a preset such as ``"clip_k700"``, a template, or a list.
         whiten: ``none``, ``center`` or ``zca``, see :class:`Whitener`; each space on its own.
         merge_threshold: concepts closer than this cosine in both spaces become one row; None merges nothing.
         batch_size: texts in one pass of the encoder.
@@ -59,20 +151,18 @@ def build_space(
         VidsslError: for a file that leaves a row without meaning (no descriptions, names twice, a template without its
             placeholder), bad options, or features that are not finite.
     """
-    file = _with_templates(concepts, templates)
     _check(file, whiten, merge_threshold)
     plan = _Plan(file, text_encoder)
-    features = _encode(plan.texts, text_encoder, batch_size, progress)
+    features = _encode(list(plan.rows), text_encoder, batch_size, progress)
     category = F.normalize(features[plan.category].mean(dim=1), dim=-1)
     sentences = [features[rows] for rows in plan.descriptions]
     description = torch.stack([F.normalize(rows.mean(dim=0), dim=-1) for rows in sentences])
-    ids = [concept.id for concept in file.concepts]
+    ids = file.ids
     pairs = near_duplicates(category, ids, "category", NEAR_DUPLICATE)
     pairs += near_duplicates(description, ids, "description", NEAR_DUPLICATE)
     pairs.sort(key=lambda pair: -pair.cosine)
-    if merge_threshold is None:
-        groups = [[index] for index in range(len(ids))]
-    else:
+    groups = [[index] for index in range(len(ids))]
+    if merge_threshold is not None:
         groups = merge_groups(category, description, merge_threshold)
         category = torch.stack([F.normalize(category[group].mean(dim=0), dim=-1) for group in groups])
         sentences = [torch.cat([sentences[index] for index in group]) for group in groups]
@@ -91,27 +181,24 @@ def build_space(
         near_duplicates=tuple(pairs[:MAX_PAIRS]),
         near_duplicate_count=len(pairs),
         problems=tuple(plan.problems),
-        key=space_key(file, text_encoder, whiten=whiten, merge_threshold=merge_threshold),
+        key=space_key(file, text_encoder, whiten, merge_threshold),
     )
     return ConceptSpace(
         info,
         Whitener(category, whiten)(category).float(),
         described(description).float(),
-        described(_padded(sentences)).float(),
+        described(pad_sequence(sentences, batch_first=True)).float(),
         torch.tensor([len(rows) for rows in sentences]),
     )
 
 
 def space_key(
-    concepts: ConceptFile,
+    file: ConceptFile,
     text_encoder: TextTower,
-    *,
-    templates: str | Sequence[str] | None = None,
     whiten: Whitening = "none",
     merge_threshold: float | None = None,
 ) -> str:
     """sha256 (hex) over all that `build_space` makes a space of: known without encoding anything."""
-    file = _with_templates(concepts, templates)
     parts = {
         "version": 1,  # of the way from words to rows
         "concepts": [[c.id, c.name, c.aliases, c.descriptions] for c in file.concepts],
@@ -129,33 +216,24 @@ class _Plan:
 
     def __init__(self, file: ConceptFile, text_encoder: TextTower) -> None:
         self.problems: list[Problem] = []
+        self.rows: dict[str, int] = {}  # text -> row of its feature
         self._encoder = text_encoder
-        self._rows: dict[str, int] = {}
         category, self.descriptions = [], []
         for concept in file.concepts:
-            category.append(
-                [
-                    self._row(concept.id, render(template, concept.name))
-                    for template in file.templates.category
-                ]
-            )
-            self.descriptions.append(
-                [
-                    self._row(concept.id, render(template, concept.name, sentence))
-                    for sentence in concept.descriptions
-                    for template in file.templates.description
-                ]
-            )
+            names = [render(template, concept.name) for template in file.templates.category]
+            category.append([self._row(concept.id, text) for text in names])
+            sentences = [
+                render(template, concept.name, sentence)
+                for sentence in concept.descriptions
+                for template in file.templates.description
+            ]
+            self.descriptions.append([self._row(concept.id, text) for text in sentences])
         self.category = torch.tensor(category)
 
-    @property
-    def texts(self) -> list[str]:
-        return list(self._rows)
-
     def _row(self, concept: str, text: str) -> int:
-        if text not in self._rows and self._encoder.num_tokens(text) > self._encoder.context_length:
+        if text not in self.rows and self._encoder.num_tokens(text) > self._encoder.context_length:
             text = self._cut(concept, text)
-        return self._rows.setdefault(text, len(self._rows))
+        return self.rows.setdefault(text, len(self.rows))
 
     def _cut(self, concept: str, text: str) -> str:
         """As many whole sentences as fit; the encoder itself cuts a first sentence that is too long."""
@@ -190,19 +268,6 @@ def _encode(
     return unit
 
 
-def _padded(sentences: Sequence[Tensor]) -> Tensor:
-    """(K, M, D) from K matrices of up to M rows."""
-    padded: Tensor = torch.nn.utils.rnn.pad_sequence(list(sentences), batch_first=True)
-    return padded
-
-
-def _with_templates(concepts: ConceptFile, templates: str | Sequence[str] | None) -> ConceptFile:
-    if templates is None:
-        return concepts
-    chosen = concepts.templates.model_copy(update={"category": category_templates(templates)})
-    return concepts.model_copy(update={"templates": chosen})
-
-
 def _check(file: ConceptFile, whiten: str, merge_threshold: float | None) -> None:
     check_choice("whiten", whiten, WHITENINGS, NAMED)
     if merge_threshold is not None and not 0 < merge_threshold <= 1:
@@ -226,3 +291,27 @@ def _merged_concept(file: ConceptFile, group: Sequence[int]) -> SpaceConcept:
         aliases=tuple(dict.fromkeys(names[1:])),
         descriptions=tuple(text for member in members for text in member.descriptions),
     )
+
+
+def _same_everywhere(get: Callable[[], ConceptSpace]) -> ConceptSpace:
+    """First one process, then the others; a failure of any is raised on all, so that none waits for ever."""
+    space: ConceptSpace | None = None
+    for turn in (distributed.rank() == 0, distributed.rank() > 0):
+        fault = None
+        if turn:
+            try:
+                space = get()
+            except VidsslError as error:
+                fault = str(error)
+        faults = [text for text in distributed.gather_objects(fault) if text is not None]
+        if faults:
+            raise VidsslError(faults[0])
+    assert space is not None
+    if len(set(distributed.gather_objects(space.sha256))) == 1:
+        return space
+    # Other hardware, other last bits: the numbers of the first process count.
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    first = [getattr(space, name).to(device) for name in TENSORS]
+    if distributed.rank() > 0:
+        first = [tensor[:0] for tensor in first]
+    return ConceptSpace(space.info, *(distributed.gather_rows(tensor).cpu() for tensor in first))

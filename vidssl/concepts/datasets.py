@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
+from vidssl.data.manifest.classes import class_table, read_text
 from vidssl.errors import VidsslError, check_choice, did_you_mean
 from vidssl.resources import resource_folder
 
@@ -35,9 +36,10 @@ def class_list_of(dataset: str) -> tuple[ClassName, ...]:
     Raises:
         VidsslError: for a data set without a shipped list.
     """
-    file = resource_folder("prompts") / "classes" / f"{dataset}.tsv"
     check_choice("class list", dataset, datasets(), "{name} {value!r}: not shipped{guess} ({allowed})")
-    return read_class_table(file)
+    table = class_table(read_text(resource_folder("prompts") / "classes" / f"{dataset}.tsv"))
+    assert table is not None  # id, name, display
+    return tuple(ClassName(*row) for row in table.rows)
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
@@ -49,22 +51,6 @@ def class_names(dataset: str) -> tuple[str, ...]:
         VidsslError: for a data set without a shipped list.
     """
     return tuple(row.name for row in class_list_of(dataset))
-
-
-def read_class_table(file: Path) -> tuple[ClassName, ...]:
-    """A table ``id<TAB>name<TAB>display`` with comment lines (``#``) before its header.
-
-    Raises:
-        VidsslError: for another header or a row without three columns.
-    """
-    rows = [line.split("\t") for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    rows = [row for row in rows if not row[0].startswith("#")]
-    if not rows or rows[0] != list(ClassName._fields):
-        raise VidsslError(f"{file}: no class table (expected the header id, name, display)")
-    for row in rows:
-        if len(row) != len(ClassName._fields):
-            raise VidsslError(f"{file}: {row!r}: expected id, name and display")
-    return tuple(ClassName(*row) for row in rows[1:])
 
 
 @cache
@@ -116,18 +102,11 @@ def assign_split(paths: Iterable[str | Path], dataset: str, number: int) -> list
     Raises:
         VidsslError: as `official_split`.
     """
-    split = official_split(dataset, number)
-    parts = {PurePosixPath(member).name.casefold(): part for member, part in split.items()}
-    known = {name.casefold() for name in _stems(dataset)}
-    found: list[Part | None] = []
-    for path in paths:
-        name = Path(path).name.casefold()
-        # A name of HMDB51 may hold dots, so that a suffix can be told from a name only by looking.
-        stem = name if name in known else name.rsplit(".", 1)[0]
-        found.append(parts.get(stem))
-    return found
-
-
-@cache
-def _stems(dataset: str) -> tuple[str, ...]:
-    return tuple(member.rsplit("/", 1)[1] for member, _ in _split_table(dataset))
+    parts = {
+        PurePosixPath(member).name.casefold(): part
+        for member, part in official_split(dataset, number).items()
+    }
+    known = {PurePosixPath(member).name.casefold() for member, _ in _split_table(dataset)}
+    # A name of HMDB51 may hold dots, so that a suffix can be told from a name only by looking.
+    names = [Path(path).name.casefold() for path in paths]
+    return [parts.get(name if name in known else name.rsplit(".", 1)[0]) for name in names]

@@ -1,7 +1,7 @@
 """Class names: one normaliser for prompts and for joining, so that two data sets agree on what is the same action.
 
 ``HandstandPushups``, ``handstand_pushups`` and ``"Handstand pushups"`` are one name: `display_name` is how it stands in
-a prompt, `join_key` what is compared, `slug` what identifies it in a file.
+a prompt, `join_key` what is compared, `slug` what identifies it in a file. `names_label` tells whether a sentence holds it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-
-from vidssl.errors import VidsslError, did_you_mean
 
 # Capitals that do not mark words: UCF101 spells its folder HandstandPushups and its files v_HandStandPushups_….
 ODDITIES = {
@@ -21,10 +19,18 @@ ODDITIES = {
     "taichi": "tai chi",
     "clean & jerk": "clean and jerk",
 }
+# Words of a label that say nothing of the action.
+FUNCTION_WORDS = {
+    "a", "an", "the", "and", "or", "not", "so", "but", "it", "its", "it's", "that", "is", "doesn't",
+    "can't", "your", "of", "on", "in", "at", "to", "with", "for", "from", "by", "into", "onto", "over",
+    "under", "off", "up", "down", "out", "person", "person's", "people", "something", "someone", "somebody",
+    "human", "sport", "game", "art", "exercise",
+}  # fmt: skip
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _APOSTROPHES = dict.fromkeys(map(ord, "’‘ʼ`´"), "'")
 _QUOTES = dict.fromkeys(map(ord, '"“”„«»'))
 _DASHES = dict.fromkeys(map(ord, "_-‐‑‒–—"), " ")
+_SUFFIXES = ("ing", "ers", "ies", "er", "es", "ed", "s")
 
 
 def display_name(name: str) -> str:
@@ -66,10 +72,17 @@ def slug(name: str) -> str:
     return "-".join(join_key(name).replace("'", "").split())
 
 
-def match_names(names: Iterable[str], known: Sequence[str]) -> list[int | None]:
+def match_names(
+    names: Sequence[str], known: Sequence[str], aliases: Sequence[Iterable[str]] = ()
+) -> list[int | None]:
     """Positions in `known` of the same classes, None where there is none.
 
     `join_key` decides; where it finds nothing, `compact_key` does if exactly one name of `known` has it.
+
+    Args:
+        names: what to look for.
+        known: what there is.
+        aliases: other names of each of `known`, for what is found by no name; one that two share names neither.
     """
     exact: dict[str, int] = {}
     compact: dict[str, list[int]] = {}
@@ -80,20 +93,64 @@ def match_names(names: Iterable[str], known: Sequence[str]) -> list[int | None]:
     for name in names:
         candidates = compact.get(compact_key(name), [])
         found.append(exact.get(join_key(name), candidates[0] if len(candidates) == 1 else None))
+    owners: dict[str, set[int]] = {}
+    for position, others in enumerate(aliases):
+        for alias in others:
+            owners.setdefault(join_key(alias), set()).add(position)
+    single = {
+        alias: position
+        for alias, positions in owners.items()
+        if len(positions) == 1
+        for position in positions
+    }
+    if single:
+        by_alias = match_names(names, list(single))
+        positions = list(single.values())
+        found = [
+            positions[other] if own is None and other is not None else own
+            for own, other in zip(found, by_alias, strict=True)
+        ]
     return found
 
 
-def positions_of(names: Sequence[str], known: Sequence[str], source: str) -> list[int]:
-    """`match_names` that insists.
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers; CamelCase, dashes and underscores divide, apostrophes do not."""
+    return re.findall(r"[a-z0-9']+", display_name(text))
 
-    Raises:
-        VidsslError: naming the first names that are not in `known`.
+
+def stem(word: str) -> str:
+    """A word without its inflection: ``juggling``, ``juggles`` and ``juggle`` have the same.
+
+    Crude on purpose: it may take two words for one (``pole`` and ``poling``), which costs a rewording, but it sees
+    ``cutting`` in ``cut`` and ``carries`` in ``carry``.
     """
-    found = match_names(names, known)
-    missing = [name for name, position in zip(names, found, strict=True) if position is None]
-    if missing:
-        raise VidsslError(
-            f"{source}: {len(missing)} of {len(names)} names are unknown: {', '.join(missing[:5])}"
-            f"{', …' if len(missing) > 5 else ''}{did_you_mean(display_name(missing[0]), known)}"
-        )
-    return [position for position in found if position is not None]
+    word = word.replace("'s", "")
+    ending = next((end for end in _SUFFIXES if word.endswith(end) and len(word) - len(end) >= 3), "")
+    word = word.removesuffix(ending)
+    if len(word) > 3:
+        word = word.rstrip("eiy")
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+
+
+def stems(text: str) -> set[str]:
+    """Stems of all words of a text."""
+    return {stem(word) for word in words(text)}
+
+
+def label_stems(name: str) -> set[str]:
+    """Stems of the content words of a label; what stands in brackets is a remark and does not count."""
+    outside = re.sub(r"\(.*?\)", " ", name)
+    content = {stem(word) for word in words(outside) if word not in FUNCTION_WORDS}
+    return content or stems(outside) or stems(name)
+
+
+def names_label(sentence: str, name: str) -> bool:
+    """Whether all content words of the label occur in the sentence, in any inflection."""
+    label = label_stems(name)
+    return bool(label) and label <= stems(sentence)
+
+
+def word_runs(text: str, length: int = 5) -> set[str]:
+    """All runs of so many words."""
+    found = words(text)
+    return {" ".join(found[start : start + length]) for start in range(len(found) - length + 1)}

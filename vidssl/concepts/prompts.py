@@ -38,6 +38,15 @@ class Problem(NamedTuple):
     message: str
 
 
+class SchemaError(VidsslError):
+    """A concept file with keys that are unknown, missing or of the wrong type: all of them are in `problems`."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{source}: {problems[0].message}{more}")
+        self.problems = problems
+
+
 class Section(BaseModel):
     """A part of the file: unknown keys are errors, values are immutable."""
 
@@ -172,23 +181,12 @@ def parse_concepts(data: Any, source: str) -> ConceptFile:
     """A concept file from its JSON value.
 
     Raises:
-        VidsslError: naming the first key that is unknown, missing or of the wrong type, and how many more there are.
+        SchemaError: naming the first key that is unknown, missing or of the wrong type, and how many more there are.
     """
     try:
         return ConceptFile.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        problems = list(_schema_problems(error))
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise VidsslError(f"{source}: {problems[0].message}{more}") from None
-
-
-def schema_problems(data: Any) -> list[Problem]:
-    """Every key that is unknown, missing or of the wrong type."""
-    try:
-        ConceptFile.model_validate_json(json.dumps(data))
-    except ValidationError as error:
-        return list(_schema_problems(error))
-    return []
+        raise SchemaError(source, list(_schema_problems(error))) from None
 
 
 def dump_concepts(file: ConceptFile) -> str:
@@ -203,45 +201,37 @@ def write_concepts(file: ConceptFile, path: str | Path) -> Path:
 
 def _schema_problems(error: ValidationError) -> Iterator[Problem]:
     for detail in error.errors(include_url=False):
-        location = [str(part) for part in detail["loc"]]
-        key = ".".join(location)
+        *outer, key = [str(part) for part in detail["loc"]] or [""]
+        where = ".".join([*outer, key])
         if detail["type"] == "extra_forbidden":
-            allowed = _keys_at(location[:-1])
-            message = (
-                f"{key}: unknown key{did_you_mean(location[-1], allowed)} (allowed: {', '.join(allowed)})"
-            )
+            allowed = next((_SECTIONS[part] for part in reversed(outer) if part in _SECTIONS), ConceptFile)
+            fields = list(allowed.model_fields)
+            message = f"{where}: unknown key{did_you_mean(key, fields)} (allowed: {', '.join(fields)})"
         elif detail["type"] == "missing":
-            message = f"{key}: missing"
+            message = f"{where}: missing"
         else:
             shown = repr(detail["input"])
-            message = f"{key or 'file'}: {shown if len(shown) < 80 else shown[:79] + '…'}: {detail['msg']}"
+            message = f"{where or 'file'}: {shown if len(shown) < 80 else shown[:79] + '…'}: {detail['msg']}"
         yield Problem("error", None, "schema", message)
 
 
-def _keys_at(location: Sequence[str]) -> list[str]:
-    sections: dict[str, type[Section]] = {
-        "concepts": Concept,
-        "attributes": Attributes,
-        "templates": Templates,
-        "provenance": Provenance,
-        "sampling": Sampling,
-    }
-    inner = [sections[part] for part in location if part in sections]
-    return list((inner[-1] if inner else ConceptFile).model_fields)
+_SECTIONS: dict[str, type[Section]] = {
+    "concepts": Concept,
+    "attributes": Attributes,
+    "templates": Templates,
+    "provenance": Provenance,
+    "sampling": Sampling,
+}
 
 
 def _lay_out(value: Any, indent: int = 0, width: int = 110) -> str:
     flat = json.dumps(value, ensure_ascii=False, sort_keys=True)
     if not isinstance(value, dict | list) or len(flat) + indent <= width:
         return flat
-    pad = " " * (indent + 1)
     if isinstance(value, dict):
-        rows = [f"{pad}{json.dumps(key)}: {_lay_out(value[key], indent + 1, width)}" for key in sorted(value)]
-        return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
-    return (
-        "[\n"
-        + ",\n".join(pad + _lay_out(item, indent + 1, width) for item in value)
-        + "\n"
-        + " " * indent
-        + "]"
-    )
+        rows = [f"{json.dumps(key)}: {_lay_out(value[key], indent + 1, width)}" for key in sorted(value)]
+    else:
+        rows = [_lay_out(item, indent + 1, width) for item in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    inner, outer = "\n" + " " * (indent + 1), "\n" + " " * indent
+    return opening + inner + f",{inner}".join(rows) + outer + closing

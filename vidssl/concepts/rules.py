@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from vidssl.concepts.names import join_key, slug
+from vidssl.concepts.names import join_key, names_label, slug, word_runs
 from vidssl.concepts.prompts import Concept, ConceptFile, Problem
 from vidssl.concepts.templates import render, template_fault
-from vidssl.concepts.words import names_label, word_runs
 
 MIN_DESCRIPTIONS = 4
 MAX_WORDS = 20
@@ -54,37 +53,28 @@ def _clip_tokenizer() -> Any:
 
 def _file_problems(file: ConceptFile) -> Iterator[Problem]:
     if not file.concepts:
-        yield Problem("error", None, "concepts-empty", "the file has no concepts")
-    for kind, templates in (
-        ("category", file.templates.category),
-        ("description", file.templates.description),
-    ):
+        yield _error(None, "concepts-empty", "the file has no concepts")
+    for kind, templates in file.templates:
         if not templates:
-            yield Problem("error", None, "template-missing", f"there is no {kind} template")
+            yield _error(None, "template-missing", f"there is no {kind} template")
         for template in templates:
             if fault := template_fault(template, kind):
-                yield Problem("error", None, "template-placeholder", fault)
+                yield _error(None, "template-placeholder", fault)
     if not any(concept.descriptions for concept in file.concepts):
-        yield Problem(
-            "warning",
-            None,
-            "names-only",
-            "no concept has descriptions (`vidssl concepts generate` writes them)",
-        )
+        message = "no concept has descriptions (`vidssl concepts generate` writes them)"
+        yield _warning(None, "names-only", message)
         return
     if file.license is None:
-        yield Problem(
-            "warning", None, "license-missing", "license: missing; say under which the sentences are"
-        )
+        yield _warning(None, "license-missing", "license: missing; say under which the sentences are")
     provenance = file.provenance
     if provenance is None:
-        yield Problem("error", None, "provenance-missing", "provenance: missing; say who wrote the sentences")
+        yield _error(None, "provenance-missing", "provenance: missing; say who wrote the sentences")
     elif not provenance.generator.strip():
-        yield Problem("error", None, "provenance-generator", "provenance.generator: empty")
+        yield _error(None, "provenance-generator", "provenance.generator: empty")
     elif provenance.generator not in HUMAN_GENERATORS:
         for key in ("model", "prompt_id", "prompt_sha256", "created"):
             if not getattr(provenance, key):
-                yield Problem("warning", None, f"provenance-{key}", f"provenance.{key}: missing")
+                yield _warning(None, f"provenance-{key}", f"provenance.{key}: missing")
 
 
 def _name_problems(file: ConceptFile) -> Iterator[Problem]:
@@ -112,14 +102,13 @@ def _name_problems(file: ConceptFile) -> Iterator[Problem]:
             owner = by_key.get(key)
             if not key:
                 yield _error(concept, "alias-empty", f"alias {alias!r} has no letters")
-            elif owner is not None and owner is not concept:
-                yield _error(concept, "alias-clash", f"alias {alias!r} is the name of {owner.id!r}")
             elif owner is concept:
                 yield _warning(concept, "alias-own-name", f"alias {alias!r} is the concept's own name")
+            elif owner is not None:
+                yield _error(concept, "alias-clash", f"alias {alias!r} is the name of {owner.id!r}")
             elif key in aliases:
-                yield _warning(
-                    concept, "alias-shared", f"alias {alias!r} is an alias of {aliases[key].id!r} too"
-                )
+                message = f"alias {alias!r} is an alias of {aliases[key].id!r} too"
+                yield _warning(concept, "alias-shared", message)
             aliases.setdefault(key, concept)
 
 
@@ -132,9 +121,8 @@ def _sentence_problems(file: ConceptFile) -> Iterator[Problem]:
         if described and not count:
             yield _error(concept, "description-missing", "no descriptions, while other concepts have some")
         elif described and count < MIN_DESCRIPTIONS:
-            yield _warning(
-                concept, "description-few", f"{count} descriptions; {MIN_DESCRIPTIONS} make a good row"
-            )
+            message = f"{count} descriptions; {MIN_DESCRIPTIONS} make a good row"
+            yield _warning(concept, "description-few", message)
         for position, sentence in enumerate(concept.descriptions, start=1):
             where = f"description {position}"
             same = " ".join(sentence.casefold().split()).rstrip(".")
@@ -143,15 +131,13 @@ def _sentence_problems(file: ConceptFile) -> Iterator[Problem]:
                 continue
             if same in seen:
                 other = "this concept" if seen[same] is concept else repr(seen[same].id)
-                yield _error(
-                    concept, "description-repeated", f"{where} stands in {other} already: {sentence}"
-                )
+                message = f"{where} stands in {other} already: {sentence}"
+                yield _error(concept, "description-repeated", message)
             seen.setdefault(same, concept)
             length = len(sentence.split())
             if length > MAX_WORDS:
-                yield _warning(
-                    concept, "description-long", f"{where} has {length} words, more than {MAX_WORDS}"
-                )
+                message = f"{where} has {length} words, more than {MAX_WORDS}"
+                yield _warning(concept, "description-long", message)
             if position > 1 and names_label(sentence, concept.name):
                 yield _warning(concept, "description-names-label", f"{where} names its label: {sentence}")
         if attributed and concept.attributes is None:
@@ -176,33 +162,30 @@ def _filler(file: ConceptFile) -> Iterator[Problem]:
         if len(ids) > allowed and frozenset(ids) not in reported:
             reported.add(frozenset(ids))
             shown = ", ".join(sorted(ids)[:4])
-            yield Problem("warning", None, "filler", f"{len(ids)} concepts share {run!r}: {shown}, …")
+            yield _warning(None, "filler", f"{len(ids)} concepts share {run!r}: {shown}, …")
 
 
 def _token_problems(
     file: ConceptFile, num_tokens: Callable[[str], int], context_length: int
 ) -> Iterator[Problem]:
-    usable = {
-        kind: [
-            template for template in getattr(file.templates, kind) if template_fault(template, kind) is None
-        ]
-        for kind in ("category", "description")
-    }
+    category, description = (
+        [template for template in templates if template_fault(template, kind) is None]
+        for kind, templates in file.templates
+    )
     for concept in file.concepts:
-        texts = [render(template, concept.name) for template in usable["category"]]
+        texts = [render(template, concept.name) for template in category]
         for sentence in concept.descriptions:
-            texts += [render(template, concept.name, sentence) for template in usable["description"]]
+            texts += [render(template, concept.name, sentence) for template in description]
         for text in texts:
             length = num_tokens(text)
             if length > context_length:
-                yield _error(
-                    concept, "tokens", f"{length} tokens, the encoder reads {context_length}: {text}"
-                )
+                message = f"{length} tokens, the encoder reads {context_length}: {text}"
+                yield _error(concept, "tokens", message)
 
 
-def _error(concept: Concept, rule: str, message: str) -> Problem:
-    return Problem("error", concept.id, rule, message)
+def _error(concept: Concept | None, rule: str, message: str) -> Problem:
+    return Problem("error", None if concept is None else concept.id, rule, message)
 
 
-def _warning(concept: Concept, rule: str, message: str) -> Problem:
-    return Problem("warning", concept.id, rule, message)
+def _warning(concept: Concept | None, rule: str, message: str) -> Problem:
+    return Problem("warning", None if concept is None else concept.id, rule, message)

@@ -10,21 +10,19 @@ both is concept k. Ranasinghe & Ryoo 2023, arXiv 2307.10922, describe the two sp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from vidssl.concepts.names import join_key, match_names
 from vidssl.concepts.prompts import Problem, Section
-from vidssl.concepts.text_towers import TextTower
-from vidssl.errors import NAMED, VidsslError, check_choice
+from vidssl.errors import VidsslError
+from vidssl.files import write_tensors
 
 SPACE_FORMAT: Final = "vidssl.space/1"
+TENSORS = ("category", "description", "sentences", "counts")
 Whitening = Literal["none", "center", "zca"]
-AGGREGATIONS = ("mean_embedding", "mean_logit", "logmeanexp")
 
 
 class SpaceConcept(Section):
@@ -77,18 +75,11 @@ class SpaceInfo(Section):
     key: str
 
 
-class ConceptLogits(NamedTuple):
-    """Cosines of features with the K concepts of each space, (..., K)."""
+@dataclass(frozen=True, eq=False)
+class ConceptSpace:
+    """K concepts in the joint space of dimension D.
 
-    category: Tensor
-    description: Tensor
-
-
-class ConceptSpace(nn.Module):
-    """K concepts in the joint space of dimension D. It has no parameters, and its buffers stay out of checkpoints: a
-    space is identified by its `sha256` and stored by `save_space`.
-
-    Args:
+    Attributes:
         info: what the matrices were made of.
         category: (K, D) unit rows.
         description: (K, D) unit rows.
@@ -99,122 +90,82 @@ class ConceptSpace(nn.Module):
         VidsslError: when the shapes do not fit together.
     """
 
+    info: SpaceInfo
     category: Tensor
     description: Tensor
     sentences: Tensor
     counts: Tensor
 
-    def __init__(
-        self, info: SpaceInfo, category: Tensor, description: Tensor, sentences: Tensor, counts: Tensor
-    ) -> None:
-        super().__init__()
-        shape = (len(info.concepts), category.shape[-1])
-        if not tuple(category.shape) == tuple(description.shape) == tuple(sentences.shape[::2]) == shape or (
-            tuple(counts.shape) != shape[:1]
-        ):
-            raise VidsslError(
-                f"concept space: {len(info.concepts)} concepts, but category {tuple(category.shape)}, description "
-                f"{tuple(description.shape)}, sentences {tuple(sentences.shape)}, counts {tuple(counts.shape)}"
-            )
-        self.info = info
-        for name, tensor in (("category", category), ("description", description), ("sentences", sentences)):
-            self.register_buffer(name, tensor.float().contiguous(), persistent=False)
-        self.register_buffer("counts", counts.long(), persistent=False)
+    def __post_init__(self) -> None:
+        count, dim = len(self.info.concepts), self.category.shape[-1]
+        shapes = {name: tuple(getattr(self, name).shape) for name in TENSORS}
+        matrices = (shapes["category"], shapes["description"], shapes["sentences"][::2])
+        if set(matrices) != {(count, dim)} or shapes["counts"] != (count,):
+            listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise VidsslError(f"concept space: {count} concepts, but {listed}")
 
     def __len__(self) -> int:
         return len(self.info.concepts)
 
     @property
-    def dim(self) -> int:
-        """D, the width of the joint space."""
-        return self.category.shape[1]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Identifiers in the order of the rows."""
-        return tuple(concept.id for concept in self.info.concepts)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Display names in the order of the rows."""
-        return tuple(concept.name for concept in self.info.concepts)
-
-    @property
     def sha256(self) -> str:
         """Hash (hex) over the words, the options and the float32 values."""
         digest = hashlib.sha256(self.info.model_dump_json().encode())
-        for tensor in (self.category, self.description, self.sentences, self.counts):
+        for name in TENSORS:
+            tensor = getattr(self, name)
             digest.update(f"{tuple(tensor.shape)};".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def rows_of(self, names: Iterable[str]) -> list[int | None]:
-        """Rows of class names in any spelling, by name, then by alias; None for names that are no concept."""
-        wanted = list(names)
-        owners: dict[str, set[int]] = {}
-        for row, concept in enumerate(self.info.concepts):
-            for alias in concept.aliases:
-                owners.setdefault(join_key(alias), set()).add(row)
-        aliases = [alias for alias, rows in owners.items() if len(rows) == 1]  # shared ones name no row
-        found = match_names(wanted, self.names)
-        for place, other in enumerate(match_names(wanted, aliases)):
-            if found[place] is None and other is not None:
-                (found[place],) = owners[aliases[other]]
-        return found
-
-    def check_encoder(self, encoder: TextTower | str, source: str = "concept space") -> None:
-        """Refuse to be used with another text encoder than the one it was built with.
-
-        Args:
-            encoder: the tower, or its fingerprint.
-            source: what to name in the error.
-
-        Raises:
-            VidsslError: naming both fingerprints.
+    def record(self) -> dict[str, Any]:
+        """`concepts` (their number), `dim`, `key`, `sha256`, `encoder` (fingerprint), `merged`, `near_duplicates`
+        (closest pairs), `near_duplicate_count` and `problems`, JSON-able.
         """
-        fingerprint = encoder if isinstance(encoder, str) else encoder.fingerprint
-        if fingerprint != self.info.encoder:
-            raise VidsslError(
-                f"{source} {self.info.name!r}: built with text encoder {self.info.encoder[:12]}, not with "
-                f"{fingerprint[:12]}; build it again from its concept file"
-            )
+        info = self.info
+        return {
+            "file": info.name,
+            "concepts": len(self),
+            "dim": self.category.shape[1],
+            "key": info.key,
+            "sha256": self.sha256,
+            "encoder": info.encoder,
+            "merged": dict(info.merged),
+            "near_duplicates": [pair.model_dump() for pair in info.near_duplicates],
+            "near_duplicate_count": info.near_duplicate_count,
+            "problems": [problem._asdict() for problem in info.problems],
+            "output": None,
+        }
 
-    def project(
-        self, z: Tensor, aggregate: str = "mean_embedding", temperature: float = 0.01
-    ) -> ConceptLogits:
-        """Cosines of features with all concepts of both spaces, differentiable, float32 or wider under any autocast.
 
-        Args:
-            z: (..., D) features in the joint space, not necessarily normalised.
-            aggregate: how the sentences of a concept make its description logit. ``mean_embedding``: the cosine with
-                the normalised mean of their vectors; ``mean_logit``: the mean of the cosines; ``logmeanexp``: between
-                mean and maximum, ``t * log(mean(exp(cosine / t)))``.
-            temperature: t of ``logmeanexp``.
+def save_space(space: ConceptSpace, path: Path) -> Path:
+    """Write a space as one safetensors file whose header holds the words, whole or not at all."""
+    metadata = {"format": SPACE_FORMAT, "info": space.info.model_dump_json(), "sha256": space.sha256}
+    return write_tensors(path, {name: getattr(space, name) for name in TENSORS}, metadata)
 
-        Returns:
-            `category` and `description`, (..., K) each, in [-1, 1].
 
-        Raises:
-            VidsslError: for another width or an unknown `aggregate`.
-        """
-        if z.shape[-1] != self.dim:
-            raise VidsslError(
-                f"concept space: features of width {z.shape[-1]}, but its concepts have {self.dim}"
-            )
-        check_choice("aggregate", aggregate, AGGREGATIONS, NAMED)
-        with torch.autocast(z.device.type, enabled=False):
-            dtype = torch.promote_types(z.dtype, torch.float32)
-            unit = F.normalize(z.to(dtype), dim=-1)
-            category = unit @ self.category.to(dtype).T
-            if aggregate == "mean_embedding":
-                return ConceptLogits(category, unit @ self.description.to(dtype).T)
-            cosines = torch.einsum("...d,kmd->...km", unit, self.sentences.to(dtype))
-            counts = self.counts.to(dtype)
-            if aggregate == "mean_logit":
-                return ConceptLogits(category, cosines.sum(dim=-1) / counts)
-            places = torch.arange(cosines.shape[-1], device=cosines.device)
-            empty = places >= self.counts[:, None]
-            soft = torch.logsumexp((cosines / temperature).masked_fill(empty, -torch.inf), dim=-1)
-            return ConceptLogits(category, temperature * (soft - counts.log()))
+def load_space(path: Path) -> ConceptSpace:
+    """Read a space.
 
-    forward = project
+    Raises:
+        VidsslError: when the file is no concept space or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != SPACE_FORMAT:
+                raise VidsslError(
+                    f"no concept space: format {metadata.get('format')!r}, not {SPACE_FORMAT!r}"
+                )
+            info = SpaceInfo.model_validate_json(metadata["info"])
+            space = ConceptSpace(info, *(file.get_tensor(name) for name in TENSORS))
+    except FileNotFoundError:
+        raise VidsslError(f"{path}: no such file") from None
+    # ValueError: also VidsslError and pydantic's
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise VidsslError(f"{path}: cannot be read as a concept space ({reason})") from None
+    if space.sha256 != metadata.get("sha256"):
+        raise VidsslError(f"{path}: damaged: its content does not have the sha256 it states")
+    return space

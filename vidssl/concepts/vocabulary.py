@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 
 from vidssl.concepts.datasets import class_names, datasets
+from vidssl.concepts.formats.read import read_concepts, read_with_format
 from vidssl.concepts.names import join_key
 from vidssl.concepts.prompts import Concept, ConceptFile, Templates, concepts_from_names
-from vidssl.concepts.readers import read_concepts
 from vidssl.concepts.templates import category_templates
 from vidssl.errors import VidsslError, did_you_mean
 from vidssl.resources import resource_folder
@@ -62,6 +62,22 @@ def load_concepts(
         templates=Templates(category=category, description=first.templates.description),
         provenance=first.provenance if len(sources) == 1 else None,
     )
+
+
+def read_given(
+    given: str | Path,
+    format: str | None = None,
+    classes: str | Path | None = None,
+    section: str | None = None,
+) -> tuple[ConceptFile, str]:
+    """One file in any format, or data sets by name, together with the format: what the commands are given.
+
+    Raises:
+        VidsslError: as `load_concepts` for names, as `read_concepts` for files.
+    """
+    if not Path(given).expanduser().exists() and not Path(given).suffix:
+        return load_concepts(given), "vidssl"
+    return read_with_format(given, format, classes, section)
 
 
 def merge_by_name(concepts: Iterable[Concept]) -> tuple[Concept, ...]:

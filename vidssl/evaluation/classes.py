@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from vidssl.concepts.names import display_name, join_key, match_names
 from vidssl.concepts.templates import category_templates
 from vidssl.concepts.vocabulary import load_concepts
+from vidssl.data.manifest.classes import read_class_list
 from vidssl.errors import VidsslError, did_you_mean
 
 
@@ -27,7 +27,9 @@ class ClassList:
         texts: what stands in the templates' braces.
         described: whether the texts came from the file (a `text` column) rather than from the names.
         source: where the list came from, for the report.
-        descriptions: sentences about each class, from a concept file; empty where there are none.
+        descriptions: sentences about each class; empty where not all have some.
+        aliases: other names of each class, for joining labels; empty where the file has none.
+        templates: those that the file brings, for ``own``.
     """
 
     names: tuple[str, ...]
@@ -35,6 +37,8 @@ class ClassList:
     described: bool
     source: str
     descriptions: tuple[tuple[str, ...], ...] = ()
+    aliases: tuple[tuple[str, ...], ...] = ()
+    templates: tuple[str, ...] = ()
 
     @property
     def default_templates(self) -> str:
@@ -67,39 +71,43 @@ def class_list(names: Sequence[str], source: str, texts: Sequence[str | None] | 
 
 
 def read_classes(file: Path) -> ClassList:
-    """A CSV with the columns `name` (or `label`, `class`) and optionally `text`, or one class name a line.
+    """A class list file of any format that `read_concepts` knows.
+
+    Plain lists (`vidssl.data.manifest.classes`) keep the spelling of their names, and what a column `text` holds stands
+    in the templates' braces; all others are read as concepts.
 
     Raises:
-        VidsslError: for a missing file, a header without a name column, or repeated classes.
+        VidsslError: for a file that cannot be read, or repeated classes.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise VidsslError(f"{file}: class list cannot be read: {error}") from error
-    lines = [line for line in lines if line.strip() and not line.startswith("#")]
-    header = [cell.strip().lower() for cell in next(csv.reader(lines[:1]), [])]
-    if len(header) == 1 and header[0] not in ("name", "label", "class"):
-        return class_list([line.strip() for line in lines], str(file))
-    column = next((name for name in ("name", "label", "class") if name in header), None)
-    if column is None:
-        raise VidsslError(f"{file}: columns {header} have no `name`; expected a header such as id,name,text")
-    rows = [
-        {key.strip().lower(): (value or "").strip() for key, value in row.items() if key}
-        for row in csv.DictReader(lines)
-    ]
-    return class_list([row[column] for row in rows], str(file), [row.get("text") or None for row in rows])
+    listed = read_class_list(file)
+    names = [] if listed is None else list(dict.fromkeys(listed.names))
+    if listed is None or len(names) < len(listed.names):  # a row for each sentence
+        return concept_classes(file)
+    plain = class_list(names, str(file))
+    if listed.text is None:
+        return plain
+    if listed.header[listed.text] == "text":
+        return class_list(names, str(file), [row[listed.text].strip() for row in listed.rows])
+    return replace(plain, descriptions=concept_classes(file).descriptions)
 
 
-def concept_classes(given: str) -> ClassList:
+def concept_classes(given: str | Path) -> ClassList:
     """The concepts of a vocabulary as classes, with their descriptions where each of them has some.
 
     Args:
         given: see `load_concepts`: a data set such as ``ucf101``, a concept file, or several joined by ``+``.
     """
-    concepts = load_concepts(given).concepts
-    descriptions = tuple(concept.descriptions for concept in concepts)
-    names = tuple(concept.name for concept in concepts)
-    return ClassList(names, names, False, f"concepts {given}", descriptions if all(descriptions) else ())
+    file = load_concepts(given)
+    descriptions = tuple(concept.descriptions for concept in file.concepts)
+    return ClassList(
+        names=file.names,
+        texts=file.names,
+        described=False,
+        source=f"concepts {given}",
+        descriptions=descriptions if all(descriptions) else (),
+        aliases=tuple(concept.aliases for concept in file.concepts),
+        templates=file.templates.category,
+    )
 
 
 def find_classes(data: Path, names: Sequence[str], given: str | None) -> ClassList:
@@ -132,7 +140,7 @@ def join_labels(labels: Sequence[str | None], classes: ClassList, source: str) -
             f"{source}: {unlabelled} of {len(labels)} videos have no label (expected <class>/<file>)"
         )
     spelled = sorted({str(label) for label in labels})
-    positions = dict(zip(spelled, match_names(spelled, classes.names), strict=True))
+    positions = dict(zip(spelled, match_names(spelled, classes.names, classes.aliases), strict=True))
     unknown = [label for label, position in positions.items() if position is None]
     if unknown:
         raise VidsslError(
@@ -143,9 +151,13 @@ def join_labels(labels: Sequence[str | None], classes: ClassList, source: str) -
 
 
 def resolve_templates(given: str | None, classes: ClassList) -> tuple[str, ...]:
-    """See `category_templates`; without one, what suits the kind of the classes' texts.
+    """See `category_templates`; ``own`` are the class file's, None what suits the kind of the classes' texts.
 
     Raises:
-        VidsslError: for an unknown preset or a template without ``{}``.
+        VidsslError: for an unknown preset, a template without ``{}``, or ``own`` without any.
     """
+    if given == "own" and not classes.templates:
+        raise VidsslError(f"templates 'own': {classes.source} brings none")
+    if given == "own":
+        return category_templates(classes.templates)
     return category_templates(given or classes.default_templates)

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from vidssl.concepts.space_files import space_builder
+from vidssl.concepts.build import space_builder
 from vidssl.config import Config, TrainConfig
 from vidssl.data.batch import ClipBatch
 from vidssl.data.dataset import ClipDataset

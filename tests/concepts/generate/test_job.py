@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.concepts.generate.chat_server import Call, Say, chat_server, completion, good, good_sentences
+from vidssl.concepts.formats.read import read_concepts
 from vidssl.concepts.generate.asking import SAMPLING, Answer, Backend, EchoBackend, NoAnswer, Request
 from vidssl.concepts.generate.job import BACKENDS, generate, make_backend, plan
 from vidssl.concepts.generate.questions import read_instruction
@@ -25,7 +26,6 @@ from vidssl.concepts.prompts import (
     dump_concepts,
     write_concepts,
 )
-from vidssl.concepts.readers import read_concepts
 from vidssl.concepts.rules import check_concepts
 from vidssl.concepts.vocabulary import class_names
 from vidssl.errors import VidsslError

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol
 
-from vidssl.concepts.names import slug
+from vidssl.concepts.names import slug, stems
 from vidssl.concepts.prompts import Attributes, Sampling
-from vidssl.concepts.words import stems
 from vidssl.errors import VidsslError
 
 Task = Literal["descriptions", "attributes"]

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+from vidssl.concepts.formats.read import read_concepts
 from vidssl.concepts.generate.asking import (
     SAMPLING,
     Answer,
@@ -38,7 +39,6 @@ from vidssl.concepts.generate.questions import fields_of, read_instruction
 from vidssl.concepts.generate.server import OpenAIBackend
 from vidssl.concepts.generate.storing import AnswerStore, FileBackend
 from vidssl.concepts.prompts import Concept, ConceptFile, Provenance, Sampling, concepts_from_names
-from vidssl.concepts.readers import read_concepts
 from vidssl.concepts.rules import MIN_DESCRIPTIONS
 from vidssl.errors import NAMED, VidsslError, check_choice
 

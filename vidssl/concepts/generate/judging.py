@@ -15,10 +15,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from vidssl.concepts.generate.asking import Answer, Task
-from vidssl.concepts.names import display_name, join_key
+from vidssl.concepts.names import display_name, join_key, stems
 from vidssl.concepts.prompts import Attributes, Concept, ConceptFile, Problem
 from vidssl.concepts.rules import check_concepts
-from vidssl.concepts.words import stems
 
 MAX_ANSWER = 32_768  # characters; the longest good answer has about two thousand
 MIN_WORDS = 5  # of a sentence; shorter ones are headings and remarks

@@ -17,9 +17,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from vidssl.concepts.generate.asking import Task
-from vidssl.concepts.names import join_key
+from vidssl.concepts.names import join_key, label_stems
 from vidssl.concepts.prompts import Concept
-from vidssl.concepts.words import label_stems
 from vidssl.resources import resource_folder
 
 INSTRUCTIONS: dict[Task, str] = {"descriptions": "describe-v2", "attributes": "attributes-v1"}

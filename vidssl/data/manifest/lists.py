@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
+from vidssl.data.manifest.classes import table_rows
 from vidssl.errors import VidsslError
 from vidssl.files import whole_file
 
@@ -97,6 +98,12 @@ def _read_lines(path: Path) -> list[_Line]:
     """Lines with something on them, numbered from 1."""
     if is_video_name(path.name):
         raise VidsslError(f"{path}: is a video, not a folder or a list of videos")
+    lines = _decoded(path).split("\n")
+    numbered = (_Line(number, line.strip(" \r\v\f")) for number, line in enumerate(lines, 1))
+    return [line for line in numbered if line.text.strip() and not line.text.lstrip().startswith("#")]
+
+
+def _decoded(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(1 << 16)
         is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
@@ -104,9 +111,7 @@ def _read_lines(path: Path) -> list[_Line]:
             raise VidsslError(f"{path}: is not a list of videos (it holds binary data)")
         data += file.read()
     # Names that are not UTF-8 come through as they are on disk.
-    text = data.decode("utf-16") if is_utf16 else data.decode("utf-8-sig", errors="surrogateescape")
-    numbered = (_Line(number, line.strip(" \r\v\f")) for number, line in enumerate(text.split("\n"), 1))
-    return [line for line in numbered if line.text.strip() and not line.text.lstrip().startswith("#")]
+    return data.decode("utf-16") if is_utf16 else data.decode("utf-8-sig", errors="surrogateescape")
 
 
 def _understand(path: Path, lines: Sequence[_Line]) -> tuple[Callable[[str], Row], Row]:
@@ -186,7 +191,7 @@ def _name_classes(path: Path, entries: Sequence[_Entry]) -> list[_Entry]:
         return list(entries)
     names: dict[int, str] = {}
     if (beside := path.parent / "classes.csv").is_file() and beside != path:
-        names = _read_classes(beside)
+        names = _class_names(beside)
         for entry in entries:
             if entry.label is not None and int(entry.label) not in names and int(entry.label) != -1:
                 raise VidsslError(
@@ -196,17 +201,17 @@ def _name_classes(path: Path, entries: Sequence[_Entry]) -> list[_Entry]:
     return [entry._replace(label=name_of.get(entry.label or "")) for entry in entries]
 
 
-def _read_classes(path: Path) -> dict[int, str]:
+def _class_names(path: Path) -> dict[int, str]:
     """id -> name of a classes.csv, with or without header; columns beyond the second are for others."""
-    names = {}
-    for line in _read_lines(path):
-        row = _fields(_splitter(","), line)
-        if len(row) > 1 and row[0].isdecimal() and row[1]:
-            names[int(row[0])] = row[1]
-        elif names or len(row) < 2:
-            raise VidsslError(
-                f"{path}: line {line.number} does not hold an id and a name: {line.text[:120]!r}"
-            )
+    names: dict[int, str] = {}
+    text = _decoded(path)
+    for number, row in table_rows(text, strict=True):
+        cells = [cell.strip() for cell in row]
+        if len(cells) > 1 and cells[0].isdecimal() and cells[1]:
+            names[int(cells[0])] = cells[1]
+        elif names or len(cells) < 2:
+            line = text.split("\n")[number - 1].strip(" \r\v\f")
+            raise VidsslError(f"{path}: line {number} does not hold an id and a name: {line[:120]!r}")
     return names
 
 

@@ -19,9 +19,8 @@ from vidssl.concepts.templates import DESCRIPTION_TEMPLATES, render, respell
 from vidssl.errors import VidsslError, check_choice
 from vidssl.files import write_text
 
-Texts = dict[
-    str, str
-]  # suffix of the file's stem and extension -> content; the main file has an empty suffix
+# What to add to the file's name -> content; the main file adds nothing.
+Texts = dict[str, str]
 
 
 def write_as(file: ConceptFile, path: str | Path, format: str) -> list[Path]:
@@ -43,28 +42,22 @@ def write_as(file: ConceptFile, path: str | Path, format: str) -> list[Path]:
     if format in ("cupl", "indexed") and not any(concept.descriptions for concept in file.concepts):
         raise VidsslError(f"{file.name}: has no descriptions to write as {format}; write csv or names")
     path = Path(path)
+    write, _ = WRITERS[format]
     return [
         write_text(path.with_name(f"{path.stem}{suffix}") if suffix else path, text)
-        for suffix, text in WRITERS[format](file).items()
+        for suffix, text in write(file).items()
     ]
 
 
 def losses(file: ConceptFile, format: str) -> list[str]:
     """Which parts of a file a format does not carry."""
-    kept = _KEPT[format]
-    held = {
-        "ids": True,
-        "aliases": any(concept.aliases for concept in file.concepts),
-        "sources": any(concept.sources for concept in file.concepts),
-        "descriptions": any(concept.descriptions for concept in file.concepts),
-        "attributes": any(concept.attributes for concept in file.concepts),
-        "templates": True,
-        "license": file.license is not None,
-        "provenance": file.provenance is not None,
-    }
-    return (
-        [] if format == "vidssl" else [part for part, present in held.items() if present and part not in kept]
-    )
+    held = ["ids"]
+    for part in ("aliases", "sources", "descriptions", "attributes"):
+        held += [part] if any(getattr(concept, part) for concept in file.concepts) else []
+    held.append("templates")
+    held += [part for part in ("license", "provenance") if getattr(file, part) is not None]
+    _, kept = WRITERS[format]
+    return [part for part in held if part not in kept and format != "vidssl"]
 
 
 def camel_case(name: str) -> str:
@@ -79,11 +72,12 @@ def _sentences(file: ConceptFile) -> dict[str, list[str]]:
     A template of a phrase after the name is left to the reader, who knows it.
     """
     templates = file.templates.description
-    bare = all(template == DESCRIPTION_TEMPLATES[0] or "{name}" in template for template in templates)
+    if all(template == DESCRIPTION_TEMPLATES[0] or "{name}" in template for template in templates):
+        return {concept.name: list(concept.descriptions) for concept in file.concepts}
     return {
-        concept.name: list(concept.descriptions)
-        if bare
-        else [render(template, concept.name, text) for text in concept.descriptions for template in templates]
+        concept.name: [
+            render(template, concept.name, text) for text in concept.descriptions for template in templates
+        ]
         for concept in file.concepts
     }
 
@@ -92,7 +86,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
 
-def _table(rows: list[list[str]]) -> str:
+def _table(*rows: list[str]) -> str:
     buffer = StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
@@ -104,21 +98,23 @@ def _cupl(file: ConceptFile) -> Texts:
 
 def _indexed(file: ConceptFile) -> Texts:
     rows = {str(index): texts for index, texts in enumerate(_sentences(file).values())}
-    return {"": _json(rows), "_classes.csv": _table([["id", "name"], *_numbered(file)])}
+    return {"": _json(rows), "_classes.csv": _numbered(file)}
 
 
 def _csv(file: ConceptFile) -> Texts:
     """Numbers in the first column, because that is what their readers expect; ours joins by name."""
     if not any(concept.descriptions for concept in file.concepts):
-        return {"": _table([["id", "name"], *_numbered(file)])}
-    rows = [["id", "name", "description"]]
-    for index, concept in enumerate(file.concepts):
-        rows += [[str(index), concept.name, text] for text in concept.descriptions or [""]]
-    return {"": _table(rows)}
+        return {"": _numbered(file)}
+    rows = [
+        [str(index), concept.name, text]
+        for index, concept in enumerate(file.concepts)
+        for text in concept.descriptions or [""]
+    ]
+    return {"": _table(["id", "name", "description"], *rows)}
 
 
-def _numbered(file: ConceptFile) -> list[list[str]]:
-    return [[str(index), concept.name] for index, concept in enumerate(file.concepts)]
+def _numbered(file: ConceptFile) -> str:
+    return _table(["id", "name"], *([str(index), name] for index, name in enumerate(file.names)))
 
 
 def _names(file: ConceptFile) -> Texts:
@@ -130,44 +126,32 @@ def _class_index(file: ConceptFile) -> Texts:
 
 
 def _clip_prompts(file: ConceptFile) -> Texts:
-    classes: list[Any] = [
+    classes = [
         [concept.name, *concept.aliases] if concept.aliases else concept.name for concept in file.concepts
     ]
     templates = [respell(template, "{}") for template in file.templates.category]
-    blocks = (_python_list("classes", classes), _python_list("templates", templates))
+    blocks = []
+    for name, items in (("classes", classes), ("templates", templates)):
+        blocks.append(f"{name} = [\n" + "".join(f"    {item!r},\n" for item in items) + "]")
     return {"": f"## {file.name}\n\n```python\n" + "\n\n".join(blocks) + "\n```\n"}
-
-
-def _python_list(name: str, items: list[Any]) -> str:
-    return f"{name} = [\n" + "".join(f"    {item!r},\n" for item in items) + "]"
 
 
 def _clip_benchmark(file: ConceptFile) -> Texts:
     described = any(concept.descriptions for concept in file.concepts)
-    content: Any = _sentences(file) if described else list(file.names)
+    content = _sentences(file) if described else list(file.names)
     templates = [respell(template, "{c}") for template in file.templates.category]
     return {"": _json({file.name: content}), "_templates.json": _json({file.name: templates})}
 
 
-WRITERS: dict[str, Callable[[ConceptFile], Texts]] = {
-    "vidssl": lambda file: {"": dump_concepts(file)},
-    "cupl": _cupl,
-    "indexed": _indexed,
-    "csv": _csv,
-    "names": _names,
-    "label-map": _names,
-    "classind": _class_index,
-    "clip-prompts": _clip_prompts,
-    "clip-benchmark": _clip_benchmark,
-}
-_KEPT: dict[str, set[str]] = {
-    "vidssl": set(),
-    "cupl": {"descriptions"},
-    "indexed": {"descriptions"},
-    "csv": {"descriptions"},
-    "names": set(),
-    "label-map": set(),
-    "classind": set(),
-    "clip-prompts": {"aliases", "templates"},
-    "clip-benchmark": {"descriptions", "templates"},
+# Each writer, and the parts that its format carries.
+WRITERS: dict[str, tuple[Callable[[ConceptFile], Texts], set[str]]] = {
+    "vidssl": (lambda file: {"": dump_concepts(file)}, set()),
+    "cupl": (_cupl, {"descriptions"}),
+    "indexed": (_indexed, {"descriptions"}),
+    "csv": (_csv, {"descriptions"}),
+    "names": (_names, set()),
+    "label-map": (_names, set()),
+    "classind": (_class_index, set()),
+    "clip-prompts": (_clip_prompts, {"aliases", "templates"}),
+    "clip-benchmark": (_clip_benchmark, {"descriptions", "templates"}),
 }

@@ -7,8 +7,8 @@ import pytest
 
 from tests.concepts.labels import LABELS, needs_labels
 from vidssl.concepts.datasets import class_names
+from vidssl.concepts.formats.read import read_concepts, read_with_format
 from vidssl.concepts.names import display_name, join_key
-from vidssl.concepts.readers import read_concepts, read_templates, read_with_format
 from vidssl.concepts.templates import template_presets
 from vidssl.errors import VidsslError
 
@@ -181,15 +181,6 @@ def test_a_format_can_be_insisted_on(tmp_path):
         read_concepts(file, format="csv")
 
 
-def test_templates_from_files(tmp_path):
-    assert read_templates(put(tmp_path, "t.txt", "a {}\nb {c}.\n")) == ("a {}", "b {c}.")
-    assert read_templates(put(tmp_path, "t.json", {"k400": ["x {c}"], "hmdb": ["y {c}"]}), "hmdb") == (
-        "y {c}",
-    )
-    with pytest.raises(VidsslError, match="no templates"):
-        read_templates(put(tmp_path, "n.txt", "a\n"))
-
-
 @needs_labels
 @pytest.mark.parametrize(
     ("file", "dataset", "format"),
@@ -226,8 +217,7 @@ def test_clips_prompts_and_benchmark_templates():
     assert len(k700.templates.category) == 28
     ucf = read_concepts(file, section="UCF101")
     assert set(map(join_key, ucf.names)) == set(map(join_key, class_names("ucf101")))
-    assert set(read_templates(file, "kinetics700")) == set(template_presets()["clip_k700"])
-    assert len(read_templates(LABELS / "pe/video_templates.json", "ucf101_val")) == 48
+    assert set(k700.templates.category) == set(template_presets()["clip_k700"])
     faces = read_concepts(file, section="FacialEmotionRecognition2013")
     assert len(faces) == 7 and any(concept.aliases for concept in faces.concepts)
 

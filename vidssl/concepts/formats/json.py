@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
+from vidssl.concepts.formats.source import NotThisFormat, Source
 from vidssl.concepts.names import join_key
 from vidssl.concepts.prompts import FORMAT, ConceptFile, parse_concepts
-from vidssl.concepts.sources import NotThisFormat, Source, described, named, pick_section
 from vidssl.errors import VidsslError
 
 # Keys by which a file of several data sets is told from a file of classes.
@@ -20,7 +19,7 @@ _DATASETS = re.compile(
 
 def read_own(source: Source) -> ConceptFile:
     """``{"format": "vidssl.concepts/1", …}``."""
-    if "format" not in source.table and "concepts" not in source.table:
+    if not {"format", "concepts"} & set(source.table):
         raise NotThisFormat("no key `format`")
     found = source.table.get("format")
     if found != FORMAT:
@@ -34,7 +33,7 @@ def read_sentences(source: Source) -> ConceptFile:
         raise NotThisFormat("keys are indices")
     if set(source.table) <= {"classes", "templates"}:
         raise NotThisFormat("keys are `classes` and `templates`")
-    return described(source, {key: _strings(key, value) for key, value in source.table.items()})
+    return source.described({key: _strings(key, value) for key, value in source.table.items()})
 
 
 def read_indexed(source: Source) -> ConceptFile:
@@ -45,35 +44,38 @@ def read_indexed(source: Source) -> ConceptFile:
     """
     rows = [_strings(str(index), value) for index, value in enumerate(_by_index(source.table))]
     titles = [row[0].split(":", 1)[0] if ":" in row[0] else "" for row in rows if row]
-    titled = sum(0 < len(title.split()) <= 16 for title in titles) > 0.9 * len(rows)
     single = all(isinstance(value, str) for value in source.table.values())
-    if source.classes is None:
-        if single and not titled:
+    titled = single and sum(0 < len(title.split()) <= 16 for title in titles) > 0.9 * len(rows)
+    if source.classes is None and not titled:
+        if single:
             raise NotThisFormat("texts without a name or a class list")
-        if not (single and titled):
-            raise VidsslError(
-                f"{source.path}: keyed by index 0…{len(rows) - 1}; give the class list in that order (classes=FILE)"
-            )
+        raise VidsslError(
+            f"{source.path}: keyed by index 0…{len(rows) - 1}; give the class list in that order (classes=FILE)"
+        )
     names = list(source.classes or titles)
     if len(names) != len(rows):
         raise VidsslError(f"{source.path}: {len(rows)} rows, but the class list has {len(names)} names")
-    if single and titled:
-        _check_order(source, names, titles)
-    return described(source, dict(zip(names, rows, strict=True)))
+    for index, (name, title) in enumerate(zip(names, titles, strict=True) if titled else ()):
+        if join_key(name) != join_key(title):
+            raise VidsslError(
+                f"{source.path}: index {index} is about {title!r}, but the class list has {name!r} there"
+            )
+    return source.described(dict(zip(names, rows, strict=True)))
 
 
 def read_index_to_name(source: Source) -> ConceptFile:
     """``{"0": name}`` or, as Something-Something's labels.json, ``{name: "0"}``."""
-    values = list(source.table.values())
-    if all(isinstance(value, int) or (isinstance(value, str) and value.isdigit()) for value in values):
-        flipped = {str(int(value)): name for name, value in source.table.items()}
-        if len(flipped) < len(values):
+    table = source.table
+    if all(
+        isinstance(value, int) or (isinstance(value, str) and value.isdigit()) for value in table.values()
+    ):
+        table = {str(int(value)): name for name, value in table.items()}
+        if len(table) < len(source.table):
             raise VidsslError(f"{source.path}: two names have one index")
-        return named(source, _by_index(flipped))
-    names = _by_index(source.table)
+    names = _by_index(table)
     if not all(isinstance(name, str) for name in names):
         raise NotThisFormat("values are no names")
-    return named(source, names)
+    return source.named(names)
 
 
 def read_clip_benchmark(source: Source) -> ConceptFile:
@@ -85,11 +87,11 @@ def read_clip_benchmark(source: Source) -> ConceptFile:
             raise NotThisFormat("no data sets with lists")
         if source.section is None and not all(_DATASETS.fullmatch(key) for key in table):
             raise NotThisFormat("keys are no data sets")
-    section = pick_section(source, list(table))
-    inner = Source(source.path, source.text, source.classes, section)
+    section = source.pick_section(list(table))
     if nested:
-        return described(inner, {key: _strings(key, value) for key, value in table[section].items()})
-    return named(inner, _strings(section, table[section]))
+        sentences = {key: _strings(key, value) for key, value in table[section].items()}
+        return source.described(sentences, section)
+    return source.named(_strings(section, table[section]), section=section)
 
 
 def read_classes_and_templates(source: Source) -> ConceptFile:
@@ -99,23 +101,28 @@ def read_classes_and_templates(source: Source) -> ConceptFile:
     names = _strings("classes", source.table["classes"])
     templates = source.table.get("templates")
     if not isinstance(templates, list) or not all(isinstance(text, str) for text in templates):
-        return named(source, names)
-    return named(source, names, templates)
+        return source.named(names)
+    return source.named(names, templates)
 
 
 def read_definitions(source: Source) -> ConceptFile:
     """``[{"word": name, "defn": text}, …]``, as elaborative definitions of classes (Open-VCLIP)."""
-    if not isinstance(source.json, list) or not all(isinstance(item, dict) for item in source.json):
+    items = source.json
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise NotThisFormat("no list of objects")
-    name_key = _first_key(source.json, ("word", "name", "label", "class"))
-    text_key = _first_key(source.json, ("cleaned_defn", "defn", "definition", "descriptions", "description"))
+
+    def shared(*keys: str) -> str | None:
+        return next((key for key in keys if all(key in item for item in items)), None)
+
+    name_key = shared("word", "name", "label", "class")
+    text_key = shared("cleaned_defn", "defn", "definition", "descriptions", "description")
     if name_key is None:
         raise NotThisFormat("objects without a name")
-    names = [str(item[name_key]) for item in source.json]
+    names = [str(item[name_key]) for item in items]
     if text_key is None:
-        return named(source, names)
-    texts = [_strings(text_key, item[text_key]) for item in source.json]
-    return described(source, dict(zip(names, texts, strict=True)))
+        return source.named(names)
+    texts = [_strings(text_key, item[text_key]) for item in items]
+    return source.described(dict(zip(names, texts, strict=True)))
 
 
 def _strings(key: str, value: Any) -> list[str]:
@@ -135,16 +142,3 @@ def _by_index(table: dict[str, Any]) -> list[Any]:
     if start > 1 or [int(key) for key in ordered] != list(range(start, start + len(ordered))):
         raise NotThisFormat("indices have gaps")
     return [table[key] for key in ordered]
-
-
-def _first_key(items: Iterable[dict[str, Any]], candidates: Iterable[str]) -> str | None:
-    rows = list(items)
-    return next((key for key in candidates if all(key in row for row in rows)), None)
-
-
-def _check_order(source: Source, names: list[str], titles: list[str]) -> None:
-    for index, (name, title) in enumerate(zip(names, titles, strict=True)):
-        if join_key(name) != join_key(title):
-            raise VidsslError(
-                f"{source.path}: index {index} is about {title!r}, but the class list has {name!r} there"
-            )

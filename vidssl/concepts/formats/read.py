@@ -11,7 +11,7 @@ format                 shape                                                 use
 ``classes-templates``  ``{"classes": [name], "templates": ["… {}"]}``
 ``definitions``        ``[{"word": name, "defn": text}]``                    Open-VCLIP
 ``clip-prompts``       Markdown with ``classes = […]``                       CLIP
-``csv``                header with `name`, commas or tabs                    X-CLIP, ActionCLIP, EZ-CLIP
+``csv``                header with `name`, commas or tabs; ``0,name``        X-CLIP, ActionCLIP, EZ-CLIP
 ``classind``           ``1 ApplyEyeMakeup``                                  UCF101
 ``names``              one name a line                                       mmaction2
 ``folder``             ``<class>.txt`` with one phrase a line                MAXI
@@ -20,29 +20,31 @@ format                 shape                                                 use
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vidssl.concepts import json_readers, text_readers
+from vidssl.concepts.formats import json, text
+from vidssl.concepts.formats.source import NotThisFormat, Source
 from vidssl.concepts.prompts import ConceptFile
-from vidssl.concepts.sources import NotThisFormat, Source, described, pick_section, read_source
+from vidssl.data.manifest.classes import content_lines, read_text
 from vidssl.errors import VidsslError, did_you_mean
 
 # In the order of trying: the particular before the general.
 READERS: dict[str, Callable[[Source], ConceptFile]] = {
-    "vidssl": json_readers.read_own,
-    "clip-benchmark": json_readers.read_clip_benchmark,
-    "indexed": json_readers.read_indexed,
-    "index-to-name": json_readers.read_index_to_name,
-    "cupl": json_readers.read_sentences,
-    "classes-templates": json_readers.read_classes_and_templates,
-    "definitions": json_readers.read_definitions,
-    "clip-prompts": text_readers.read_clip_prompts,
-    "csv": text_readers.read_csv,
-    "classind": text_readers.read_class_index,
-    "names": text_readers.read_names,
+    "vidssl": json.read_own,
+    "clip-benchmark": json.read_clip_benchmark,
+    "indexed": json.read_indexed,
+    "index-to-name": json.read_index_to_name,
+    "cupl": json.read_sentences,
+    "classes-templates": json.read_classes_and_templates,
+    "definitions": json.read_definitions,
+    "clip-prompts": text.read_clip_prompts,
+    "csv": text.read_csv,
+    "classind": text.read_class_index,
+    "names": text.read_names,
 }
+# A label map is a plain list of names; where a folder is asked for, it was none.
+_SYNONYMS = {"label-map": "names", "folder": "names"}
 
 
 def read_concepts(
@@ -66,15 +68,6 @@ def read_concepts(
     return read_with_format(path, format, classes, section)[0]
 
 
-def detect_format(path: str | Path, classes: Sequence[str] | None = None, section: str | None = None) -> str:
-    """The format in which `read_concepts` reads a file.
-
-    Raises:
-        VidsslError: as `read_concepts`.
-    """
-    return read_with_format(path, None, classes, section)[1]
-
-
 def read_with_format(
     path: str | Path,
     format: str | None = None,
@@ -83,15 +76,15 @@ def read_with_format(
 ) -> tuple[ConceptFile, str]:
     """`read_concepts` together with the format that was found."""
     path = Path(path).expanduser()
-    if format is not None and format not in ("folder", "label-map", *READERS):
+    if format is not None and format not in (*_SYNONYMS, *READERS):
         raise VidsslError(f"format {format!r}: unknown{did_you_mean(format, READERS)} ({', '.join(READERS)})")
     if path.is_dir():
         return _read_folder(path), "folder"
     if isinstance(classes, str | Path):
         classes = read_concepts(classes).names
-    source = read_source(path, classes, section)
+    source = Source(path, read_text(path), classes, section)
     tried: dict[str, list[str]] = {}  # reason -> formats
-    for name in [_canonical(format)] if format else READERS:
+    for name in [_SYNONYMS.get(format, format)] if format else READERS:
         try:
             return READERS[name](source), name
         except NotThisFormat as reason:
@@ -100,37 +93,8 @@ def read_with_format(
     raise VidsslError(f"{path}: not recognised; tried {reasons}")
 
 
-def read_templates(path: str | Path, section: str | None = None) -> tuple[str, ...]:
-    """Category templates from CLIP's ``prompts.md``, CLIP_benchmark's ``{data set: [template]}``, or one a line.
-
-    Raises:
-        VidsslError: when there are none, or those of several data sets and `section` does not choose.
-    """
-    source = read_source(Path(path).expanduser(), section=section)
-    try:
-        table = {key: value for key, value in source.table.items() if isinstance(value, list)}
-    except NotThisFormat:
-        try:
-            sections = text_readers.clip_sections(source)
-            table = {key: literals.get("templates", []) for key, literals in sections.items()}
-        except NotThisFormat:
-            table = {source.path.stem: source.lines}
-            source = Source(source.path, source.text)
-    templates = table[pick_section(source, list(table))] if table else []
-    if not templates or not all(
-        isinstance(text, str) and re.search(r"\{(c|name)?\}", text) for text in templates
-    ):
-        raise VidsslError(f"{path}: no templates with {{}}")
-    return tuple(templates)
-
-
-def _canonical(format: str) -> str:
-    """A label map is a plain list of names; a folder was dealt with."""
-    return {"label-map": "names", "folder": "names"}.get(format, format)
-
-
 def _read_folder(folder: Path) -> ConceptFile:
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise VidsslError(f"{folder}: holds no <class>.txt")
-    return described(Source(folder, ""), {file.stem: read_source(file).lines for file in files})
+    return Source(folder, "").described({file.stem: content_lines(read_text(file)) for file in files})

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from tests.concepts.examples import example
 from vidssl.concepts.datasets import class_list_of, class_names
+from vidssl.concepts.formats.read import read_concepts, read_with_format
+from vidssl.concepts.formats.write import WRITERS, camel_case, losses, write_as
 from vidssl.concepts.names import display_name, slug
 from vidssl.concepts.prompts import (
     Attributes,
@@ -19,8 +21,6 @@ from vidssl.concepts.prompts import (
     Templates,
     concepts_from_names,
 )
-from vidssl.concepts.readers import read_concepts, read_templates
-from vidssl.concepts.writers import WRITERS, camel_case, losses, write_as
 from vidssl.errors import VidsslError
 
 PLACEHOLDER = re.compile(r"\{(c|name)?\}")
@@ -76,7 +76,7 @@ def test_names_alone_survive(format, tmp_path, data):
     if format == "clip-prompts":
         assert read.templates.category == ("see {}, {{so}}.", "{}!")
     if format == "clip-benchmark":
-        assert read_templates(paths[1]) == ("see {c}, {{so}}.", "{c}!")
+        assert json.loads(paths[1].read_text()) == {"space": ["see {c}, {{so}}.", "{c}!"]}
 
 
 @pytest.mark.parametrize("dataset", ["k400", "k700", "ucf101", "hmdb51", "ssv2", "mit"])
@@ -144,3 +144,16 @@ def test_impossible_conversions_are_refused(tmp_path):
     with pytest.raises(VidsslError, match="format 'cul': cannot be written; did you mean 'cupl'"):
         write_as(names, tmp_path / "x", "cul")
     assert not list(tmp_path.iterdir())
+
+
+def test_convert_says_what_is_lost(tmp_path):
+    file = example()
+    written = write_as(file, tmp_path / "ost.json", "indexed")
+    assert written == [tmp_path / "ost.json", tmp_path / "ost_classes.csv"]
+    assert "provenance" in losses(file, "indexed") and "descriptions" not in losses(file, "indexed")
+    read, format = read_with_format(written[0], classes=written[1])
+    assert format == "indexed"
+    assert [c.descriptions for c in read.concepts] == [c.descriptions for c in file.concepts]
+    assert read.provenance is not None and read.provenance.note == "from ost.json"
+    with pytest.raises(VidsslError, match="cannot be written"):
+        write_as(file, tmp_path / "x", "yaml")

@@ -1,0 +1,1 @@
+"""The formats in which projects keep class names and descriptions: reading and writing them."""
