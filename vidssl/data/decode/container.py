@@ -31,21 +31,20 @@ def is_indexed(format_name: str) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its video stream, closed at the end of the block.
+    """What `open_stream` opens, closed at the end of the block."""
+    container, stream = open_stream(path)
+    with container:
+        yield container, stream
+
+
+def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
+    """The container and its best video stream in FFmpeg's eyes, cover pictures left out; decoded by one thread.
 
     Raises:
-        DecodeError: not a regular file, not a container that FFmpeg knows, or no video stream in it.
+        DecodeError: not a regular file (a pipe would block), not a container that FFmpeg knows, or no video in it.
     """
-    container = open_container(path)
-    try:
-        yield container, video_stream(container, path)
-    finally:
-        container.close()
-
-
-def open_container(path: Path) -> InputContainer:
-    """Open a regular file; `DecodeError` otherwise. A pipe, which would block, is refused."""
     import av
+    from av.stream import Disposition
 
     if not path.is_file():
         raise DecodeError(path, "pyav", "not a regular file" if path.exists() else "no such file")
@@ -53,9 +52,17 @@ def open_container(path: Path) -> InputContainer:
         raise DecodeError(path, "pyav", "the file is empty")
     url = str(path.absolute())  # never taken for a protocol, as a relative "foo:bar" would be
     try:
-        return av.open(url, options=_OPTIONS)
+        container = av.open(url, options=_OPTIONS)
     except Exception as error:
         raise DecodeError(path, "pyav", _complaint(url)) from error
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        container.close()
+        raise DecodeError(path, "pyav", "the file has no video stream")
+    best = container.streams.best("video")
+    stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
+    stream.codec_context.thread_count = 1  # loaders run one process per core already
+    return container, stream
 
 
 def _complaint(url: str) -> str:
@@ -73,19 +80,6 @@ def _complaint(url: str) -> str:
         av.logging.set_skip_repeated(skip_repeated)
     said = " ".join(logs[-1][2].split()) if logs else ""
     return said[:160] or "not a video file that FFmpeg knows"
-
-
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The stream FFmpeg thinks best, cover pictures left out; decoded by one thread."""
-    from av.stream import Disposition
-
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        raise DecodeError(path, "pyav", "the file has no video stream")
-    best = container.streams.best("video")
-    stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
-    stream.codec_context.thread_count = 1  # loaders run one process per core already
-    return stream
 
 
 def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:

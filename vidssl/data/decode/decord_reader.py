@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vidssl.data.decode.container import is_indexed
 from vidssl.data.decode.orientation import Orientation
-from vidssl.data.decode.reader import DecodeError, Indices, VideoReader, check_indices, decoding
+from vidssl.data.decode.reader import DecodeError, VideoReader, decoding
 from vidssl.data.decode.timeline import Timeline, read_timeline
 from vidssl.errors import VidsslError
 
@@ -65,34 +65,17 @@ class DecordReader(VideoReader):
             raise DecodeError(self.path, self.backend, f"{objection}, which decord gets wrong")
         with decoding(self.path, self.backend):
             self._reader: Any = decord.VideoReader(str(self.path.absolute()), num_threads=1)
-            self._check_index()
+            self._expect_frames(len(self._reader))
+            times = self._reader.get_frame_timestamp(range(self.info.num_frames))[:, 0].astype(np.float64)
+        tolerance = 1e-4 + 1e-6 * self.times  # seconds; decord keeps times in single precision
+        if not (np.abs(times - times[0] - self.times) <= tolerance).all():
+            raise DecodeError(self.path, self.backend, "its frame times are not those of the file")
 
-    def frames(self, indices: Indices) -> NDArray[np.uint8]:
-        checked = check_indices(indices, self.info.num_frames, self.path)
-        shape = (checked.size, self.info.height, self.info.width, 3)
-        if checked.size == 0:
-            return np.empty(shape, dtype=np.uint8)
-        with decoding(self.path, self.backend):
-            batch = self._reader.get_batch(checked.tolist())
-            # A program that set decord's bridge gets tensors of another library here.
-            frames = np.ascontiguousarray(
-                batch.asnumpy() if hasattr(batch, "asnumpy") else batch, dtype=np.uint8
-            )
-        if frames.shape != shape:
-            raise DecodeError(self.path, self.backend, f"frames of shape {frames.shape} instead of {shape}")
+    def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        batch = self._reader.get_batch(wanted.tolist())
+        # A program that set decord's bridge gets tensors of another library here.
+        frames: NDArray[np.uint8] = batch.asnumpy() if hasattr(batch, "asnumpy") else batch
         return frames
 
     def close(self) -> None:
         self._reader = None
-
-    def _check_index(self) -> None:
-        """decord's own frame count and times must be those of the packets."""
-        count = len(self._reader)
-        if count != self.info.num_frames:
-            raise DecodeError(
-                self.path, self.backend, f"{count} frames counted instead of {self.info.num_frames}"
-            )
-        times = self._reader.get_frame_timestamp(range(count))[:, 0].astype(np.float64)
-        tolerance = 1e-4 + 1e-6 * self.times  # seconds; decord keeps times in single precision
-        if not (np.abs(times - times[0] - self.times) <= tolerance).all():
-            raise DecodeError(self.path, self.backend, "its frame times are not those of the file")

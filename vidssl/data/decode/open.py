@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from vidssl.data.decode.decord_reader import DecordReader, decord_objection
 from vidssl.data.decode.pyav_reader import PyAVReader
-from vidssl.data.decode.reader import DecodeError, Indices, VideoInfo, VideoReader
+from vidssl.data.decode.reader import DecodeError, VideoInfo, VideoReader
 from vidssl.data.decode.timeline import read_timeline
 from vidssl.data.decode.torchcodec_reader import TorchcodecReader
 from vidssl.errors import VidsslError, check_choice
-
-__all__ = ["BACKENDS", "DecodeError", "VideoInfo", "VideoReader", "open_video", "probe_video"]
 
 BACKENDS = ("auto", "decord", "pyav", "torchcodec")
 
@@ -63,17 +61,19 @@ class AutoReader(VideoReader):
         self._reader = self._choose()
         self.backend = self._reader.backend
 
-    def frames(self, indices: Indices) -> NDArray[np.uint8]:
+    def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
         if self.backend == "decord":
             try:
-                return self._reader.frames(indices)
+                return self._reader.frames(wanted)
             except DecodeError as error:
-                self._fall_back(error)
+                self._complaint = f"decord: {error.reason}; "
+                self._reader.close()
+                self._reader = PyAVReader(self.path, self._timeline)
+                self.backend = self._reader.backend
         try:
-            return self._reader.frames(indices)
+            return self._reader.frames(wanted)
         except DecodeError as error:
-            reason = f"{self._complaint}PyAV: {error.reason}"
-            raise DecodeError(self.path, "auto", reason) from error
+            raise DecodeError(self.path, "auto", f"{self._complaint}PyAV: {error.reason}") from error
 
     def close(self) -> None:
         self._reader.close()
@@ -87,9 +87,3 @@ class AutoReader(VideoReader):
             except VidsslError:  # not installed: PyAV reads everything that decord reads
                 pass
         return PyAVReader(self.path, self._timeline)
-
-    def _fall_back(self, error: DecodeError) -> None:
-        self._complaint = f"decord: {error.reason}; "
-        self._reader.close()
-        self._reader = PyAVReader(self.path, self._timeline)
-        self.backend = self._reader.backend

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.data.decode.container import decoded_frames, open_container, video_stream, whole_packets
-from vidssl.data.decode.reader import DecodeError, Indices, VideoReader, check_indices, decoding
+from vidssl.data.decode.container import decoded_frames, open_stream, whole_packets
+from vidssl.data.decode.reader import DecodeError, VideoReader
 from vidssl.data.decode.timeline import Timeline, read_timeline
 
 if TYPE_CHECKING:
@@ -40,30 +40,28 @@ class PyAVReader(VideoReader):
         self.info, self.times = self._timeline.info, self._timeline.times
         self._open: tuple[InputContainer, VideoStream] | None = None
 
-    def frames(self, indices: Indices) -> NDArray[np.uint8]:
-        checked = check_indices(indices, self.info.num_frames, self.path)
-        wanted, inverse = np.unique(checked, return_inverse=True)
+    def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        from av.video.reformatter import VideoReformatter
+
+        unique, inverse = np.unique(wanted, return_inverse=True)
         upright = self._timeline.orientation
         shape = (self.info.height, self.info.width)
         height, width = shape[::-1] if upright.transpose else shape  # as decoded
-        pictures = np.empty((wanted.size, *shape, 3), dtype=np.uint8)
-        with decoding(self.path, self.backend):
-            from av.video.reformatter import VideoReformatter
-
-            reformatter = VideoReformatter()  # shared: setting up a conversion costs more than converting
-            for row, frame in enumerate(self._decode(wanted)):
-                if frame.is_corrupt:
-                    raise DecodeError(self.path, self.backend, f"frame {wanted[row]} is damaged")
-                rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
-                pictures[row] = upright.apply(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
-        return pictures if np.array_equal(wanted, checked) else pictures[inverse]
+        pictures = np.empty((unique.size, *shape, 3), dtype=np.uint8)
+        reformatter = VideoReformatter()  # shared: setting up a conversion costs more than converting
+        for row, frame in enumerate(self._pictures(unique)):
+            if frame.is_corrupt:
+                raise DecodeError(self.path, self.backend, f"frame {unique[row]} is damaged")
+            rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
+            pictures[row] = upright.apply(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
+        return pictures if np.array_equal(unique, wanted) else pictures[inverse]
 
     def close(self) -> None:
         if self._open is not None:
             self._open[0].close()
             self._open = None
 
-    def _decode(self, wanted: NDArray[np.int64]) -> Iterator[VideoFrame]:
+    def _pictures(self, wanted: NDArray[np.int64]) -> Iterator[VideoFrame]:
         """The frames at ``wanted`` (increasing), one each."""
         pts, key_pts = self._timeline.pts, self._timeline.key_pts
         if pts is None:
@@ -158,9 +156,7 @@ class PyAVReader(VideoReader):
         return whole_packets(container, stream)
 
     def _container(self) -> tuple[InputContainer, VideoStream]:
-        if self._open is None:
-            container = open_container(self.path)
-            self._open = container, video_stream(container, self.path)
+        self._open = self._open or open_stream(self.path)
         return self._open
 
 

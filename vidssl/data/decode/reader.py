@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class VideoInfo:
     width: int
 
 
-class VideoReader(Protocol):
+class VideoReader(ABC):
     """One open video; a context manager that closes itself.
 
     Attributes:
@@ -79,11 +80,26 @@ class VideoReader(Protocol):
             IndexError: an index lies outside [0, num_frames).
             DecodeError: a wanted frame is damaged or missing.
         """
-        ...
+        wanted, count = np.asarray(indices, dtype=np.int64).reshape(-1), self.info.num_frames
+        outside = wanted[(wanted < 0) | (wanted >= count)]
+        if outside.size:
+            raise IndexError(f"{self.path}: frame {outside[0]} is outside the video's {count} frames")
+        shape = (wanted.size, self.info.height, self.info.width, 3)
+        if not wanted.size:
+            return np.empty(shape, dtype=np.uint8)
+        with decoding(self.path, self.backend):
+            frames = np.ascontiguousarray(self._decode(wanted), dtype=np.uint8)
+        if frames.shape != shape:
+            raise DecodeError(self.path, self.backend, f"frames of shape {frames.shape} instead of {shape}")
+        return frames
 
+    @abstractmethod
+    def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The frames at ``wanted``, at least one and none outside the video; any error is a decoder's."""
+
+    @abstractmethod
     def close(self) -> None:
         """Give back the file; harmless when repeated."""
-        ...
 
     def __enter__(self) -> Self:
         return self
@@ -91,14 +107,11 @@ class VideoReader(Protocol):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-
-def check_indices(indices: Indices, num_frames: int, path: Path) -> NDArray[np.int64]:
-    """``indices`` as a flat int64 array; IndexError when one lies outside [0, num_frames)."""
-    checked = np.asarray(indices, dtype=np.int64).reshape(-1)
-    if checked.size and (checked.min() < 0 or checked.max() >= num_frames):
-        wrong = checked[(checked < 0) | (checked >= num_frames)][0]
-        raise IndexError(f"{path}: frame {wrong} is outside the video's {num_frames} frames")
-    return checked
+    def _expect_frames(self, count: int) -> None:
+        """What the decoder counts must be what the packets say."""
+        if count != self.info.num_frames:
+            reason = f"{count} frames counted instead of {self.info.num_frames}"
+            raise DecodeError(self.path, self.backend, reason)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +56,9 @@ class Timeline:
     open_gop: bool
 
 
-class _Packets(NamedTuple):
-    """Columns over the packets in file order."""
-
-    pts: NDArray[np.int64]
-    dts: NDArray[np.int64]
-    key: NDArray[np.bool_]
-    shown: NDArray[np.bool_]
+# Columns over the packets in file order.
+_PACKET = np.dtype([("pts", np.int64), ("dts", np.int64), ("key", np.bool_), ("shown", np.bool_)])
+_Packets = NDArray[np.void]
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -82,20 +78,20 @@ def read_timeline(path: Path) -> Timeline:
         pts = _trusted_stamps(packets, first, container, stream)
         times = (pts - pts[0]) * float(stream.time_base or 1) if pts is not None else _count_frames(path, fps)
         width, height = (first.height, first.width) if orientation.transpose else (first.width, first.height)
-        keys = packets.key & (packets.pts != NO_STAMP)
+        keys = packets["key"] & (packets["pts"] != NO_STAMP)
         return Timeline(
             info=_info(times, fps, height, width),
             times=times,
             pts=pts,
-            key_pts=packets.pts[keys],
-            key_dts=packets.dts[keys],
+            key_pts=packets["pts"][keys],
+            key_dts=packets["dts"][keys],
             key_at=np.flatnonzero(keys),
-            packet_pts=packets.pts,
+            packet_pts=packets["pts"],
             orientation=orientation,
             container=container.format.name,
             bits=max(c.bits for c in components),
             subsampled=any(c.width < first.width or c.height < first.height for c in components),
-            edited=not packets.shown.all(),
+            edited=not packets["shown"].all(),
             open_gop=_has_leading_pictures(packets),
         )
 
@@ -110,13 +106,9 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[_Pack
         if packet.size:  # the last one is empty: it asks the decoder for what it still holds
             pts = NO_STAMP if packet.pts is None else packet.pts
             dts = pts if packet.dts is None else packet.dts
-            rows.append(
-                (pts, dts, packet.is_keyframe, not packet.is_discard and not _is_hidden(packet, stream))
-            )
-    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
-    pts_column, dts_column = (np.array(column, dtype=np.int64) for column in columns[:2])
-    key, shown = (np.array(column, dtype=bool) for column in columns[2:])
-    return _Packets(pts_column, dts_column, key, shown), first
+            shown = not packet.is_discard and not _is_hidden(packet, stream)
+            rows.append((pts, dts, packet.is_keyframe, shown))
+    return np.array(rows, dtype=_PACKET), first
 
 
 def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
@@ -132,9 +124,8 @@ def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
     head, last = data[0], data[-1]
     if "9" not in name:
         return not head >> 4 & 1
-    after_profile = (
-        head << (4 + (head >> 4 & 3 == 3)) & 0xFF
-    )  # bits: show_existing_frame, frame_type, show_frame
+    # Its first bits: show_existing_frame, frame_type, show_frame.
+    after_profile = head << (4 + (head >> 4 & 3 == 3)) & 0xFF
     show_existing, show = after_profile >> 7 & 1, after_profile >> 5 & 1
     return not (show_existing or show or last >> 5 == 0b110)
 
@@ -147,8 +138,8 @@ def _trusted_stamps(
     They do not when some are missing or repeated, when time jumps back between key frames (joined streams), when the
     first decoded frame is not the earliest, and in AVI with reordered frames, whose stamps count packets instead.
     """
-    shown = np.sort(packets.pts[packets.shown])
-    keys = packets.pts[packets.key]
+    shown = np.sort(packets["pts"][packets["shown"]])
+    keys = packets["pts"][packets["key"]]
     is_avi = "avi" in container.format.name.split(",")
     if (
         shown.size == 0
@@ -186,8 +177,8 @@ def _count_frames(path: Path, fps: float) -> NDArray[np.float64]:
 
 def _has_leading_pictures(packets: _Packets) -> bool:
     """Whether pictures are stored after a key frame but shown before it, as only an open GOP does."""
-    last_key = np.maximum.accumulate(np.where(packets.key, np.arange(packets.key.size), 0))
-    return bool((packets.pts < packets.pts[last_key]).any())
+    last_key = np.maximum.accumulate(np.where(packets["key"], np.arange(packets["key"].size), 0))
+    return bool((packets["pts"] < packets["pts"][last_key]).any())
 
 
 def _info(times: NDArray[np.float64], header_fps: float, height: int, width: int) -> VideoInfo:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidssl.data.decode.container import is_indexed
-from vidssl.data.decode.reader import DecodeError, Indices, VideoReader, check_indices, decoding, one_line
+from vidssl.data.decode.reader import DecodeError, VideoReader, decoding, one_line
 from vidssl.data.decode.timeline import Timeline, read_timeline
 from vidssl.errors import VidsslError
 
@@ -52,21 +52,10 @@ class TorchcodecReader(VideoReader):
             self._reader: Any = decoder(
                 str(self.path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
             )
-            count = len(self._reader)
-        if count != self.info.num_frames:
-            raise DecodeError(
-                self.path, self.backend, f"{count} frames counted instead of {self.info.num_frames}"
-            )
+            self._expect_frames(len(self._reader))
 
-    def frames(self, indices: Indices) -> NDArray[np.uint8]:
-        checked = check_indices(indices, self.info.num_frames, self.path)
-        shape = (checked.size, self.info.height, self.info.width, 3)
-        if checked.size == 0:
-            return np.empty(shape, dtype=np.uint8)
-        with decoding(self.path, self.backend):
-            frames = np.ascontiguousarray(self._reader.get_frames_at(checked.tolist()).data.numpy())
-        if frames.shape != shape:
-            raise DecodeError(self.path, self.backend, f"frames of shape {frames.shape} instead of {shape}")
+    def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        frames: NDArray[np.uint8] = self._reader.get_frames_at(wanted.tolist()).data.numpy()
         return frames
 
     def close(self) -> None:
