@@ -268,7 +268,7 @@ def prepare(which: str, videos: Path | None, work: Path) -> Path:
 
 def shrink_clips(videos: Path, folder: Path) -> None:
     """Every clip of the manifest under ``train/``; the labelled sets in folders of their own, with the recorded groups."""
-    from vidssl.data.decode.frames import resize_short_side
+    from vidssl.data.views.crop import resize_short_side
     from vidssl.synthetic.motions import write_clip
 
     groups = []

@@ -171,10 +171,8 @@ def test_length_and_epochs_of_the_sampler() -> None:
     assert len(sampler(total_steps=9, start_step=4)) == 5
     with pytest.raises(TypeError, match="never ends"):
         len(sampler(total_steps=None))
-    assert [sampler(10, 4).epoch(s) for s in range(5)] == [0, 0, 1, 1, 2]
-    assert [sampler(10, 4, drop_last=False).epoch(s) for s in range(6)] == [0, 0, 0, 1, 1, 2]
-    assert sampler(10, 4).steps_per_epoch == 2
-    assert sampler(10, 4, drop_last=False).steps_per_epoch == 2.5
+    assert [sampler(10, 4).batch(s)[0][0] for s in range(5)] == [0, 0, 1, 1, 2]
+    assert [sampler(10, 4, drop_last=False).batch(s)[0][0] for s in range(6)] == [0, 0, 0, 1, 1, 2]
 
 
 @pytest.mark.parametrize(

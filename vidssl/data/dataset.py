@@ -8,7 +8,8 @@ and write it down. In evaluation nothing is replaced: the row is marked failed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,6 @@ from torch.utils.data import Dataset
 from vidssl.data.batch import ClipSample
 from vidssl.data.clips import (
     ClipIndices,
-    ClipSpec,
     Times,
     Window,
     frame_period,
@@ -30,16 +30,19 @@ from vidssl.data.clips import (
     view_indices,
     whole,
 )
-from vidssl.data.decode.frames import Opener, decode_clips, resize_short_side, squash
+from vidssl.data.decode.deadline import decode_deadline
 from vidssl.data.decode.open import open_video
-from vidssl.data.decode.reader import DecodeError
+from vidssl.data.decode.reader import DecodeError, VideoReader
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import Key
 from vidssl.data.rng import Purpose, stream
+from vidssl.data.views.crop import resize_short_side, squash
 from vidssl.data.views.draw import draw_view
 from vidssl.data.views.evaluation import EvalSpec
 from vidssl.data.views.spec import ViewSpec, expand_views
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
+
+Opener = Callable[[Path], AbstractContextManager[VideoReader]]
 
 
 class Videos(Protocol):
@@ -49,7 +52,46 @@ class Videos(Protocol):
     def path(self, i: int) -> Path: ...
 
 
-class ClipDataset(Dataset[ClipSample]):
+class _VideoDataset(Dataset[ClipSample]):
+    """Videos and how they are opened."""
+
+    def __init__(self, videos: Videos, deadline: float | None, backend: str, opener: Opener | None) -> None:
+        if len(videos) == 0:
+            raise VidsslError("the data set has no videos")
+        self.videos, self.deadline = videos, deadline
+        self.opener = opener or partial(open_video, backend=backend)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def _decode(
+        self, video_id: int, choose: Callable[[Times], Sequence[ClipIndices]]
+    ) -> tuple[Tensor, list[ClipIndices]]:
+        """Decode the union of the clips that `choose` picks from the timestamps, each frame once, in ascending order.
+
+        Returns:
+            (N, h, w, 3) uint8 frames, and the clips with indices into N.
+
+        Raises:
+            DecodeError: if the video cannot be decoded, is empty, or takes longer than the deadline.
+        """
+        path = self.videos.path(video_id)
+        with decode_deadline(self.deadline, path), self.opener(path) as reader:
+            if len(reader.times) == 0:
+                raise DecodeError(path, "auto", "the video has no frames")
+            clips = choose(reader.times)
+            needed = np.unique(np.concatenate([clip.indices for clip in clips]))
+            frames = torch.from_numpy(reader.frames(needed))
+        if frames.shape[0] != len(needed) or min(frames.shape) == 0:
+            reason = f"asked for {len(needed)} frames, got an array of shape {tuple(frames.shape)}"
+            raise DecodeError(path, "auto", reason)
+        return frames, [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
+
+    def _failure(self, video_id: int, error: DecodeError) -> FailedVideo:
+        return FailedVideo(video_id, str(self.videos.path(video_id)), " ".join(str(error.reason).split()))
+
+
+class ClipDataset(_VideoDataset):
     """Training samples: a random window of a video with the frames and draws of all its views.
 
     Args:
@@ -86,7 +128,7 @@ class ClipDataset(Dataset[ClipSample]):
         backend: str = "auto",
         opener: Opener | None = None,
     ) -> None:
-        _check_videos(videos)
+        super().__init__(videos, deadline, backend, opener)
         if not views:
             raise VidsslError("views: at least one is needed")
         for spec in views:
@@ -94,17 +136,11 @@ class ClipDataset(Dataset[ClipSample]):
                 raise VidsslError(
                     f"view {spec.name!r}: seconds={spec.seconds}: longer than the decoded window, {window_seconds} s"
                 )
-        for name, value in (("max_window_frames", max_window_frames), ("max_attempts", max_attempts)):
-            if value < 1:
-                raise VidsslError(f"{name}={value}: must be at least 1")
-        self.videos, self.views, self.seed = videos, expand_views(views), seed
+        check_value("max_window_frames", max_window_frames, max_window_frames >= 1, "at least 1")
+        check_value("max_attempts", max_attempts, max_attempts >= 1, "at least 1")
+        self.views, self.seed, self.max_attempts = expand_views(views), seed, max_attempts
         self.window_seconds, self.max_window_frames = window_seconds or math.inf, max_window_frames
         self.decode_size, self.upsample = decode_size, upsample
-        self.max_attempts, self.deadline = max_attempts, deadline
-        self.opener = opener or partial(open_video, backend=backend)
-
-    def __len__(self) -> int:
-        return len(self.videos)
 
     def __getitem__(self, key: Key) -> ClipSample:
         """The sample of (epoch, index).
@@ -119,7 +155,7 @@ class ClipDataset(Dataset[ClipSample]):
             try:
                 return self._sample(epoch, index, video_id, failures)
             except DecodeError as error:
-                failures.append(_failure(video_id, self.videos.path(video_id), error))
+                failures.append(self._failure(video_id, error))
         first = failures[0]
         raise VidsslError(
             f"{first.path}: {first.reason}; and the {len(failures) - 1} videos tried in its place failed as well "
@@ -142,18 +178,11 @@ class ClipDataset(Dataset[ClipSample]):
             start = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, epoch, index))
             window = Window(start, min(start + seconds, whole(times).stop))
             return [
-                view_indices(
-                    times,
-                    ClipSpec(spec.frames, stride=spec.stride)
-                    if spec.stride
-                    else ClipSpec(spec.frames, seconds=spec.seconds or math.inf),
-                    stream(self.seed, Purpose.TIME, epoch, index, number),
-                    window,
-                )
+                view_indices(times, spec.clip, stream(self.seed, Purpose.TIME, epoch, index, number), window)
                 for number, spec in enumerate(self.views)
             ]
 
-        frames, clips = decode_clips(self.opener, self.videos.path(video_id), choose, self.deadline)
+        frames, clips = self._decode(video_id, choose)
         if self.decode_size is not None:
             frames = resize_short_side(frames, self.decode_size, self.upsample)
         height, width = frames.shape[1:3]
@@ -164,7 +193,7 @@ class ClipDataset(Dataset[ClipSample]):
         return _pack(frames, clips, video_id, draws=draws, failures=failures)
 
 
-class EvalClipDataset(Dataset[ClipSample]):
+class EvalClipDataset(_VideoDataset):
     """Evaluation samples: the deterministic clips of every video, resized in the worker.
 
     Item i is video i. A video that cannot be decoded gives a black row with `failed` set and the reason in
@@ -180,12 +209,8 @@ class EvalClipDataset(Dataset[ClipSample]):
         backend: str = "auto",
         opener: Opener | None = None,
     ) -> None:
-        _check_videos(videos)
-        self.videos, self.spec, self.deadline = videos, spec, deadline
-        self.opener = opener or partial(open_video, backend=backend)
-
-    def __len__(self) -> int:
-        return len(self.videos)
+        super().__init__(videos, deadline, backend, opener)
+        self.spec = spec
 
     def __getitem__(self, index: int) -> ClipSample:
         spec = self.spec
@@ -195,12 +220,12 @@ class EvalClipDataset(Dataset[ClipSample]):
             return [ClipIndices(i, t) for i, t in zip(clips.indices, clips.times, strict=True)]
 
         try:
-            frames, clips = decode_clips(self.opener, self.videos.path(index), choose, self.deadline)
+            frames, clips = self._decode(index, choose)
         except DecodeError as error:
-            failure = _failure(index, self.videos.path(index), error)
             blank = [ClipIndices(np.zeros(spec.clip.frames, np.int64), np.zeros(spec.clip.frames))]
             black = torch.zeros((1, spec.decoded_side, spec.decoded_side, 3), dtype=torch.uint8)
-            return _pack(black, blank * spec.clips_per_video, index, failures=[failure], failed=True)
+            failures = [self._failure(index, error)]
+            return _pack(black, blank * spec.clips_per_video, index, failures=failures, failed=True)
         if spec.resize == "squash":
             frames = squash(frames, spec.size, spec.interpolation)
         else:
@@ -216,12 +241,3 @@ def _pack(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields:
         video_id=video_id,
         **{"draws": [], "failures": [], **fields},
     )
-
-
-def _failure(video_id: int, path: Path, error: DecodeError) -> FailedVideo:
-    return FailedVideo(video_id, str(path), " ".join(str(error.reason).split()))
-
-
-def _check_videos(videos: Videos) -> None:
-    if len(videos) == 0:
-        raise VidsslError("the data set has no videos")

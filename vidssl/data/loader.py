@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from vidssl.data.batch import collate_clips
+from vidssl.data.batch import ClipSample, collate_clips
 from vidssl.data.dataset import ClipDataset, EvalClipDataset
 from vidssl.data.order import GlobalBatchSampler
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
 
 Loader = DataLoader[Any]  # iterates over ClipBatch
 
 
-def build_loader(
-    dataset: ClipDataset,
-    sampler: GlobalBatchSampler,
-    *,
-    num_workers: int = 4,
-    prefetch_factor: int = 2,
-    pin_memory: bool | None = None,
-    timeout: float = 0.0,
-) -> Loader:
+class Workers(TypedDict, total=False):
+    """How a loader decodes.
+
+    Attributes:
+        num_workers: decoding processes, one thread each, 4 by default; 0 decodes in this process.
+        prefetch_factor: batches every worker prepares ahead, 2 by default.
+        pin_memory: None, the default, pins when CUDA is available.
+        timeout: seconds to wait for a batch before failing with a message; 0, the default, waits for ever.
+    """
+
+    num_workers: int
+    prefetch_factor: int
+    pin_memory: bool | None
+    timeout: float
+
+
+def build_loader(dataset: ClipDataset, sampler: GlobalBatchSampler, **workers: Unpack[Workers]) -> Loader:
     """Loader of training batches, each a `ClipBatch` with this process's share of the global batch.
 
-    Args:
-        num_workers: decoding processes, one thread each; 0 decodes in this process.
-        prefetch_factor: batches every worker prepares ahead.
-        pin_memory: None pins when CUDA is available.
-        timeout: seconds to wait for a batch before failing with a message; 0 waits for ever.
+    Raises:
+        VidsslError: the sampler is for another data set.
     """
     if len(dataset) != sampler.num_samples:
         raise VidsslError(f"the sampler is for {sampler.num_samples} videos, the data set has {len(dataset)}")
-    return _loader(
-        dataset, num_workers, prefetch_factor, pin_memory, timeout, batch_sampler=sampler, persistent=True
-    )
+    return _loader(dataset, sampler, persistent=True, **workers)
 
 
 def build_eval_loader(
@@ -46,10 +49,7 @@ def build_eval_loader(
     *,
     num_processes: int = 1,
     rank: int = 0,
-    num_workers: int = 4,
-    prefetch_factor: int = 2,
-    pin_memory: bool | None = None,
-    timeout: float = 0.0,
+    **workers: Unpack[Workers],
 ) -> Loader:
     """Loader of evaluation batches: videos rank, rank + num_processes, ... of the set, none repeated or dropped.
 
@@ -58,26 +58,23 @@ def build_eval_loader(
     """
     share = range(rank, len(dataset), num_processes)
     batches = [list(share[i : i + batch_size]) for i in range(0, len(share), batch_size)]
-    return _loader(
-        dataset, num_workers, prefetch_factor, pin_memory, timeout, batch_sampler=batches, persistent=False
-    )
+    return _loader(dataset, batches, persistent=False, **workers)
 
 
 def _loader(
-    dataset: ClipDataset | EvalClipDataset,
-    num_workers: int,
-    prefetch_factor: int,
-    pin_memory: bool | None,
-    timeout: float,
+    dataset: Dataset[ClipSample],
+    batches: GlobalBatchSampler | Sequence[list[int]],
     *,
-    batch_sampler: GlobalBatchSampler | Sequence[list[int]],
     persistent: bool,
+    num_workers: int = 4,
+    prefetch_factor: int = 2,
+    pin_memory: bool | None = None,
+    timeout: float = 0.0,
 ) -> Loader:
-    if num_workers < 0:
-        raise VidsslError(f"num_workers={num_workers}: must be at least 0")
+    check_value("num_workers", num_workers, num_workers >= 0, "at least 0")
     return DataLoader(
         dataset,
-        batch_sampler=batch_sampler,
+        batch_sampler=batches,
         collate_fn=collate_clips,
         num_workers=num_workers,
         prefetch_factor=prefetch_factor if num_workers else None,

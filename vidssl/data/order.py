@@ -62,16 +62,6 @@ class GlobalBatchSampler(Sampler[list[Key]]):
         self.drop_last, self.start_step, self.total_steps = drop_last, start_step, total_steps
         self._epoch: tuple[int, NDArray[np.int64]] = (0, self._draw(0))
 
-    @property
-    def steps_per_epoch(self) -> float:
-        """Steps in an epoch; not whole when drop_last is False and batches run over."""
-        exact = self.num_samples / self.batch_size
-        return float(int(exact)) if self.drop_last else exact
-
-    def epoch(self, step: int) -> int:
-        """The epoch of the first key of a step."""
-        return self._position(step) // self.num_samples
-
     def batch(self, step: int) -> list[Key]:
         """This process's keys of one step."""
         share = self.batch_size // self.num_processes

@@ -18,11 +18,10 @@ from torchvision.transforms.v2 import functional as tvf
 
 from vidssl.data.batch import ClipBatch, ClipSample, collate_clips, stack_draws
 from vidssl.data.clips import ClipSpec
-from vidssl.data.decode.frames import resize_short_side, squash
 from vidssl.data.rng import Purpose, stream
 from vidssl.data.views import colour
 from vidssl.data.views import render as views
-from vidssl.data.views.crop import crop_resize
+from vidssl.data.views.crop import crop_resize, resize_short_side, squash
 from vidssl.data.views.draw import ViewDraw, draw_view
 from vidssl.data.views.evaluation import EvalSpec, eval_box, render_eval_views
 from vidssl.data.views.render import render_views

@@ -67,9 +67,9 @@ class DecordReader(VideoReader):
             self._reader: Any = decord.VideoReader(str(self.path.absolute()), num_threads=1)
             self._expect_frames(len(self._reader))
             times = self._reader.get_frame_timestamp(range(self.info.num_frames))[:, 0].astype(np.float64)
-        tolerance = 1e-4 + 1e-6 * self.times  # seconds; decord keeps times in single precision
-        if not (np.abs(times - times[0] - self.times) <= tolerance).all():
-            raise DecodeError(self.path, self.backend, "its frame times are not those of the file")
+            tolerance = 1e-4 + 1e-6 * self.times  # seconds; decord keeps times in single precision
+            if not (np.abs(times - times[0] - self.times) <= tolerance).all():
+                raise DecodeError(self.path, self.backend, "its frame times are not those of the file")
 
     def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
         batch = self._reader.get_batch(wanted.tolist())

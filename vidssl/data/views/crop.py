@@ -1,14 +1,46 @@
-"""Crop, flip and resize of a batch of clips in one go, read straight from the padded uint8 canvas."""
+"""Cutting and resizing: whole frames in the worker; on the device, boxes of a batch of clips from its uint8 canvas."""
 
 from __future__ import annotations
 
 import torch
 from einops import rearrange
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as tvf
+
+MAX_ASPECT = 4  # long side over short side; the rest is cut off at both ends before resizing
+
+
+def resize_short_side(
+    frames: Tensor, short_side: int, upsample: bool = False, interpolation: str = "bilinear"
+) -> Tensor:
+    """(N, h, w, 3) uint8 with the short side shrunk to `short_side` (also enlarged with `upsample`), antialiased.
+
+    The aspect ratio is kept; frames longer than 4:1 are first cut to 4:1 around their centre.
+    """
+    height, width = frames.shape[1:3]
+    limit = MAX_ASPECT * min(height, width)
+    top, left = max(0, height - limit) // 2, max(0, width - limit) // 2
+    frames = frames[:, top : top + limit, left : left + limit]
+    if min(height, width) == short_side or (min(height, width) < short_side and not upsample):
+        return frames
+    return _resize(frames, [short_side], interpolation)
+
+
+def squash(frames: Tensor, size: int, interpolation: str = "bilinear") -> Tensor:
+    """(N, h, w, 3) uint8 -> (N, size, size, 3): the whole frame, aspect ratio changed, antialiased."""
+    return _resize(frames, [size, size], interpolation)
+
+
+def _resize(frames: Tensor, size: list[int], interpolation: str) -> Tensor:
+    # Permuting gives channels-last images, the layout torch resizes in uint8 without a float copy.
+    images = frames.permute(0, 3, 1, 2)
+    images = tvf.resize(images, size, interpolation=InterpolationMode(interpolation), antialias=True)
+    return torch.as_tensor(images).permute(0, 2, 3, 1)
 
 
 def crop_resize(frames: Tensor, rows: Tensor, index: Tensor, box: Tensor, flip: Tensor, size: int) -> Tensor:
-    """Bilinear crop+resize (+ mirror), one box per clip, the same for all its frames.
+    """Bilinear crop+resize (+ mirror) in one go, one box per clip, the same for all its frames.
 
     Equals cropping each clip alone and resizing it with bilinear interpolation, half-pixel centres, without
     antialiasing: the taps are clamped to the box, so neither its surroundings nor the padding of the canvas is ever

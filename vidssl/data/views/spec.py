@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vidssl.data.clips import ClipSpec
 from vidssl.errors import VidsslError
 
 
@@ -62,6 +64,11 @@ class ViewSpec:
         check("jitter", self.jitter[3] <= 0.5, "the hue shift is at most half a turn")
         for field in ("flip", "jitter_p", "gray_p", "blur_p", "solarize_p"):
             check(field, 0 <= getattr(self, field) <= 1, "a probability lies between 0 and 1")
+
+    @property
+    def clip(self) -> ClipSpec:
+        """Which frames of the decoded window a view shows."""
+        return ClipSpec(self.frames, self.stride, None if self.stride else self.seconds or math.inf)
 
     @property
     def blur_kernel(self) -> int:

@@ -7,9 +7,8 @@ classification are: it simply ends early, and what would follow is marked as not
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -110,7 +109,7 @@ def encode_sequences(
     """
     step = spec.seconds
     view = EvalSpec(ClipSpec(spec.frames, stride=spec.stride or 1), size=spec.size, resize=spec.resize)
-    opener = None if step is None else partial(_at_steady_rate, step=step, backend=backend)
+    opener = None if step is None else partial(_SteadyReader, step=step, backend=backend)
     batches = shown_batches(
         EvalClipDataset(index, view, backend=backend, opener=opener),
         next(iter(students.values()))[0].encoder,
@@ -175,25 +174,21 @@ def _steps(times: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     return valid, frame_times(times, steps)
 
 
-@contextmanager
-def _at_steady_rate(path: Path, step: float, backend: str) -> Iterator[_SteadyReader]:
-    with open_video(path, backend) as reader:
-        yield _SteadyReader(reader, step)
-
-
-class _SteadyReader:
+class _SteadyReader(VideoReader):
     """A video as if it had been filmed at one frame every `step` seconds."""
 
-    def __init__(self, reader: VideoReader, step: float) -> None:
-        self.reader, self.times = reader, reader.times
-        if len(reader.times) == 0:  # the caller says so, with the file's name
-            return
-        start, stop = whole(reader.times)
+    def __init__(self, path: Path, step: float, backend: str) -> None:
+        self.reader = open_video(path, backend)
+        self.path, self.backend = self.reader.path, self.reader.backend
+        start, stop = whole(self.reader.times)
         steps = max(math.floor((stop - start) / step + 1e-3), 1)
-        clip = uniform_clips(reader.times, ClipSpec(steps, seconds=steps * step), 1)
-        self.chosen: NDArray[np.int64] = clip.indices[0]
-        self.times = clip.times[0]
+        clip = uniform_clips(self.reader.times, ClipSpec(steps, seconds=steps * step), 1)
+        self.chosen, self.times = clip.indices[0], clip.times[0]
+        self.info = replace(self.reader.info, num_frames=steps)
 
-    def frames(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        wanted, place = np.unique(self.chosen[indices], return_inverse=True)
-        return self.reader.frames(wanted)[place]
+    def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        unique, place = np.unique(self.chosen[wanted], return_inverse=True)
+        return self.reader.frames(unique)[place]
+
+    def close(self) -> None:
+        self.reader.close()
