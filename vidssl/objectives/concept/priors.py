@@ -33,7 +33,6 @@ PRIORS = ("center", "log_prior", "sinkhorn", "memax", "none")
 MOMENTUM = {"center": 0.9, "log_prior": 0.99}
 # A concept that is never predicted would otherwise be lifted without bound.
 LOG_PRIOR_FLOOR = 1e-6
-SINKHORN_ITERATIONS = 3
 
 
 class Prior(nn.Module):
@@ -149,18 +148,13 @@ class SinkhornPrior(Prior):
         concepts: K.
         queue_size: rows kept.
         strength: see `Prior`.
-        iterations: of normalising concepts, then rows.
     """
 
-    def __init__(
-        self,
-        concepts: int,
-        queue_size: int = 4096,
-        strength: float = 1.0,
-        iterations: int = SINKHORN_ITERATIONS,
-    ) -> None:
+    # Of normalising concepts, then rows.
+    iterations = 3
+
+    def __init__(self, concepts: int, queue_size: int = 4096, strength: float = 1.0) -> None:
         super().__init__(strength)
-        self.iterations = iterations
         self.queue = RowQueue(queue_size, concepts)
 
     def bias(self, logits: Tensor, temperature: float) -> Tensor | None:
