@@ -79,9 +79,8 @@ def extract_features(
         index: the N videos.
         description: of the progress bar.
     """
-    extractors = [encoder_extractor(subject.encoder, "trained")]
-    if subject.untrained is not None:
-        extractors.append(encoder_extractor(subject.untrained, "untrained"))
+    twins = {"trained": subject.encoder, "untrained": subject.untrained}
+    extractors = [encoder_extractor(encoder, name) for name, encoder in twins.items() if encoder is not None]
     if motion:
         extractors.append(motion_energy)
     part = _Part([], [], {}, [])

@@ -24,7 +24,7 @@ from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.metrics import Score, classification_scores, majority_scores
 from vidssl.evaluation.report import Result, data_record, list_hash, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject, read_labelled
-from vidssl.models.encoder import VideoEncoder
+from vidssl.models.encoder import TextTower, VideoEncoder
 from vidssl.runs import CONFIG, find_initial
 
 Texts = Literal["category", "description", "both"]
@@ -114,15 +114,14 @@ def text_classifier(
     rows = []
     if texts != "description":
         prompts = [[render(template, text) for template in templates] for text in classes.texts]
-        rows.append(_class_rows(encoder, prompts))
+        rows.append(_class_rows(encoder.text, prompts))
     if texts != "category":
-        rows.append(_class_rows(encoder, classes.descriptions))
+        rows.append(_class_rows(encoder.text, classes.descriptions))
     return F.normalize(torch.stack(rows).mean(dim=0), dim=-1)
 
 
-def _class_rows(encoder: VideoEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
-    assert encoder.text is not None
-    embedded = F.normalize(encoder.text.encode([text for own in prompts for text in own]).float(), dim=-1)
+def _class_rows(tower: TextTower, prompts: Sequence[Sequence[str]]) -> Tensor:
+    embedded = F.normalize(tower.encode([text for own in prompts for text in own]).float(), dim=-1)
     means = [rows.mean(dim=0) for rows in embedded.split([len(own) for own in prompts])]
     return F.normalize(torch.stack(means), dim=-1)
 
