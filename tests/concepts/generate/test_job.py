@@ -162,7 +162,7 @@ def test_attributes_fill_a_file_that_has_descriptions():
     assert provenance.note == "by hand; attributes: scripted, script-1, attributes-v1, 2026-01-31"
 
 
-def test_prompts_carry_what_is_known_of_a_concept():
+def test_prompts_carry_what_is_known_of_a_concept(tmp_path):
     file = ConceptFile(
         name="f",
         concepts=(
@@ -173,7 +173,7 @@ def test_prompts_carry_what_is_known_of_a_concept():
     )
     prompts = {
         p.subject: p.messages[-1].content
-        for p in plan(file, EchoBackend(), ("descriptions",), 4, SAMPLING, None)[0]
+        for p in plan(file, EchoBackend(), ("descriptions",), 4, SAMPLING, tmp_path / "a")[0]
     }
     assert 'Action: "pick" (context: taking an object up' in prompts["pick"]
     assert "similar actions (pick fruit)" in prompts["pick"]

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -190,12 +189,12 @@ def generate(
                     words[question.concept.id] |= found
             open_ = bad
             total += len(open_)
-    new = []
-    for concept in concepts.concepts:
-        found = words[concept.id]
-        if "descriptions" in found or "descriptions" not in what:
-            empty = {"attributes": None} if "attributes" in what else {}
-            new.append(concept.model_copy(update=empty | found))
+    empty = {"attributes": None} if "attributes" in what else {}
+    new = [
+        concept.model_copy(update=empty | words[concept.id])
+        for concept in concepts.concepts
+        if "descriptions" in words[concept.id] or "descriptions" not in what
+    ]
     created = created or datetime.now(UTC).date().isoformat()
     changes = {"concepts": tuple(new), "provenance": provenance(concepts, backend, what, sampling, created)}
     if "descriptions" in what:
@@ -206,12 +205,7 @@ def generate(
 
 
 def plan(
-    concepts: ConceptFile,
-    backend: Backend,
-    what: Sequence[Task],
-    count: int,
-    sampling: Sampling,
-    store: Path | None,
+    concepts: ConceptFile, backend: Backend, what: Sequence[Task], count: int, sampling: Sampling, store: Path
 ) -> tuple[list[Request], list[Request]]:
     """What `generate` with these arguments would ask first, and what of it is not in the store yet; asks nothing."""
     requests = [question.request for question in questions(concepts, backend, what, count, sampling)]
@@ -230,27 +224,21 @@ def questions(
     for task in what:
         check_choice("what", task, get_args(Task), "{name}={value!r}: unknown{guess} ({allowed})")
     repeated = [key for key, times in Counter(concepts.ids).items() if times > 1]
-    if repeated or not concepts.concepts or not what:
-        fault = (
-            f"two concepts are {repeated[0]!r}"
-            if repeated
-            else "no concepts"
-            if what
-            else "nothing to ask for"
-        )
-        raise VidsslError(f"{concepts.name}: {fault}")
+    if repeated:
+        raise VidsslError(f"{concepts.name}: two concepts are {repeated[0]!r}")
+    if not concepts.concepts or not what:
+        raise VidsslError(f"{concepts.name}: no concepts, or nothing to ask for")
     if not MIN_DESCRIPTIONS <= count <= 20:
         raise VidsslError(f"count={count}: must be {MIN_DESCRIPTIONS} to 20 sentences")
     check_sampling(sampling)
     found = []
     for concept, fields in zip(concepts.concepts, fields_of(concepts.concepts, count), strict=True):
         for task in dict.fromkeys(what):
-            fill = partial(read_instruction(task).fill, fields=fields)
-            messages = tuple(Message(role, fill(role)) for role in ("system", "user"))
+            instruction = read_instruction(task)
+            messages = tuple(Message(role, instruction.fill(role, fields)) for role in ("system", "user"))
             by = (backend.model, backend.revision)
-            found.append(
-                Question(concept, Request(concept.name, task, count, *by, messages, sampling), fill("retry"))
-            )
+            request = Request(concept.name, task, count, *by, messages, sampling)
+            found.append(Question(concept, request, instruction.fill("retry", fields)))
     return found
 
 

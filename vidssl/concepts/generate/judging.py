@@ -163,11 +163,7 @@ def find_texts(answer: str, key: str, complete: bool = True) -> list[str]:
         key: such as ``descriptions``.
         complete: False when the answer was cut off, so that a last bullet without a full stop is left out.
     """
-    texts = _texts_in(find_json(answer), key)
-    if not texts:
-        texts = _bullets(answer)
-        if texts and not complete and not texts[-1].endswith((".", "!", "?")):
-            texts.pop()
+    texts = _texts_in(find_json(answer), key) or _bullets(answer, complete)
     return [text for text in map(tidy, texts) if text]
 
 
@@ -195,10 +191,31 @@ def find_json(answer: str) -> Any:
         plain = _TRAILING_COMMA.sub("", part.replace("\n", " "))  # JSON allows neither in a text
         for start in islice(re.finditer(r"[{\[]", plain), _MAX_STARTS):
             with suppress(ValueError):
-                value = from_json(plain[start.start() :].encode("utf-8", "replace"), allow_partial=True)
+                value = _json_at(plain[start.start() :].encode("utf-8", "replace"))
                 if any(isinstance(item, str | list | dict) for item in value):
                     return value
     return None
+
+
+def _json_at(text: bytes) -> Any:
+    """The JSON value that begins a text; of one that was cut off, what is whole."""
+    try:
+        return from_json(text)
+    except ValueError as error:
+        if not str(error).startswith(("EOF", "trailing characters")):
+            raise
+        value = from_json(text, allow_partial=True)
+        return _ended(value) if str(error).startswith("EOF") else value
+
+
+def _ended(value: Any) -> Any:
+    """Without a last list or object that had only begun."""
+    if isinstance(value, dict | list) and value:
+        place = next(reversed(value)) if isinstance(value, dict) else -1
+        value[place] = _ended(value[place])
+        if value[place] in ([], {}):
+            del value[place]
+    return value
 
 
 def tidy(text: str) -> str:
@@ -234,7 +251,7 @@ def _texts_in(value: Any, key: str) -> list[str]:
     return texts
 
 
-def _bullets(answer: str) -> list[str]:
+def _bullets(answer: str, complete: bool = True) -> list[str]:
     items: list[str] = []
     for line in _without_thoughts(answer).split("\n"):
         match = _BULLET.match(line)
@@ -242,7 +259,8 @@ def _bullets(answer: str) -> list[str]:
             items.append((match[1] or match[2]).strip())
         elif items and line[:1].isspace() and line.strip()[:1].isalnum():  # an indented line goes on
             items[-1] += " " + line.strip()
-    return items
+    whole = complete or not items or items[-1].endswith((".", "!", "?"))
+    return items if whole else items[:-1]
 
 
 def _problems(concept: Concept, rules: str, **words: Any) -> list[Problem]:

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from io import FileIO
@@ -49,10 +49,8 @@ class AnswerStore:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = FileIO(self.path, "a+")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock(self._file)
             data = self.path.read_bytes()
-        except BlockingIOError:
-            raise VidsslError(f"{self.path}: another process is writing to it") from None
         except OSError as error:
             raise VidsslError(f"{self.path}: cannot be used for answers: {error.strerror}") from None
         end = data.rfind(b"\n") + 1
@@ -84,15 +82,26 @@ class AnswerStore:
             return
         record = {"key": request.key, "subject": request.subject, **request.content}
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        line = (
-            json.dumps({**record, "answer": answer.text, "finish": answer.finish, "at": now}).encode() + b"\n"
-        )
+        record |= {"answer": answer.text, "finish": answer.finish, "at": now}
+        line = json.dumps(record).encode() + b"\n"
         try:
             while line:
                 line = line[self._file.write(line) :]
             os.fsync(self._file)
         except OSError as error:
             raise VidsslError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def _lock(self, file: FileIO) -> None:
+        if sys.platform == "win32":
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VidsslError(f"{self.path}: another process is writing to it") from None
+        except OSError:
+            return  # a file system without locks
 
     def _load(self, data: bytes) -> None:
         for line in data.splitlines():
