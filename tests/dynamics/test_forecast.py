@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tests.dynamics.kalman_reference import observations, random_model
-from vidssl.dynamics.kalman import StateSpace, forecast, kalman_filter, multi_step
+from vidssl.dynamics.forecast import forecast, multi_step
+from vidssl.dynamics.kalman import StateSpace, kalman_filter
 
 
 def matrices(model: StateSpace, times: slice | None = None) -> dict[str, Tensor | None]:

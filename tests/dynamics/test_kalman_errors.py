@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidssl.dynamics.forecast import multi_step
 from vidssl.dynamics.kalman import (
     StateSpace,
     forecast,
     innovation_log_likelihood,
     kalman_filter,
-    multi_step,
     rts_smoother,
 )
 from vidssl.errors import VidsslError

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from tests.dynamics.kalman_reference import observations, random_model
 from tests.dynamics.test_kalman import METHODS, ill_conditioned
+from vidssl.dynamics.forecast import multi_step
 from vidssl.dynamics.kalman import (
     FilterResult,
     StateSpace,
     forecast,
     innovation_log_likelihood,
     kalman_filter,
-    multi_step,
     rts_smoother,
 )
 

@@ -13,7 +13,8 @@ from tests.dynamics.kalman_reference import (
     random_model,
     statsmodels_smoother,
 )
-from vidssl.dynamics.kalman import FilterResult, SmootherResult, StateSpace, kalman_filter, rts_smoother
+from vidssl.dynamics.kalman import FilterResult, StateSpace, kalman_filter
+from vidssl.dynamics.smoother import SmootherResult, rts_smoother
 
 METHODS = ("joseph", "sqrt", "scan")
 

@@ -8,7 +8,8 @@ from scipy.linalg import solve_discrete_are
 from torch import Tensor
 
 from tests.dynamics.kalman_reference import covariance, observations, random_model
-from vidssl.dynamics.kalman import kalman_filter, steady_state
+from vidssl.dynamics.kalman import kalman_filter
+from vidssl.dynamics.steady import steady_state
 from vidssl.errors import VidsslError
 
 

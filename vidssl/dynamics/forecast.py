@@ -7,18 +7,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import (
-    Layout,
-    check_values,
-    compact,
-    in_one_precision,
-    sequences,
-    shared,
-    symmetric,
-)
+from vidssl.dynamics._engine.layout import Layout, compact, in_one_precision, sequences, shared, symmetric
 from vidssl.dynamics._engine.recurrence import congruence_recurrence, linear_recurrence
-from vidssl.dynamics._engine.results import FilterResult, Forecast, StateSpace
+from vidssl.dynamics._engine.results import FilterResult, StateSpace
 from vidssl.errors import VidsslError
+
+
+class Forecast(NamedTuple):
+    """Moments of steps not yet seen.
+
+    Attributes:
+        mean, cov: (…, H, n) and (…, H, n, n) of the state.
+        obs_mean, obs_cov: (…, H, m) and (…, H, m, m) of the observation, noise included.
+    """
+
+    mean: Tensor
+    cov: Tensor
+    obs_mean: Tensor
+    obs_cov: Tensor
 
 
 def forecast(
@@ -106,7 +112,7 @@ def _read(name: str, steps: int, result: FilterResult, given: dict[str, Tensor |
     x = in_one_precision(name, {"mean": result.filt_mean, "cov": result.filt_cov, **given})
     layout = Layout(name, steps, batch, of="result")
     layout.read(x, n, m)
-    check_values(name, x)
+    layout.check_values(x)
     x["m0"], x["P0"] = x["mean"], compact(x["cov"], 2)
     columns = shared(x["A"], x["C"])
     model = layout.model(x, columns, priors=known)

@@ -22,7 +22,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import Layout, check_values, in_one_precision, shared, symmetric
+from vidssl.dynamics._engine.layout import Layout, in_one_precision, shared, symmetric
 from vidssl.dynamics._engine.likelihood import (
     LOG_2PI,
     hide_missing,
@@ -31,25 +31,20 @@ from vidssl.dynamics._engine.likelihood import (
     mask_covariance,
 )
 from vidssl.dynamics._engine.means import predicted_means
-from vidssl.dynamics._engine.results import FilterResult, Forecast, SmootherResult, StateSpace
+from vidssl.dynamics._engine.results import FilterResult, StateSpace
 from vidssl.dynamics._engine.riccati import CovariancePass, check_method, covariance_pass
-from vidssl.dynamics.forecast import forecast, multi_step
+from vidssl.dynamics.forecast import forecast
 from vidssl.dynamics.smoother import rts_smoother
-from vidssl.dynamics.steady import steady_state
 from vidssl.errors import VidsslError
 
 __all__ = [
     "LOG_2PI",
     "FilterResult",
-    "Forecast",
-    "SmootherResult",
     "StateSpace",
     "forecast",
     "innovation_log_likelihood",
     "kalman_filter",
-    "multi_step",
     "rts_smoother",
-    "steady_state",
 ]
 
 
@@ -124,7 +119,7 @@ def _read(x: dict[str, Tensor], mask: Tensor | None, predict_first: bool) -> _Ta
     layout.read(x, n, m)
     x["z"], observed = hide_missing(layout, x["z"], mask)
     layout.batch  # noqa: B018  raises when batch axes do not fit together
-    check_values(name, x)
+    layout.check_values(x)
     for key in ("Q", "R", "P0"):
         x[key] = symmetric(x[key])
     if not predict_first:

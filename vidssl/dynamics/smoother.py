@@ -11,23 +11,32 @@ x_{t+1}, with A for C and Q for R. Ps is a sum of congruences, where the usual P
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import (
-    Layout,
-    check_values,
-    compact,
-    in_one_precision,
-    sequences,
-    symmetric,
-)
+from vidssl.dynamics._engine.layout import Layout, compact, in_one_precision, sequences, symmetric
 from vidssl.dynamics._engine.recurrence import congruence_recurrence, linear_recurrence
-from vidssl.dynamics._engine.results import FilterResult, SmootherResult
+from vidssl.dynamics._engine.results import FilterResult
 from vidssl.dynamics._engine.riccati import check_method, covariance_pass
 
 # Matrices looked back from at a time on a CPU: what stays in a core's cache.
 CPU_ROWS = 2048
+
+
+class SmootherResult(NamedTuple):
+    """Moments given the whole sequence.
+
+    Attributes:
+        mean: (…, T, n) E[x_t | z].
+        cov: (…, T, n, n) its covariance.
+        lag_one_cov: (…, T - 1, n, n), entry t is Cov(x_{t+1}, x_t | z).
+    """
+
+    mean: Tensor
+    cov: Tensor
+    lag_one_cov: Tensor
 
 
 def rts_smoother(result: FilterResult, A: Tensor, Q: Tensor, method: str = "joseph") -> SmootherResult:
@@ -54,7 +63,7 @@ def rts_smoother(result: FilterResult, A: Tensor, Q: Tensor, method: str = "jose
         *batch, steps, n = x["filt_mean"].shape
         layout = Layout(name, steps, batch, of="result")
         layout.read(x, n, 0)
-        check_values(name, x)
+        layout.check_values(x)
         A, Q = layout.matrices(x["A"])[1:], symmetric(layout.matrices(x["Q"])[1:])
         filt = layout.matrices(compact(x["filt_cov"], 2))
         gain, spread = _look_back(filt[:-1], A, Q, method)

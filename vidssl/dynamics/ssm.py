@@ -21,16 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidssl.dynamics.kalman import (
-    FilterResult,
-    Forecast,
-    SmootherResult,
-    StateSpace,
-    forecast,
-    kalman_filter,
-    multi_step,
-    rts_smoother,
-)
+from vidssl.dynamics.forecast import Forecast, forecast, multi_step
+from vidssl.dynamics.kalman import FilterResult, StateSpace, kalman_filter
+from vidssl.dynamics.smoother import SmootherResult, rts_smoother
 from vidssl.dynamics.transitions import TRANSITIONS, discretise, eigenvalues, spectral_radius
 from vidssl.errors import VidsslError, check_choice
 

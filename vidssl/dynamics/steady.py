@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import Layout, check_values, in_one_precision, symmetric
+from vidssl.dynamics._engine.layout import Layout, in_one_precision, symmetric
 from vidssl.errors import VidsslError
 
 # 2^60 filter steps; what has not settled by then never will.
@@ -41,7 +41,7 @@ def steady_state(A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tuple[Tensor, Te
         x = in_one_precision(name, {"A": A, "Q": Q, "C": C, "R": R})
         layout = Layout(name, 1)
         layout.read(x, n, m, fixed="AQCR")
-        check_values(name, x)
+        layout.check_values(x)
         A, Q, C, R = (layout.matrices(x[key])[0] for key in "AQCR")
         pred = _double(A, symmetric(Q), C, symmetric(R))
         L = torch.linalg.cholesky(symmetric(C @ pred @ C.mT + R))
@@ -83,15 +83,12 @@ def _reason(A: Tensor, Q: Tensor, C: Tensor) -> str:
     A, Q, C = (x.to("cpu", torch.complex128) for x in (A, Q, C))
     eye = torch.eye(len(A), dtype=A.dtype)
     scale = 1e-4 * max(float(A.abs().max()), 1.0)
-    tests = (
-        (C, 0, "C does not see it"),
-        (Q, 1, "Q does not drive it, so that the prior matters for ever"),
-    )
+    unseen, undriven = "C does not see it", "Q does not drive it, so that the prior matters for ever"
     for value in sorted(torch.linalg.eigvals(A).tolist(), key=abs, reverse=True):
         if abs(value) < 1 - 1e-4:
             break
         spelled = f"{value.real:.4g}" + (f"{value.imag:+.4g}j" if value.imag else "")
-        for x, axis, reason in tests:
+        for x, axis, reason in ((C, 0, unseen), (Q, 1, undriven)):
             smallest = torch.linalg.svdvals(torch.cat([A - value * eye, x], dim=axis))[-1]
             if smallest < scale * max(float(x.abs().max()), 1e-12):
                 return f"the mode of A with eigenvalue {spelled} does not decay, and {reason}"

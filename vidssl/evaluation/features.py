@@ -84,16 +84,9 @@ def extract_features(
     if motion:
         extractors.append(motion_energy)
     part = _Part([], [], {}, [])
-    options = subject.options
-    batches = shown_batches(
-        EvalClipDataset(index, options.spec(subject.encoder), backend=options.backend),
-        subject.encoder,
-        device=subject.device,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        description=description,
-    )
-    for batch, views in batches:
+    options, encoder = subject.options, subject.encoder
+    dataset = EvalClipDataset(index, options.spec(encoder), backend=options.backend)
+    for batch, views in shown_batches(dataset, encoder, options, description, subject.device):
         for name, feature in _average_over_views(extractors, views).items():
             part.rows.setdefault(name, []).append(feature)
         part.ids.append(batch.video_id)

@@ -116,11 +116,9 @@ def read_labelled(data: str | Path, workers: int) -> VideoIndex:
 def shown_batches(
     dataset: EvalClipDataset,
     encoder: VideoEncoder,
-    *,
-    device: torch.device | str,
-    batch_size: int,
-    workers: int,
+    options: EvalOptions,
     description: str,
+    device: torch.device | str,
 ) -> Iterator[tuple[ClipBatch, list[Tensor]]]:
     """Decode this process's share of the videos, every n-th of n processes, and cut their views; with a bar.
 
@@ -129,13 +127,14 @@ def shown_batches(
     Args:
         dataset: the videos and their views.
         encoder: whose mean and std the views are normalised with.
-        device: where the views are wanted.
-        batch_size: videos of this process at a time.
-        workers: decoding processes; 0 decodes in this one.
+        options: `batch_size`, of this process, and `workers` count.
         description: of the bar.
+        device: where the views are wanted.
     """
     rank, processes = distributed.rank(), distributed.world_size()
-    loader = build_eval_loader(dataset, batch_size, num_processes=processes, rank=rank, num_workers=workers)
+    loader = build_eval_loader(
+        dataset, options.batch_size, num_processes=processes, rank=rank, num_workers=options.workers
+    )
     share = len(range(rank, len(dataset), processes))
     with tqdm(total=share, desc=description, unit="video", disable=rank > 0 or share < 2, delay=1) as bar:
         for batch in loader:

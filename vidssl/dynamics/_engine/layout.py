@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import zip_longest
 
 import torch
 from einops import rearrange
@@ -19,6 +18,8 @@ from torch import Tensor
 from vidssl.dynamics._engine.results import StateSpace
 from vidssl.errors import VidsslError
 
+# Axes of a model's arguments, n state and m observed dimensions.
+CORES = {"A": "nn", "Q": "nn", "C": "mn", "R": "mm", "b": "n", "d": "m", "m0": "n", "P0": "nn"}
 # What `check_values` asks of an argument depends on its name.
 VECTORS = ("z", "innovation", "m0", "b", "d")
 MATRICES = ("A", "C")
@@ -85,18 +86,10 @@ class Layout:
 
     def read(self, given: dict[str, Tensor], n: int, m: int, fixed: Sequence[str] = ("m0", "P0")) -> None:
         """Replaces those of a model's arguments that are given by what `check` makes of them; `fixed` have no time."""
-        cores = {
-            "A": (n, n),
-            "Q": (n, n),
-            "C": (m, n),
-            "R": (m, m),
-            "b": (n,),
-            "d": (m,),
-            "m0": (n,),
-            "P0": (n, n),
-        }
-        for name, core in cores.items():
+        sizes = {"n": n, "m": m}
+        for name, axes in CORES.items():
             if name in given:
+                core = tuple(sizes[axis] for axis in axes)
                 given[name] = self.check(name, given[name], core, name not in fixed)
 
     def check(self, name: str, x: Tensor, core: tuple[int, ...], over_time: bool = True) -> Tensor:
@@ -122,12 +115,11 @@ class Layout:
         Raises:
             VidsslError: when those of the arguments do not fit together.
         """
-        backwards = (reversed(shape) for shape in self.batches.values())
-        sizes = [set(axis) - {1} for axis in zip_longest(*backwards, fillvalue=1)]
-        if any(len(found) > 1 for found in sizes):
+        try:
+            return tuple(torch.broadcast_shapes(*self.batches.values()))
+        except RuntimeError:
             found = ", ".join(f"{name} {shape}" for name, shape in self.batches.items() if shape)
-            raise VidsslError(f"{self.function}: batch axes do not fit together: {found}")
-        return tuple(axis.pop() if axis else 1 for axis in reversed(sizes))
+            raise VidsslError(f"{self.function}: batch axes do not fit together: {found}") from None
 
     @cached_property
     def size(self) -> int:
@@ -170,6 +162,39 @@ class Layout:
             return x.reshape(1, *tail)
         return x.expand(*self.batch, *tail).reshape(self.size, *tail)
 
+    @torch.no_grad()
+    def check_values(self, given: Mapping[str, Tensor]) -> None:
+        """Finite numbers; covariances symmetric and positive semi-definite, R definite.
+
+        Tensors are (…, t, *core); other names than those of the lists above are passed over. One synchronisation when all is
+        well.
+
+        Raises:
+            VidsslError: naming the tensor, the step and the sequence.
+        """
+        cores = {**dict.fromkeys(VECTORS, 1), **dict.fromkeys((*MATRICES, *COVARIANCES), 2)}
+        numbers = [(name, given[name], core) for name, core in cores.items() if name in given]
+        bad = {
+            (name, what): flags
+            for name in COVARIANCES
+            if name in given
+            for what, flags in _defects(given[name], name in DEFINITE)
+        }
+        # 0 · sum is 0 unless an entry, or at worst only the sum, is infinite or undefined.
+        suspicious = [0 * x.sum() for _, x, _ in numbers]
+        suspicious += [flags.any().to(suspicious[0].dtype) for flags in bad.values()]
+        if bool((torch.stack(suspicious) == 0).all()):
+            return
+        for name, x, core in numbers:
+            infinite = ~torch.isfinite(x).flatten(-core).all(-1)
+            if bool(infinite.any()):
+                raise VidsslError(
+                    f"{self.function}: {name}{where(infinite)} has an infinite or undefined entry"
+                )
+        for (name, what), flags in bad.items():
+            if bool(flags.any()):
+                raise VidsslError(f"{self.function}: {name}{where(flags)} is not {what}")
+
     def matrices_back(self, x: Tensor) -> Tensor:
         """(T, b, r, c) to (*batch, T, r, c), a view; what is shared is expanded."""
         return self._unflatten(rearrange(x, "t b r c -> b t r c"))
@@ -186,38 +211,6 @@ class Layout:
 
     def _unflatten(self, x: Tensor) -> Tensor:
         return x.expand(self.size, *x.shape[1:]).unflatten(0, self.batch) if self.batch else x[0]
-
-
-@torch.no_grad()
-def check_values(function: str, given: Mapping[str, Tensor]) -> None:
-    """Finite numbers; covariances symmetric and positive semi-definite, R definite.
-
-    Tensors are (…, t, *core); other names than those of the lists above are passed over. One synchronisation when all is
-    well.
-
-    Raises:
-        VidsslError: naming the tensor, the step and the sequence.
-    """
-    cores = {**dict.fromkeys(VECTORS, 1), **dict.fromkeys((*MATRICES, *COVARIANCES), 2)}
-    numbers = [(name, given[name], core) for name, core in cores.items() if name in given]
-    bad = {
-        (name, what): flags
-        for name in COVARIANCES
-        if name in given
-        for what, flags in _defects(given[name], name in DEFINITE)
-    }
-    # 0 · sum is 0 unless an entry, or at worst only the sum, is infinite or undefined.
-    suspicious = [0 * x.sum() for _, x, _ in numbers]
-    suspicious += [flags.any().to(suspicious[0].dtype) for flags in bad.values()]
-    if bool((torch.stack(suspicious) == 0).all()):
-        return
-    for name, x, core in numbers:
-        infinite = ~torch.isfinite(x).flatten(-core).all(-1)
-        if bool(infinite.any()):
-            raise VidsslError(f"{function}: {name}{where(infinite)} has an infinite or undefined entry")
-    for (name, what), flags in bad.items():
-        if bool(flags.any()):
-            raise VidsslError(f"{function}: {name}{where(flags)} is not {what}")
 
 
 def _defects(x: Tensor, definite: bool) -> Iterator[tuple[str, Tensor]]:

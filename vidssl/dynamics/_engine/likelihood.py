@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from vidssl.dynamics._engine.layout import Layout, check_values, in_one_precision, shared
+from vidssl.dynamics._engine.layout import Layout, in_one_precision, shared
 from vidssl.errors import VidsslError
 
 LOG_2PI = math.log(2 * math.pi)
@@ -42,7 +42,7 @@ def innovation_log_likelihood(
         layout = Layout(name, steps, batch, of="innovation")
         S = layout.check("innovation_cov", S, (m, m))
         e, observed = hide_missing(layout, e, mask)
-        check_values(name, {"innovation": e, "innovation_cov": S})
+        layout.check_values({"innovation": e, "innovation_cov": S})
         columns = shared(S) and (observed is None or observed.ndim == 2)
         e, S = layout.vectors(e, columns), layout.matrices(S)
         if observed is not None:

@@ -1,4 +1,4 @@
-"""What the state-space functions take and return. Leading dots are batch axes; T steps, n state and m observed dimensions."""
+"""What the filter takes and returns. Leading dots are batch axes; T steps, n state and m observed dimensions."""
 
 from __future__ import annotations
 
@@ -42,31 +42,3 @@ class FilterResult(NamedTuple):
     innovation: Tensor
     innovation_cov: Tensor
     log_likelihood: Tensor
-
-
-class SmootherResult(NamedTuple):
-    """Moments given the whole sequence.
-
-    Attributes:
-        mean: (…, T, n) E[x_t | z].
-        cov: (…, T, n, n) its covariance.
-        lag_one_cov: (…, T - 1, n, n), entry t is Cov(x_{t+1}, x_t | z).
-    """
-
-    mean: Tensor
-    cov: Tensor
-    lag_one_cov: Tensor
-
-
-class Forecast(NamedTuple):
-    """Moments of steps not yet seen.
-
-    Attributes:
-        mean, cov: (…, H, n) and (…, H, n, n) of the state.
-        obs_mean, obs_cov: (…, H, m) and (…, H, m, m) of the observation, noise included.
-    """
-
-    mean: Tensor
-    cov: Tensor
-    obs_mean: Tensor
-    obs_cov: Tensor

@@ -70,8 +70,7 @@ def forecast_errors(
 ) -> ForecastErrors:
     average, clock = z[sequences.valid].mean(dim=0), clock_means(z, sequences.valid)
     averages = {factor: smoothed(z, sequences.valid, factor) for factor in SMOOTHING_FACTORS}
-    nrmse: dict[str, list[Estimate]] = {name: [] for name in ("model", *BASELINES)}
-    ratio: dict[str, list[Estimate]] = {name: [] for name in BASELINES}
+    errors: list[dict[str, Tensor]] = []
     factors, shares = [], []
     for h, (prediction, counts) in enumerate(zip(predictions, counted, strict=True), start=1):
         truth = z[:, h:]
@@ -85,17 +84,21 @@ def forecast_errors(
         best = min(smoothing, key=lambda factor: float(smoothing[factor].sum()))
         factors.append(best)
         shares.append(drawn[best][1])
-        errors = {
-            "model": squared(prediction.mean),
-            "persistence": squared(averages[1.0][:, :-h]),
-            "smoothing": smoothing[best],
-            "clock": squared(clock[:, h:]),
-            "mean": squared(average.expand_as(truth)),
-        }
-        for name, row in nrmse.items():
-            row.append(ratio_estimate(errors[name], errors["mean"], resamples, root=True))
-        for name, row in ratio.items():
-            row.append(ratio_estimate(errors["model"], errors[name], resamples, root=True))
+        errors.append(
+            {
+                "model": squared(prediction.mean),
+                "persistence": squared(averages[1.0][:, :-h]),
+                "smoothing": smoothing[best],
+                "clock": squared(clock[:, h:]),
+                "mean": squared(average.expand_as(truth)),
+            }
+        )
+
+    def ratios(above: str, below: str) -> list[Estimate]:
+        return [ratio_estimate(x[above], x[below], resamples, root=True) for x in errors]
+
+    nrmse = {name: ratios(name, "mean") for name in ("model", *BASELINES)}
+    ratio = {name: ratios("model", name) for name in BASELINES}
     pairs = [int(counts.sum()) for counts in counted]
     return ForecastErrors(sequences.step_seconds, pairs, nrmse, ratio, factors, shares)
 

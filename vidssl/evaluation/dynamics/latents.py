@@ -28,7 +28,7 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.views.evaluation import EvalSpec
 from vidssl.errors import VidsslError
-from vidssl.evaluation.setup import shown_batches
+from vidssl.evaluation.setup import EvalOptions, shown_batches
 from vidssl.models.student import Student
 from vidssl.objectives.base import frame_rows, frame_times
 
@@ -89,17 +89,16 @@ def encode_sequences(
     students: Mapping[str, tuple[Student, str]],
     index: VideoIndex,
     spec: StepSpec,
-    *,
+    options: EvalOptions,
     device: torch.device | str = "cpu",
-    batch_size: int = 16,
-    workers: int = 2,
-    backend: str = "auto",
 ) -> tuple[dict[str, LatentSequences], tuple[FailedVideo, ...]]:
     """Decode every video once and run all students on it.
 
     Args:
         students: name -> student, and which of its heads to read. They normalise clips alike.
         index: the videos.
+        spec: their frames.
+        options: decoder, batch size and workers count.
 
     Returns:
         Latents by name, of the videos that could be read, in the order of the index; and those that could not.
@@ -107,26 +106,28 @@ def encode_sequences(
     Raises:
         VidsslError: when none could, or the encoder or head cannot take `spec.frames` frames.
     """
-    step = spec.seconds
     view = EvalSpec(ClipSpec(spec.frames, stride=spec.stride or 1), size=spec.size, resize=spec.resize)
-    opener = None if step is None else partial(_SteadyReader, step=step, backend=backend)
-    batches = shown_batches(
-        EvalClipDataset(index, view, backend=backend, opener=opener),
-        next(iter(students.values()))[0].encoder,
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        description="latents",
-    )
+    opener = None
+    if spec.seconds is not None:
+        opener = partial(_SteadyReader, step=spec.seconds, backend=options.backend)
+    dataset = EvalClipDataset(index, view, backend=options.backend, opener=opener)
+    encoder = next(iter(students.values()))[0].encoder
     rows: list[_Row] = []
     failures: list[FailedVideo] = []
-    for batch, views in batches:
+    for batch, views in shown_batches(dataset, encoder, options, "latents", device):
         latents = {name: _latents(*student, views[0]) for name, student in students.items()}
         for row, video in enumerate(batch.video_id.tolist()):
             if not bool(batch.failed[row]):
                 rows.append(_Row(video, batch.times[0][row], {name: z[row] for name, z in latents.items()}))
         failures.extend(batch.failures)
-    return _collect(distributed.gather_objects((rows, failures)), index)
+    parts = distributed.gather_objects((rows, failures))
+    rows = sorted((row for part, _ in parts for row in part), key=lambda row: row.video)
+    failures = sorted((failure for _, part in parts for failure in part), key=lambda f: f.video_id)
+    if not rows:
+        raise VidsslError(
+            f"none of {len(index)} videos could be read; {failures[0].path}: {failures[0].reason}"
+        )
+    return _stacked(rows, tuple(index.paths[row.video] for row in rows)), tuple(failures)
 
 
 class _Row(NamedTuple):
@@ -143,24 +144,14 @@ def _latents(student: Student, head: str, clips: Tensor) -> Tensor:
     return z.double().cpu()
 
 
-def _collect(
-    parts: list[tuple[list[_Row], list[FailedVideo]]], index: VideoIndex
-) -> tuple[dict[str, LatentSequences], tuple[FailedVideo, ...]]:
-    rows = sorted((row for part, _ in parts for row in part), key=lambda row: row.video)
-    failures = sorted((failure for _, part in parts for failure in part), key=lambda f: f.video_id)
-    if not rows:
-        raise VidsslError(
-            f"none of {len(index)} videos could be read; {failures[0].path}: {failures[0].reason}"
-        )
-    times = torch.stack([row.times for row in rows]).double()
-    names = tuple(index.paths[row.video] for row in rows)
-    found = {}
+def _stacked(rows: list[_Row], names: tuple[str, ...]) -> dict[str, LatentSequences]:
+    times, found = torch.stack([row.times for row in rows]).double(), {}
     for name in rows[0].latents:
         z = torch.stack([row.latents[name] for row in rows])
         if not bool(z.isfinite().all()):
             raise VidsslError(f"{name}: latents are not finite")
         found[name] = LatentSequences(z, *_steps(times, z.shape[1]), names)
-    return found, tuple(failures)
+    return found
 
 
 def _steps(times: Tensor, steps: int) -> tuple[Tensor, Tensor]:

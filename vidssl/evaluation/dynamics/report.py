@@ -16,6 +16,7 @@ import torch
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.dynamics.recurrent import RecurrentPredictor
+from vidssl.dynamics.ssm import LinearGaussianSSM
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
@@ -80,50 +81,51 @@ def dynamics(
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     chosen: tuple[Weights, ...] = (weights, "initial")
     runs: dict[str, Restored] = {key: load_run(checkpoint, key, [name]) for key in chosen}
+    models = {key: cast(LDM, dict(run.objective.items())[name]) for key, run in runs.items()}
     students = {key: (run.student.to(device), name) for key, run in runs.items()}
-    learned = runs[weights]
-    spec = step_spec(learned.student.encoder, options)
-    index = VideoIndex.read(data)
-    sequences, failures = encode_sequences(
-        students,
-        index,
-        spec,
-        device=device,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        backend=options.backend,
-    )
+    student = runs[weights].student
+    spec, index = step_spec(student.encoder, options), VideoIndex.read(data)
+    sequences, failures = encode_sequences(students, index, spec, options, device)
     if horizon is None:
         horizon = max(min(8, sequences[weights].z.shape[1] - context), 1)
     measured = {}
-    for key, run in runs.items():
-        ldm = cast(LDM, dict(run.objective.items())[name])
+    for key, ldm in models.items():
         lag = min(ldm.weights)
+        longest = max(horizon, lag)
         measured[key] = measure_dynamics(
-            ldm.model, sequences[key], max(horizon, lag), lag=lag, context=context, seed=seed
+            ldm.model, sequences[key], longest, lag=lag, context=context, seed=seed
         )
-    found = measured[weights]
+    found, untrained = measured[weights], measured["initial"]
+    step = found.sequences.step_seconds
     result = {
         "task": "dynamics",
         "checkpoint": str(checkpoint),
         "objective": name,
         "weights": weights,
-        "model": _model_record(cast(LDM, dict(learned.objective.items())[name])),
-        "encoder": {k: v for k, v in learned.student.encoder.spec.items() if k != "model_cfg"},
-        "sampling": _sampling_record(spec, found),
+        "model": _model_record(models[weights].model),
+        "encoder": {k: v for k, v in student.encoder.spec.items() if k != "model_cfg"},
+        "sampling": {
+            "frames": spec.frames,
+            "frame_seconds": spec.seconds,
+            "stride": spec.stride,
+            "latents": found.z.shape[1],
+            "step_seconds": None if math.isnan(step) else step,
+            "size": spec.size,
+            "resize": spec.resize,
+        },
         "decoder": options.backend,
         "data": data_record(data, index, failures),
         "seed": seed,
         "notes": [
-            *leaks(learned.student, learned.objective),
-            *_sampling_notes(learned.student, spec),
+            *leaks(student, runs[weights].objective),
+            *_sampling_notes(student, spec),
             *_clock_notes(found),
         ],
         "calibration": found.calibration.record(),
         "forecast": {**found.forecast.record(), "context": context},
         "untrained": {
-            "calibration": measured["initial"].calibration.record(),
-            "forecast": measured["initial"].forecast.record(),
+            "calibration": untrained.calibration.record(),
+            "forecast": untrained.forecast.record(),
         },
         "eigenvalues": None if found.eigenvalues is None else [x.record() for x in found.eigenvalues],
         "figures": [],
@@ -133,7 +135,7 @@ def dynamics(
         folder = Path(output)
         folder.mkdir(parents=True, exist_ok=True)
         if drawn:
-            result["figures"] = [file.name for file in plot_dynamics(found, folder, measured["initial"])]
+            result["figures"] = [file.name for file in plot_dynamics(found, folder, untrained)]
         write_json(folder / RESULT, result)
     return result
 
@@ -226,34 +228,12 @@ def _sampling_notes(student: Student, spec: StepSpec) -> list[str]:
     return notes
 
 
-def _model_record(ldm: LDM) -> dict[str, Any]:
-    model = ldm.model
+def _model_record(model: LinearGaussianSSM | RecurrentPredictor) -> dict[str, Any]:
+    record: dict[str, Any] = {"predictor": "rnn", "latent_dim": model.latent_dim}
     if isinstance(model, RecurrentPredictor):
-        return {
-            "predictor": "rnn",
-            "latent_dim": model.latent_dim,
-            "state_dim": None,
-            "spectral_radius": None,
-        }
-    return {
-        "predictor": "kalman",
-        "latent_dim": model.latent_dim,
-        "state_dim": model.state_dim,
-        "spectral_radius": model.spectral_radius(),
-    }
-
-
-def _sampling_record(spec: StepSpec, found: Dynamics) -> dict[str, Any]:
-    step = found.sequences.step_seconds
-    return {
-        "frames": spec.frames,
-        "frame_seconds": spec.seconds,
-        "stride": spec.stride,
-        "latents": found.z.shape[1],
-        "step_seconds": None if math.isnan(step) else step,
-        "size": spec.size,
-        "resize": spec.resize,
-    }
+        return {**record, "state_dim": None, "spectral_radius": None}
+    radius = model.spectral_radius()
+    return {**record, "predictor": "kalman", "state_dim": model.state_dim, "spectral_radius": radius}
 
 
 def _shown(horizons: Sequence[int]) -> list[int]:

@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from vidssl.dynamics.kalman import innovation_log_likelihood, kalman_filter, multi_step
+from vidssl.dynamics.forecast import multi_step
+from vidssl.dynamics.kalman import innovation_log_likelihood, kalman_filter
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM
 from vidssl.errors import VidsslError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,23 +20,13 @@ if TYPE_CHECKING:
 ELLIPSE = -2 * math.log(0.05)
 TWO_SIGMA = 1.959963984540054
 VIDEOS = 4
-Style = dict[str, Any]
-PREDICTED: Style = {
-    "ls": "",
-    "marker": "x",
-    "color": BLUE,
-    "ms": 5,
-    "label": "predicted one step ahead (95 %)",
-}
-OBSERVED: Style = {"ls": "-", "marker": "o", "color": BLACK, "ms": 3, "lw": 1, "label": "observed"}
-HIDDEN: Style = {**OBSERVED, "ls": ":", "mfc": "white", "ms": 4, "label": "observed past the cut"}
-FORECAST: Style = {
-    "ls": "--",
-    "marker": "s",
-    "color": ORANGE,
-    "ms": 3.5,
-    "lw": 1.5,
-    "label": "forecast past the cut",
+PREDICTED, OBSERVED = "predicted one step ahead (95 %)", "observed"
+HIDDEN, FORECAST = "observed past the cut", "forecast past the cut"
+STYLES: dict[str, dict[str, Any]] = {
+    PREDICTED: {"ls": "", "marker": "x", "color": BLUE, "ms": 5},
+    OBSERVED: {"ls": "-", "marker": "o", "color": BLACK, "ms": 3, "lw": 1},
+    HIDDEN: {"ls": ":", "marker": "o", "color": BLACK, "ms": 4, "lw": 1, "mfc": "white"},
+    FORECAST: {"ls": "--", "marker": "s", "color": ORANGE, "ms": 3.5, "lw": 1.5},
 }
 
 
@@ -49,13 +39,10 @@ def trajectories_figure(dynamics: Dynamics, videos: int = VIDEOS) -> Figure:
     z, valid = dynamics.z, dynamics.sequences.valid
     axes, shares = motion_axes(z, valid)
     chosen = _moving(z, valid, videos)
-    unit = "steps" if math.isnan(dynamics.sequences.step_seconds) else "s"
     figure = new_figure(3.4 * len(chosen) + 0.4, 7.2)
     grid = figure.subplots(2, len(chosen), squeeze=False)
     for column, video in enumerate(chosen):
-        shown = _shown(dynamics, video, axes)
-        _plane(grid[0, column], shown)
-        _course(grid[1, column], shown, unit)
+        _draw(grid[0, column], grid[1, column], dynamics, video, axes)
         grid[0, column].set_title(_short(dynamics.sequences.names[video]), fontsize=9)
     names = [f"direction {i + 1} ({100 * share:.0f} %)" for i, share in enumerate(shares)]
     for axis in grid[0]:
@@ -63,10 +50,8 @@ def trajectories_figure(dynamics: Dynamics, videos: int = VIDEOS) -> Figure:
     if len(names) > 1:
         grid[0, 0].set_ylabel(names[1])
     grid[1, 0].set_ylabel(names[0])
-    figure.suptitle(
-        "Latent trajectories in the leading directions of motion (share of the variance within videos)",
-        fontsize=11,
-    )
+    title = "Latent trajectories in the leading directions of motion (share of the variance within videos)"
+    figure.suptitle(title, fontsize=11)
     handles, labels = grid[1, 0].get_legend_handles_labels()
     more, more_labels = grid[0, 0].get_legend_handles_labels()
     known = dict(zip(more_labels + labels, more + handles, strict=True))
@@ -96,99 +81,61 @@ def _moving(z: Tensor, valid: Tensor, videos: int) -> list[int]:
     return ranks[:videos]
 
 
-class _Shown(NamedTuple):
-    """One video in the k directions of the axes, its T steps, and the H that are forecast from the cut on.
-
-    Attributes:
-        z: (T, k) latents.
-        times: (T,) seconds, or steps where they are not known.
-        valid: (T,) bool, which latents are there.
-        cut: the last latent seen before the forecast past it, as far from the end as forecasts reach.
-        mean, cov: (T - 1, k) and (T - 1, k, k), predictions one step ahead.
-        ahead, ahead_cov: (H, k) and (H, k, k), forecast from the cut.
-    """
-
-    z: Tensor
-    times: Tensor
-    valid: Tensor
-    cut: int
-    mean: Tensor
-    cov: Tensor
-    ahead: Tensor
-    ahead_cov: Tensor
-
-
-def _shown(dynamics: Dynamics, video: int, axes: Tensor) -> _Shown:
-    sequences, predictions = dynamics.sequences, dynamics.predictions
-    valid, times = sequences.valid[video], sequences.times[video]
-    if math.isnan(sequences.step_seconds):
-        times = torch.arange(len(valid), dtype=torch.float64)
-    cut = max(int(valid.nonzero().max()) - len(predictions), 1)
-    later = predictions[: len(valid) - 1 - cut]
-    return _Shown(
-        dynamics.z[video] @ axes,
-        times,
-        valid,
-        cut,
-        predictions[0].mean[video] @ axes,
-        axes.mT @ predictions[0].cov[video] @ axes,
-        torch.stack([x.mean[video, cut] for x in later]) @ axes,
-        axes.mT @ torch.stack([x.cov[video, cut] for x in later]) @ axes,
-    )
-
-
-def _plane(axis: Axes, shown: _Shown) -> None:
-    z, _, valid, cut, mean, cov, ahead, ahead_cov = shown
-    if z.shape[1] < 2:
-        axis.text(0.5, 0.5, "one dimension: see below", ha="center", transform=axis.transAxes)
-        axis.set_axis_off()
-        return
-    for t in range(cut):
-        if bool(valid[t + 1]):
-            _add_ellipse(axis, mean[t], cov[t], fc=BLUE, alpha=0.05, lw=0, zorder=1)
-    seen, hidden = _split(valid, cut)
-    axis.plot(*mean[:cut][valid[1 : cut + 1]].mT.tolist(), **PREDICTED, zorder=4)
-    axis.plot(*z[seen].mT.tolist(), **OBSERVED, zorder=3)
-    axis.plot(*z[hidden].mT.tolist(), **HIDDEN, zorder=3)
-    axis.plot(*torch.cat([z[cut : cut + 1], ahead]).mT.tolist(), **FORECAST, zorder=5)
-    _add_ellipse(axis, ahead[-1], ahead_cov[-1], fc="none", ec=ORANGE, ls="--", lw=1, zorder=2)
-    axis.set_aspect("equal", adjustable="datalim")
-    axis.autoscale_view()
-
-
-def _course(axis: Axes, shown: _Shown, unit: str) -> None:
-    """The first direction against time, with bands of 95 %."""
-    times, valid, cut, z = shown.times, shown.valid, shown.cut, shown.z[:, 0]
-    seen, hidden = _split(valid, cut)
-    there = valid[1 : cut + 1]
-    at, mean = times[1 : cut + 1][there], shown.mean[:cut, 0][there]
-    _band(axis, at, mean, shown.cov[:cut, 0, 0][there], BLUE)
-    axis.plot(at.tolist(), mean.tolist(), **PREDICTED)
-    steps = slice(cut + 1, cut + 1 + len(shown.ahead))
-    there = valid[steps]
-    at, mean = times[steps][there], shown.ahead[:, 0][there]
-    _band(axis, at, mean, shown.ahead_cov[:, 0, 0][there], ORANGE)
-    axis.plot([float(times[cut]), *at.tolist()], [float(z[cut]), *mean.tolist()], **FORECAST)
-    axis.plot(times[seen].tolist(), z[seen].tolist(), **OBSERVED)
-    axis.plot(times[hidden].tolist(), z[hidden].tolist(), **HIDDEN)
-    axis.axvline(float(times[cut]), color=GREY, lw=0.8)
-    axis.set_xlabel(f"time ({unit})")
-
-
-def _split(valid: Tensor, cut: int) -> tuple[Tensor, Tensor]:
-    """(T,) bool, which latents are there up to the cut, and from it on."""
+def _draw(plane: Axes, course: Axes, dynamics: Dynamics, video: int, axes: Tensor) -> None:
+    """One video in the plane of the axes, and along the first of them against time."""
+    sequences, first = dynamics.sequences, dynamics.predictions[0]
+    z, valid = dynamics.z[video] @ axes, sequences.valid[video]
+    # The last latent seen before the forecast past the cut: as far from the end as forecasts reach.
+    cut = max(int(valid.nonzero().max()) - len(dynamics.predictions), 1)
+    later = dynamics.predictions[: len(valid) - 1 - cut]
+    ahead = torch.stack([x.mean[video, cut] for x in later]) @ axes
+    ahead_cov = axes.mT @ torch.stack([x.cov[video, cut] for x in later]) @ axes
     steps = torch.arange(len(valid))
-    return valid & (steps <= cut), valid & (steps >= cut)
+    seen, hidden = valid & (steps <= cut), valid & (steps >= cut)
+    known = valid[1 : cut + 1]
+    mean = (first.mean[video] @ axes)[:cut][known]
+    cov = (axes.mT @ first.cov[video] @ axes)[:cut][known]
+    if axes.shape[1] < 2:
+        plane.text(0.5, 0.5, "one dimension: see below", ha="center", transform=plane.transAxes)
+        plane.set_axis_off()
+    else:
+        for one_mean, one_cov in zip(mean, cov, strict=True):
+            _ellipse(plane, one_mean, one_cov, fc=BLUE, alpha=0.05, lw=0, zorder=1)
+        plane.plot(*mean.mT.tolist(), label=PREDICTED, **STYLES[PREDICTED], zorder=4)
+        plane.plot(*z[seen].mT.tolist(), label=OBSERVED, **STYLES[OBSERVED], zorder=3)
+        plane.plot(*z[hidden].mT.tolist(), label=HIDDEN, **STYLES[HIDDEN], zorder=3)
+        plane.plot(
+            *torch.cat([z[cut : cut + 1], ahead]).mT.tolist(), label=FORECAST, **STYLES[FORECAST], zorder=5
+        )
+        _ellipse(plane, ahead[-1], ahead_cov[-1], fc="none", ec=ORANGE, ls="--", lw=1, zorder=2)
+        plane.set_aspect("equal", adjustable="datalim")
+        plane.autoscale_view()
+
+    timeless = math.isnan(sequences.step_seconds)
+    times, z = steps.double() if timeless else sequences.times[video], z[:, 0]
+    at = times[1 : cut + 1][known]
+    _band(course, at, mean[:, 0], cov[:, 0, 0], BLUE)
+    course.plot(at.tolist(), mean[:, 0].tolist(), label=PREDICTED, **STYLES[PREDICTED])
+    past = slice(cut + 1, cut + 1 + len(later))
+    there = valid[past]
+    at, mean = times[past][there], ahead[there, 0]
+    _band(course, at, mean, ahead_cov[there, 0, 0], ORANGE)
+    course.plot(
+        [float(times[cut]), *at.tolist()], [float(z[cut]), *mean.tolist()], label=FORECAST, **STYLES[FORECAST]
+    )
+    course.plot(times[seen].tolist(), z[seen].tolist(), label=OBSERVED, **STYLES[OBSERVED])
+    course.plot(times[hidden].tolist(), z[hidden].tolist(), label=HIDDEN, **STYLES[HIDDEN])
+    course.axvline(float(times[cut]), color=GREY, lw=0.8)
+    course.set_xlabel(f"time ({'steps' if timeless else 's'})")
 
 
 def _band(axis: Axes, at: Tensor, mean: Tensor, variance: Tensor, colour: str) -> None:
     reach = TWO_SIGMA * variance.sqrt()
-    axis.fill_between(
-        at.tolist(), (mean - reach).tolist(), (mean + reach).tolist(), color=colour, alpha=0.15, lw=0
-    )
+    low, high = (mean - reach).tolist(), (mean + reach).tolist()
+    axis.fill_between(at.tolist(), low, high, color=colour, alpha=0.15, lw=0)
 
 
-def _add_ellipse(axis: Axes, mean: Tensor, cov: Tensor, **style: Any) -> None:
+def _ellipse(axis: Axes, mean: Tensor, cov: Tensor, **style: Any) -> None:
     """The 95 % ellipse of a mean (2,) and covariance (2, 2)."""
     from matplotlib.patches import Ellipse
 
