@@ -6,10 +6,9 @@ training floor hands its fields on as ordinary arguments.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +19,7 @@ from vidssl.resources import resource_folder
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0.0)]
 
 
 class Section(BaseModel):
@@ -118,15 +118,15 @@ class TrainConfig(Section):
         description="micro-batches the encoder works through; loss and gradient are those of the whole batch",
     )
     lr: Positive = 1e-3
-    pretrained_lr_scale: Annotated[float, Field(ge=0.0)] = Field(
+    pretrained_lr_scale: NotNegative = Field(
         0.1, description="factor on lr for weights that came from a checkpoint"
     )
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="factor on pretrained_lr_scale for every block further from the output, 0.65 to 1"
     )
-    min_lr: Annotated[float, Field(ge=0.0)] = 1e-6
+    min_lr: NotNegative = 1e-6
     warmup: Fraction = Field(0.05, description="share of the steps with a linearly rising learning rate")
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.04
+    weight_decay: NotNegative = 0.04
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     eps: Positive = 1e-6
     clip_grad: Positive | None = 1.0
@@ -224,25 +224,19 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     *parents, last = key.strip().split(".")
     node: Any = raw
     for part in parents:
-        node = _child(node, part, override)
-    if isinstance(node, list):
-        node[_position(node, last, override)] = value
-    else:
-        node[last] = value
+        place = _place(node, part, override)
+        if isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        node = node[place]
+        if not isinstance(node, dict | list):
+            raise VidsslError(f"override {override!r}: {part!r} is a value ({node!r}), not a section")
+    node[_place(node, last, override)] = value
 
 
-def _child(node: Any, part: str, override: str) -> Any:
-    if isinstance(node, list):
-        return node[_position(node, part, override)]
-    child = node.get(part)
-    if child is None:
-        child = node[part] = {}
-    if not isinstance(child, dict | list):
-        raise VidsslError(f"override {override!r}: {part!r} is a value ({child!r}), not a section")
-    return child
-
-
-def _position(node: list[Any], part: str, override: str) -> int:
+def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
+    """A key of a section, or a position in a list."""
+    if isinstance(node, dict):
+        return part
     if part.isdecimal() and int(part) < len(node):
         return int(part)
     raise VidsslError(f"override {override!r}: {part!r} is not a position in a list of {len(node)}")
@@ -266,19 +260,14 @@ def _first_line(error: ValidationError) -> str:
 
 
 def _fields_at(location: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Config
+    """Keys of the section at a place of the recipe, which may be in a list of sections."""
+    section: type[BaseModel] = Config
     for part in location:
-        if part.isdecimal():
-            continue
-        model = _section_of(model.model_fields[part].annotation)
-    return list(model.model_fields)
+        if not part.isdecimal():
+            annotation = section.model_fields[part].annotation
+            [section] = (kind for kind in (annotation, *get_args(annotation)) if _is_section(kind))
+    return list(section.model_fields)
 
 
-def _section_of(annotation: Any) -> type[BaseModel]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (tuple, list, Union, types.UnionType):
-        for argument in get_args(annotation):
-            if isinstance(argument, type) and issubclass(argument, BaseModel):
-                return argument
-    raise AssertionError(f"no section under {annotation!r}")
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)

@@ -19,12 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer
+from tqdm import tqdm
+
 from vidssl.config import load_config
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions, linear_probe, zero_shot
 from vidssl.evaluation.report import show_result
 from vidssl.files import write_json
 from vidssl.synthetic.captions import captioned_frames
+from vidssl.synthetic.clip import train_toy_clip
 from vidssl.synthetic.motions import write_sprite_dataset
 from vidssl.training import pretrain
 
@@ -67,7 +71,7 @@ def run_demo(folder: Path, seed: int = 0) -> dict[str, Any]:
         show_result(f"{name}: 8 motions, {8 * VAL_CLIPS} videos", result)
     summary = {"seconds": time.perf_counter() - started, **results}
     write_json(folder / "result.json", summary)
-    _say(f"{summary['seconds']:.0f} s in all; videos, weights and results are in {folder}")
+    typer.echo(f"{summary['seconds']:.0f} s in all; videos, weights and results are in {folder}")
     return summary
 
 
@@ -84,10 +88,6 @@ def _claim(folder: Path) -> None:
 
 
 def _train_clip(folder: Path, seed: int) -> None:
-    from tqdm import tqdm
-
-    from vidssl.synthetic.clip import train_toy_clip
-
     images, captions = captioned_frames(CLIP_FRAMES, size=64, seed=seed, keep=0.5)
     with tqdm(total=CLIP_STEPS, desc="clip", unit="step", dynamic_ncols=True) as bar:
 
@@ -103,12 +103,6 @@ def _train_clip(folder: Path, seed: int) -> None:
 @contextmanager
 def _part(name: str) -> Iterator[None]:
     started = time.perf_counter()
-    _say(f"{name} …")
+    typer.echo(f"{name} …")
     yield
-    _say(f"{name}: {time.perf_counter() - started:.0f} s")
-
-
-def _say(message: str) -> None:
-    import typer
-
-    typer.echo(message)
+    typer.echo(f"{name}: {time.perf_counter() - started:.0f} s")

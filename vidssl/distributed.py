@@ -82,9 +82,7 @@ def gather_rows(x: Tensor, counts: Sequence[int] | None = None) -> Tensor:
 
 def all_sum(x: Tensor) -> Tensor:
     """Elementwise sum of `x` over processes, the same on each. Backward: the sum of the cotangents."""
-    if not is_distributed():
-        return x
-    return cast(Tensor, _AllSum.apply(x)) if x.is_floating_point() or x.is_complex() else _sum(x)
+    return cast(Tensor, _AllSum.apply(x)) if is_distributed() else x
 
 
 def average_gradients(module: nn.Module) -> None:
@@ -118,16 +116,6 @@ def _gather(x: Tensor, counts: Sequence[int]) -> Tensor:
     return torch.cat([rows[:n] for rows, n in zip(everyone, counts, strict=True)])
 
 
-def _sum(x: Tensor) -> Tensor:
-    # Half precision is summed in float32: a sum over many processes would otherwise round at every hop.
-    total = x.detach().to(
-        torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else x.dtype, copy=True
-    )
-    total = total.contiguous()
-    dist.all_reduce(total)
-    return total.to(x.dtype)
-
-
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, counts: Sequence[int]) -> Tensor:
@@ -144,7 +132,11 @@ class _GatherRows(torch.autograd.Function):
 class _AllSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _sum(x)
+        # Half precision is summed in float32: a sum over many processes would otherwise round at every hop.
+        dtype = torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else x.dtype
+        total = x.to(dtype, copy=True).contiguous()
+        dist.all_reduce(total)
+        return total.to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor]:

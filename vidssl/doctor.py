@@ -11,8 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+import typer
+
+from vidssl.data.decode.open import open_video
 from vidssl.environment import environment
+from vidssl.errors import VidsslError
 from vidssl.resources import resource_folder
+from vidssl.synthetic.motions import write_clip
 
 # What each import is for; the ones without a package of their own name are extras: pip install "vidssl[extra]".
 PARTS = {
@@ -30,8 +37,6 @@ PARTS = {
 
 def diagnose() -> dict[str, Any]:
     """Everything that `show` prints, as plain data."""
-    import torch
-
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         **environment(),
@@ -46,35 +51,22 @@ def diagnose() -> dict[str, Any]:
 
 def show(report: Mapping[str, Any]) -> None:
     """Print the report for a person."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-
-    def line(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
-
-    line(f"vidssl {report['vidssl']}, Python {report['python']}, {report['platform']}")
-    line("versions: " + ", ".join(f"{name} {version}" for name, version in report["packages"].items()))
+    typer.echo(f"vidssl {report['vidssl']}, Python {report['python']}, {report['platform']}")
+    typer.echo("versions: " + ", ".join(f"{name} {version}" for name, version in report["packages"].items()))
     devices = report["devices"]
-    line(f"devices: {devices['cores']} cores, {', '.join(devices['cuda']) or 'no GPU'}")
-    line("decoders:")
+    typer.echo(f"devices: {devices['cores']} cores, {', '.join(devices['cuda']) or 'no GPU'}")
+    typer.echo("decoders:")
     for name, state in report["decoders"].items():
-        line(f"  {name:12} {state}")
-    line("parts:")
+        typer.echo(f"  {name:12} {state}")
+    typer.echo("parts:")
     for name, state in report["parts"].items():
-        line(f"  {name:22} {state} ({PARTS[name]})")
-    line(f"recipes in {report['config_folder']}: {', '.join(report['configs']) or 'none'}")
+        typer.echo(f"  {name:22} {state} ({PARTS[name]})")
+    typer.echo(f"recipes in {report['config_folder']}: {', '.join(report['configs']) or 'none'}")
 
 
 def _decoder(name: str) -> str:
     """Decode a clip made on the spot; 'works' or the reason why not."""
-    from vidssl.data.decode.open import open_video
-    from vidssl.errors import VidsslError
-    from vidssl.synthetic.motions import write_clip
-
     try:
-        import numpy as np
-
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "clip.mp4"
             write_clip(file, np.zeros((4, 32, 32, 3), dtype=np.uint8))

@@ -22,25 +22,16 @@ def relaunch_on_cpu(arguments: Sequence[str]) -> None:
     Args:
         arguments: of the vidssl command, without its name.
     """
-    if not asked_for_cpu():
-        return
-    if any(name in os.environ for name in RANK_VARIABLES):
+    if not asked_for_cpu() or any(name in os.environ for name in RANK_VARIABLES):
         return
     processes = asked_processes(_parent_command())
     if processes < 2:
         return
     print(f"vidssl: starting {processes} processes on the CPU", file=sys.stderr, flush=True)  # noqa: T201
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        str(processes),
-    ]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     # Where there are GPUs, accelerate would wait for the others on one of them, although they were not to be used.
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    os.execve(sys.executable, [*command, "-m", "vidssl", *arguments], hidden)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, *launcher, "-m", "vidssl", *arguments], hidden)  # noqa: S606
 
 
 def asked_for_cpu() -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidssl.concepts.build import space_builder
 from vidssl.config import Config, load_config
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.files import newest_checkpoint
 from vidssl.models.export import load_encoder
 from vidssl.models.student import Student
@@ -66,11 +66,9 @@ def load_run(
     config = load_config(folder / CONFIG)
     names = list(config.objective) if objectives is None else list(objectives)
     for name in names:
-        if name not in config.objective:
-            hint = did_you_mean(name, config.objective)
-            raise VidsslError(
-                f"{folder}: no objective {name!r}{hint} (trained: {', '.join(config.objective)})"
-            )
+        check_choice(
+            f"{folder}: no objective", name, config.objective, "{name} {value!r}{guess} (trained: {allowed})"
+        )
     encoder = load_encoder(folder / INITIAL if weights == "initial" else checkpoint / ENCODER)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -131,34 +129,27 @@ def objective_name(run: str | Path, kind: str, name: str | None = None) -> str:
     trained = ", ".join(config.objective)
     if not found:
         raise VidsslError(f"{run}: no {kind} objective; the run trained {trained}")
-    if name is not None and name not in found:
-        hint = did_you_mean(name, found)
-        raise VidsslError(f"{run}: no {kind} objective {name!r}{hint} (there is {', '.join(found)})")
     if name is None and len(found) > 1:
         raise VidsslError(f"{run}: several {kind} objectives, choose one by name: {', '.join(found)}")
-    return name or found[0]
+    chosen = name or found[0]
+    check_choice(f"{run}: no {kind} objective", chosen, found, "{name} {value!r}{guess} (there is {allowed})")
+    return chosen
 
 
 def _load(
     student: Student, objective: Composite, checkpoint: Path, weights: Weights, names: Sequence[str]
 ) -> None:
     """Fill heads and objectives (and, for the student, the encoder) from the files of a checkpoint."""
+
+    def read(file: str, prefix: str = "") -> dict[str, Tensor]:
+        """Without what belongs to other objectives: their names follow the prefix."""
+        tensors = read_tensors(checkpoint / file)
+        own = tuple(f"{prefix}{name}." for name in names)
+        return {key: x for key, x in tensors.items() if key.startswith(own) or not key.startswith(prefix)}
+
     if weights == "student":
-        tensors = read_tensors(checkpoint / STUDENT)
-        load_strict(student.encoder, _below(tensors, "encoder."), f"{checkpoint}: student")
-        heads = _below(tensors, "heads.")
+        load_strict(student, read(STUDENT, "heads."), f"{checkpoint}: student")
     else:
-        heads = read_tensors(checkpoint / TEACHER_HEADS)
-    load_strict(student.heads, _of(heads, "", names), f"{checkpoint}: heads of the {weights}")
+        load_strict(student.heads, read(TEACHER_HEADS), f"{checkpoint}: heads of the teacher")
     if objective.state_dict():
-        learned = _of(read_tensors(checkpoint / OBJECTIVE), "objectives.", names)
-        load_strict(objective, learned, f"{checkpoint}: objective")
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def _of(tensors: dict[str, Tensor], prefix: str, names: Sequence[str]) -> dict[str, Tensor]:
-    """Those of the named objectives."""
-    return {key: x for key, x in tensors.items() if key.removeprefix(prefix).split(".", 1)[0] in names}
+        load_strict(objective, read(OBJECTIVE, "objectives."), f"{checkpoint}: objective")

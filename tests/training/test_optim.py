@@ -9,6 +9,7 @@ from torch import nn
 
 import vidssl
 from tests.tiny_clip import tiny_config, write_tiny_clip
+from vidssl.config import TrainConfig
 from vidssl.errors import VidsslError
 from vidssl.models.student import Student
 from vidssl.models.teacher import Teacher, cosine_momentum
@@ -49,12 +50,16 @@ def fresh(clip_student: Student) -> Student:
     return copy.deepcopy(clip_student).requires_grad_(True)
 
 
-def rates(student: Student, **options) -> dict[str, float]:
+def recipe(**options) -> TrainConfig:
+    return TrainConfig(**{"steps": 1, "lr": 1.0, "weight_decay": 0.1, "pretrained_lr_scale": 0.1, **options})
+
+
+def rates(student: Student, pretrained: bool = True, **options) -> dict[str, float]:
     """Name -> factor on the schedule, of every parameter that an optimiser would get."""
-    given = {"lr": 1.0, "weight_decay": 0.1, "pretrained_lr_scale": 0.1, "pretrained": True, **options}
+    train = recipe(**options)
     names = {id(parameter): name for name, parameter in student.named_parameters()}
-    groups = parameter_groups(student, [], **given)
-    assert all(group["lr"] == given["lr"] * group["lr_scale"] for group in groups)
+    groups = parameter_groups(student, [], train, pretrained)
+    assert all(group["lr"] == train.lr * group["lr_scale"] for group in groups)
     return {names[id(p)]: group["lr_scale"] for group in groups for p in group["params"]}
 
 
@@ -88,9 +93,7 @@ def test_no_decay_is_one_rate_for_all_that_was_loaded(fresh):
 
 def test_weight_decay_spares_vectors_and_embeddings_at_every_depth(fresh):
     names = {id(parameter): name for name, parameter in fresh.named_parameters()}
-    groups = parameter_groups(
-        fresh, [], lr=1.0, weight_decay=0.1, pretrained_lr_scale=0.1, pretrained=True, layer_decay=0.7
-    )
+    groups = parameter_groups(fresh, [], recipe(layer_decay=0.7), pretrained=True)
     for group in groups:
         for parameter in group["params"]:
             spared = parameter.ndim < 2 or "embed" in names[id(parameter)]
@@ -126,7 +129,7 @@ def test_what_each_freeze_leaves_to_train(fresh, freeze, trained):
 def test_frozen_parts_stay_and_the_others_move(fresh):
     freeze_parameters(fresh, "projection")
     before = copy.deepcopy(fresh.encoder.state_dict())
-    groups = parameter_groups(fresh, [], lr=0.01, weight_decay=0.1, pretrained_lr_scale=1.0, pretrained=True)
+    groups = parameter_groups(fresh, [], recipe(lr=0.01, pretrained_lr_scale=1.0), pretrained=True)
     optimizer = torch.optim.AdamW(groups)
     for _ in range(2):  # what lies behind the zero maps of attention over time moves from the second step on
         fresh.encoder(torch.randn(2, 3, 2, 32, 32)).clip.square().sum().backward()

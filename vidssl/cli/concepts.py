@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from vidssl.cli.options import Report
 
@@ -15,10 +16,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Given = Annotated[str, typer.Argument(help="concept file of any format, or data sets such as k400+ucf101")]
-Format = Annotated[str | None, typer.Option(help="format of the file (default: found out)")]
-Classes = Annotated[Path | None, typer.Option(help="class list of a file that is keyed by index")]
-Part = Annotated[str | None, typer.Option("--section", help="data set to take of a file that holds several")]
+Given = Annotated[str, Argument(help="concept file of any format, or data sets such as k400+ucf101")]
+Format = Annotated[str | None, Option(help="format of the file (default: found out)")]
+Classes = Annotated[Path | None, Option(help="class list of a file that is keyed by index")]
+Part = Annotated[str | None, Option("--section", help="data set to take of a file that holds several")]
 
 
 @app.command()
@@ -28,7 +29,7 @@ def validate(
     classes: Classes = None,
     section: Part = None,
     output: Report = None,
-    warnings: Annotated[bool, typer.Option(help="list warnings too")] = True,
+    warnings: Annotated[bool, Option(help="list warnings too")] = True,
 ) -> None:
     """Check a concept file against every rule; exit code 1 when there are errors."""
     from vidssl.concepts import report
@@ -48,12 +49,10 @@ def validate(
 @app.command()
 def convert(
     given: Given,
-    destination: Annotated[Path, typer.Argument(help="file to write")],
+    destination: Annotated[Path, Argument(help="file to write")],
     to: Annotated[
         str,
-        typer.Option(
-            help="vidssl, cupl, indexed, csv, names, label-map, classind, clip-prompts, clip-benchmark"
-        ),
+        Option(help="vidssl, cupl, indexed, csv, names, label-map, classind, clip-prompts, clip-benchmark"),
     ] = "vidssl",
     format: Format = None,
     classes: Classes = None,
@@ -90,17 +89,15 @@ def build(
     given: Given,
     encoder: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="encoder with a text tower: open_clip architecture, local-dir:, hf-hub:, run or export"
         ),
     ],
-    pretrained: Annotated[str | None, typer.Option(help="weights of an open_clip architecture")] = None,
-    templates: Annotated[str | None, typer.Option(help="preset, or a template with {}")] = None,
-    whiten: Annotated[str, typer.Option(help="none, center or zca")] = "none",
-    merge_threshold: Annotated[
-        float | None, typer.Option(help="merge concepts closer than this cosine")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="where to encode")] = None,
+    pretrained: Annotated[str | None, Option(help="weights of an open_clip architecture")] = None,
+    templates: Annotated[str | None, Option(help="preset, or a template with {}")] = None,
+    whiten: Annotated[str, Option(help="none, center or zca")] = "none",
+    merge_threshold: Annotated[float | None, Option(help="merge concepts closer than this cosine")] = None,
+    device: Annotated[str | None, Option(help="where to encode")] = None,
     output: Report = None,
 ) -> None:
     """Encode names and descriptions into a concept space, once for the same words and encoder."""
@@ -132,35 +129,31 @@ def build(
 @app.command()
 def generate(
     given: Given,
-    destination: Annotated[Path, typer.Argument(help="concept file to write")],
-    backend: Annotated[str, typer.Option(help="transformers, openai, file or echo")],
+    destination: Annotated[Path, Argument(help="concept file to write")],
+    backend: Annotated[str, Option(help="transformers, openai, file or echo")],
     model: Annotated[
-        str | None, typer.Option(help="folder or id (transformers), name on the server (openai)")
+        str | None, Option(help="folder or id (transformers), name on the server (openai)")
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="of a server, such as http://127.0.0.1:8000/v1")
-    ] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(help="NAME of the environment variable with the key")
-    ] = None,
-    requests: Annotated[Path | None, typer.Option(help="file of open questions (backend file)")] = None,
-    answers: Annotated[list[Path] | None, typer.Option(help="files with answers (backend file)")] = None,
-    what: Annotated[list[str], typer.Option(help="descriptions, attributes")] = ["descriptions"],  # noqa: B006
-    count: Annotated[int, typer.Option(help="sentences of a concept, at least 4")] = 4,
-    attempts: Annotated[int, typer.Option(help="answers judged for one concept")] = 3,
-    temperature: Annotated[float, typer.Option(help="of sampling; 0 is greedy")] = 0.7,
-    max_new_tokens: Annotated[int, typer.Option(help="longest answer")] = 300,
-    seed: Annotated[int, typer.Option(help="of sampling")] = 0,
-    timeout: Annotated[float | None, typer.Option(help="seconds for one attempt (openai)")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="requests under way at a time (openai)")] = None,
-    device: Annotated[str | None, typer.Option(help="such as cuda:1 (transformers)")] = None,
+    base_url: Annotated[str | None, Option(help="of a server, such as http://127.0.0.1:8000/v1")] = None,
+    api_key_env: Annotated[str | None, Option(help="NAME of the environment variable with the key")] = None,
+    requests: Annotated[Path | None, Option(help="file of open questions (backend file)")] = None,
+    answers: Annotated[list[Path] | None, Option(help="files with answers (backend file)")] = None,
+    what: Annotated[list[str], Option(help="descriptions, attributes")] = ["descriptions"],  # noqa: B006
+    count: Annotated[int, Option(help="sentences of a concept, at least 4")] = 4,
+    attempts: Annotated[int, Option(help="answers judged for one concept")] = 3,
+    temperature: Annotated[float, Option(help="of sampling; 0 is greedy")] = 0.7,
+    max_new_tokens: Annotated[int, Option(help="longest answer")] = 300,
+    seed: Annotated[int, Option(help="of sampling")] = 0,
+    timeout: Annotated[float | None, Option(help="seconds for one attempt (openai)")] = None,
+    concurrency: Annotated[int | None, Option(help="requests under way at a time (openai)")] = None,
+    device: Annotated[str | None, Option(help="such as cuda:1 (transformers)")] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="every answer, kept for the next run (default: beside the concept file)"),
+        Option(help="every answer, kept for the next run (default: beside the concept file)"),
     ] = None,
-    license: Annotated[str | None, typer.Option(help="of the new sentences")] = None,
+    license: Annotated[str | None, Option(help="of the new sentences")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the prompts and an estimate; ask nothing")
+        bool, Option("--dry-run", help="print the prompts and an estimate; ask nothing")
     ] = False,
 ) -> None:
     """Have a language model write descriptions and attributes; exit code 1 when some concepts got none."""

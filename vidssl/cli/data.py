@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from vidssl.cli.options import Report, Videos
 
@@ -15,7 +16,7 @@ app = typer.Typer(name="data", help="Look at a folder of videos before training 
 @app.command()
 def index(
     data: Videos,
-    output: Annotated[Path | None, typer.Option(help="write the list as a path,label CSV")] = None,
+    output: Annotated[Path | None, Option(help="write the list as a path,label CSV")] = None,
 ) -> None:
     """List the videos and classes that would be used."""
     from vidssl.data.manifest.manifest import VideoIndex
@@ -32,8 +33,8 @@ def index(
 def check(
     data: Videos,
     output: Report = None,
-    workers: Annotated[int, typer.Option(help="decoding processes")] = 2,
-    cache: Annotated[bool, typer.Option(help="reuse what is known of unchanged files")] = True,
+    workers: Annotated[int, Option(help="decoding processes")] = 2,
+    cache: Annotated[bool, Option(help="reuse what is known of unchanged files")] = True,
 ) -> None:
     """Open every video once and name the unreadable ones; exit code 1 when there are any."""
     from vidssl.data.manifest.check import check_index

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
 from vidssl.cli.options import Checkpoint, Result, Templates, with_eval_options
-
-if TYPE_CHECKING:
-    from vidssl.evaluation import EvalOptions
 
 
 @with_eval_options
 def zero_shot(
     checkpoint: Checkpoint,
-    data: Annotated[Path, typer.Argument(help="folder <class>/<file> or CSV path,label")],
+    data: Annotated[Path, Argument(help="folder <class>/<file> or CSV path,label")],
     classes: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="class list, concept file, or vocabulary such as ucf101 (default: classes.csv beside the data)"
         ),
     ] = None,
     templates: Templates = None,
-    texts: Annotated[
-        str, typer.Option(help="what stands for a class: category, description or both")
-    ] = "category",
+    texts: Annotated[str, Option(help="what stands for a class: category, description or both")] = "category",
     *,
-    options: EvalOptions,
+    options: Any,
     output: Result = None,
 ) -> None:
     """Recognise actions from the text of their names."""
@@ -41,11 +37,11 @@ def zero_shot(
 @with_eval_options
 def linear_probe(
     checkpoint: Checkpoint,
-    train: Annotated[Path, typer.Argument(help="labelled folder or CSV to fit on")],
-    val: Annotated[Path, typer.Argument(help="labelled folder or CSV to test on")],
-    seed: Annotated[int, typer.Option(help="of the held-out part that chooses the penalty")] = 0,
+    train: Annotated[Path, Argument(help="labelled folder or CSV to fit on")],
+    val: Annotated[Path, Argument(help="labelled folder or CSV to test on")],
+    seed: Annotated[int, Option(help="of the held-out part that chooses the penalty")] = 0,
     *,
-    options: EvalOptions,
+    options: Any,
     output: Result = None,
 ) -> None:
     """Fit a linear classifier on frozen features."""
@@ -58,12 +54,12 @@ def linear_probe(
 @with_eval_options
 def knn(
     checkpoint: Checkpoint,
-    train: Annotated[Path, typer.Argument(help="labelled folder or CSV of neighbours")],
-    val: Annotated[Path, typer.Argument(help="labelled folder or CSV to test on")],
-    k: Annotated[list[int], typer.Option(help="neighbours; may be given several times")] = [1, 5, 20],  # noqa: B006
-    temperature: Annotated[float, typer.Option(help="of the votes' weights")] = 0.07,
+    train: Annotated[Path, Argument(help="labelled folder or CSV of neighbours")],
+    val: Annotated[Path, Argument(help="labelled folder or CSV to test on")],
+    k: Annotated[list[int], Option(help="neighbours; may be given several times")] = [1, 5, 20],  # noqa: B006
+    temperature: Annotated[float, Option(help="of the votes' weights")] = 0.07,
     *,
-    options: EvalOptions,
+    options: Any,
     output: Result = None,
 ) -> None:
     """Classify by the nearest training videos."""
@@ -76,12 +72,10 @@ def knn(
 @with_eval_options
 def extract(
     checkpoint: Checkpoint,
-    data: Annotated[Path, typer.Argument(help="folder of videos or CSV; labels are optional")],
-    output: Annotated[
-        Path, typer.Argument(help="features file, .safetensors; names go into a .json beside it")
-    ],
+    data: Annotated[Path, Argument(help="folder of videos or CSV; labels are optional")],
+    output: Annotated[Path, Argument(help="features file, .safetensors; names go into a .json beside it")],
     *,
-    options: EvalOptions,
+    options: Any,
 ) -> None:
     """Write the features of every video of a folder."""
     from vidssl.evaluation import extract as run
@@ -95,11 +89,11 @@ def extract(
 @with_eval_options
 def classify(
     checkpoint: Checkpoint,
-    video: Annotated[Path, typer.Argument(help="a video file")],
-    labels: Annotated[str, typer.Option(help="class names, separated by commas, or a class list file")],
+    video: Annotated[Path, Argument(help="a video file")],
+    labels: Annotated[str, Option(help="class names, separated by commas, or a class list file")],
     templates: Templates = None,
     *,
-    options: EvalOptions,
+    options: Any,
     output: Result = None,
 ) -> None:
     """Say which of the given actions a video shows."""
@@ -115,18 +109,18 @@ def classify(
 
 @with_eval_options
 def dynamics(
-    checkpoint: Annotated[str, typer.Argument(help="run folder or one of its checkpoints")],
-    data: Annotated[Path, typer.Argument(help="folder of videos or CSV; labels are not used")],
+    checkpoint: Annotated[str, Argument(help="run folder or one of its checkpoints")],
+    data: Annotated[Path, Argument(help="folder of videos or CSV; labels are not used")],
     horizon: Annotated[
-        int | None, typer.Option(min=1, help="longest forecast, in steps (default: 8 where clips allow)")
+        int | None, Option(min=1, help="longest forecast, in steps (default: 8 where clips allow)")
     ] = None,
-    objective: Annotated[str | None, typer.Option(help="name of the ldm objective, of several")] = None,
-    weights: Annotated[Literal["teacher", "student"], typer.Option(help="whose latents")] = "teacher",
-    plots: Annotated[bool, typer.Option(help="draw the figures (needs matplotlib)")] = True,
+    objective: Annotated[str | None, Option(help="name of the ldm objective, of several")] = None,
+    weights: Annotated[Literal["teacher", "student"], Option(help="whose latents")] = "teacher",
+    plots: Annotated[bool, Option(help="draw the figures (needs matplotlib)")] = True,
     *,
-    options: EvalOptions,
+    options: Any,
     output: Annotated[
-        Path | None, typer.Option(help="folder of results (default: in results/ of the checkpoint's folder)")
+        Path | None, Option(help="folder of results (default: in results/ of the checkpoint's folder)")
     ] = None,
 ) -> None:
     """Show what a model of motion learned: forecasts, calibration, eigenvalues, as PNG files and JSON."""
@@ -146,10 +140,10 @@ def dynamics(
 
 def interpolate(
     checkpoint: Checkpoint,
-    output: Annotated[Path, typer.Argument(help="folder of the new encoder")],
-    alpha: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of the trained encoder")] = 0.5,
+    output: Annotated[Path, Argument(help="folder of the new encoder")],
+    alpha: Annotated[float, Option(min=0.0, max=1.0, help="share of the trained encoder")] = 0.5,
     other: Annotated[
-        str | None, typer.Option(help="the other end (default: the encoder the run started from)")
+        str | None, Option(help="the other end (default: the encoder the run started from)")
     ] = None,
 ) -> None:
     """Mix a trained encoder with the one it started from (WiSE-FT), to keep what the image model knew."""

@@ -8,52 +8,57 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
 from vidssl.launching import asked_for_cpu
 
 if TYPE_CHECKING:
     from vidssl.evaluation import EvalOptions
 
-Checkpoint = Annotated[str, typer.Argument(help="run folder, checkpoint folder or exported encoder")]
+Checkpoint = Annotated[str, Argument(help="run folder, checkpoint folder or exported encoder")]
 Result = Annotated[
-    Path | None, typer.Option("--output", help="result file (default: results/ in the checkpoint's folder)")
+    Path | None, Option("--output", help="result file (default: results/ in the checkpoint's folder)")
 ]
-Templates = Annotated[
-    str | None, typer.Option(help="preset, file, own (of the class file), or a template with {}")
-]
-Videos = Annotated[Path, typer.Argument(help="folder of videos or CSV")]
-Report = Annotated[Path | None, typer.Option("--output", help="write the report as JSON")]
+Templates = Annotated[str | None, Option(help="preset, file, own (of the class file), or a template with {}")]
+Videos = Annotated[Path, Argument(help="folder of videos or CSV")]
+Report = Annotated[Path | None, Option("--output", help="write the report as JSON")]
+
+
+def eval_arguments(
+    *,
+    frames: Annotated[int | None, Option(min=1, help="frames of a clip (default: as trained)")] = None,
+    seconds: Annotated[
+        float | None,
+        Option(help="temporal extent of a clip, 0 for the whole video (default: as trained)"),
+    ] = None,
+    stride: Annotated[
+        int | None, Option(min=1, help="frames between two frames, instead of --seconds")
+    ] = None,
+    clips: Annotated[int, Option(min=1, help="clips of a video, averaged")] = 3,
+    crops: Annotated[int, Option(help="spatial crops of a clip: 1 or 3 (3 needs --resize crop)")] = 1,
+    resize: Annotated[
+        Literal["squash", "crop"], Option(help="squash: the whole frame as a square; crop: its centre")
+    ] = "squash",
+    size: Annotated[
+        int | None, Option(min=1, help="side of the square in pixels (default: the model's)")
+    ] = None,
+    batch_size: Annotated[int, Option(min=1, help="videos encoded at a time")] = 16,
+    workers: Annotated[int, Option(min=0, help="decoding processes")] = 2,
+    decoder: Annotated[
+        Literal["auto", "decord", "pyav", "torchcodec"], Option(help="auto: decord, then PyAV")
+    ] = "auto",
+    device: Annotated[
+        str | None, Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    ] = None,
+) -> None:
+    """The options of all evaluations; only the signature is used."""
 
 
 def eval_options(
-    *,
-    frames: Annotated[int | None, typer.Option(min=1, help="frames of a clip (default: as trained)")] = None,
-    seconds: Annotated[
-        float | None,
-        typer.Option(help="temporal extent of a clip, 0 for the whole video (default: as trained)"),
-    ] = None,
-    stride: Annotated[
-        int | None, typer.Option(min=1, help="frames between two frames, instead of --seconds")
-    ] = None,
-    clips: Annotated[int, typer.Option(min=1, help="clips of a video, averaged")] = 3,
-    crops: Annotated[int, typer.Option(help="spatial crops of a clip: 1 or 3 (3 needs --resize crop)")] = 1,
-    resize: Annotated[
-        Literal["squash", "crop"], typer.Option(help="squash: the whole frame as a square; crop: its centre")
-    ] = "squash",
-    size: Annotated[
-        int | None, typer.Option(min=1, help="side of the square in pixels (default: the model's)")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="videos encoded at a time")] = 16,
-    workers: Annotated[int, typer.Option(min=0, help="decoding processes")] = 2,
-    decoder: Annotated[
-        Literal["auto", "decord", "pyav", "torchcodec"], typer.Option(help="auto: decord, then PyAV")
-    ] = "auto",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
-    ] = None,
+    seconds: float | None = None, decoder: str = "auto", device: str | None = None, **as_given: Any
 ) -> EvalOptions:
-    """Parsed options -> how videos are shown to an encoder; also joins the processes of `accelerate launch`."""
+    """What `eval_arguments` declares -> how videos are shown to an encoder; also joins the processes of
+    `accelerate launch`."""
     from accelerate import PartialState
 
     from vidssl.evaluation import EvalOptions
@@ -62,25 +67,14 @@ def eval_options(
     state = PartialState(cpu=on_cpu)
     if device is None and (on_cpu or state.num_processes > 1):
         device = "cpu" if on_cpu else str(state.device)
-    return EvalOptions(
-        frames=frames,
-        seconds=math.inf if seconds == 0 else seconds,
-        stride=stride,
-        clips=clips,
-        crops=crops,  # type: ignore[arg-type]  # EvalSpec says what is allowed
-        resize=resize,
-        size=size,
-        batch_size=batch_size,
-        workers=workers,
-        backend=decoder,
-        device=device,
-    )
+    seconds = math.inf if seconds == 0 else seconds
+    return EvalOptions(seconds=seconds, backend=decoder, device=device, **as_given)
 
 
 def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the command's `options` parameter by the options of `eval_options`."""
-    shared = inspect.signature(eval_options, eval_str=True, locals={"EvalOptions": Any}).parameters
-    own = inspect.signature(command, eval_str=True, locals={"EvalOptions": Any}).parameters
+    """Replace the command's `options` parameter by those of `eval_arguments`."""
+    shared = inspect.signature(eval_arguments, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True).parameters
 
     def wrapper(**given: Any) -> None:
         chosen = {name: given.pop(name) for name in shared}

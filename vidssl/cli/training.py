@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 
 def pretrain(
-    config: Annotated[str, typer.Argument(help="recipe: a YAML file or the name of a shipped one")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value, such as train.batch_size=64")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="continue the run in `output`")] = False,
+    config: Annotated[str, Argument(help="recipe: a YAML file or the name of a shipped one")],
+    overrides: Annotated[list[str] | None, Argument(help="key=value, such as train.batch_size=64")] = None,
+    resume: Annotated[bool, Option("--resume", help="continue the run in `output`")] = False,
 ) -> None:
     """Pretrain a video encoder on a folder of unlabelled videos."""
     from vidssl.config import load_config
@@ -26,8 +25,8 @@ def pretrain(
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="folder for videos, weights and results")] = Path("demo"),
-    seed: Annotated[int, typer.Option()] = 0,
+    output: Annotated[Path, Option(help="folder for videos, weights and results")] = Path("demo"),
+    seed: Annotated[int, Option()] = 0,
 ) -> None:
     """Render videos, train a small CLIP, pretrain a video encoder from it, evaluate: a few minutes on a laptop."""
     from vidssl.demo import run_demo

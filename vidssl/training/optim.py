@@ -82,40 +82,35 @@ def layer_scales(student: Student, decay: float) -> dict[str, float]:
 
 
 def parameter_groups(
-    student: Student,
-    objective_groups: Iterable[Group],
-    *,
-    lr: float,
-    weight_decay: float,
-    pretrained_lr_scale: float,
-    pretrained: bool,
-    layer_decay: float = 1.0,
+    student: Student, objective_groups: Iterable[Group], train: TrainConfig, pretrained: bool
 ) -> list[Group]:
     """Groups for AdamW; each carries ``lr_scale`` (factor on the schedule) and ``constant_lr`` (exempt from it).
 
-    Weight decay spares vectors and embeddings. Weights that came from a checkpoint learn at ``pretrained_lr_scale``
-    times their factor of `layer_scales`; heads and temporal parts at the full rate. `objective_groups` are an
-    objective's own (a kernel bandwidth, say).
+    Weight decay spares vectors and embeddings. Weights that came from a checkpoint (where `pretrained`) learn at
+    ``train.pretrained_lr_scale`` times their factor of `layer_scales`; heads and temporal parts at the full rate.
+    `objective_groups` are an objective's own (a kernel bandwidth, say).
 
     Raises:
         VidsslError: as `layer_scales`, or for a decay without pretrained weights.
     """
-    if layer_decay != 1 and not pretrained:
-        raise VidsslError(f"train.layer_decay={layer_decay:g}: is for pretrained weights; there are none")
-    by_layer = layer_scales(student, layer_decay)
+    if train.layer_decay != 1 and not pretrained:
+        raise VidsslError(
+            f"train.layer_decay={train.layer_decay:g}: is for pretrained weights; there are none"
+        )
+    by_layer = layer_scales(student, train.layer_decay)
     buckets: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
         if not parameter.requires_grad:
             continue
-        loaded = pretrained and name.startswith("encoder.") and not is_temporal(name)
-        decays = parameter.ndim > 1 and "embed" not in name
-        factor = pretrained_lr_scale * by_layer.get(name.removeprefix("encoder."), 1.0) if loaded else 1.0
-        key = (factor, weight_decay if decays else 0.0)
-        buckets.setdefault(key, []).append(parameter)
+        scale = 1.0
+        if pretrained and name.startswith("encoder.") and not is_temporal(name):
+            scale = train.pretrained_lr_scale * by_layer.get(name.removeprefix("encoder."), 1.0)
+        decay = train.weight_decay if parameter.ndim > 1 and "embed" not in name else 0.0
+        buckets.setdefault((scale, decay), []).append(parameter)
     groups: list[Group] = [
         {
             "params": parameters,
-            "lr": lr * scale,
+            "lr": train.lr * scale,
             "lr_scale": scale,
             "weight_decay": decay,
             "constant_lr": False,
@@ -125,21 +120,16 @@ def parameter_groups(
     ]
     for group in objective_groups:
         constant = "lr" in group
-        groups.append({"lr": lr, "lr_scale": 1.0, "weight_decay": 0.0, **group, "constant_lr": constant})
+        groups.append(
+            {"lr": train.lr, "lr_scale": 1.0, "weight_decay": 0.0, **group, "constant_lr": constant}
+        )
     return groups
 
 
 def make_optimizer(student: Student, objective: Composite, train: TrainConfig) -> torch.optim.AdamW:
     """AdamW over a student and what the objectives own, as the recipe says; see `parameter_groups`."""
-    groups = parameter_groups(
-        student,
-        objective.param_groups(),
-        lr=train.lr,
-        weight_decay=train.weight_decay,
-        pretrained_lr_scale=train.pretrained_lr_scale,
-        layer_decay=train.layer_decay,
-        pretrained=student.encoder.spec["pretrained"] is not None,
-    )
+    pretrained = student.encoder.spec["pretrained"] is not None
+    groups = parameter_groups(student, objective.param_groups(), train, pretrained)
     return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
 
 

@@ -121,15 +121,8 @@ def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Ru
         total_steps=total_steps,
     )
     views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
-    dataset = ClipDataset(
-        index,
-        views,
-        window_seconds=data.window_seconds,
-        decode_size=data.decode_size,
-        seed=config.seed,
-        max_attempts=data.max_attempts,
-        backend=data.decoder,
-    )
+    window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts"})
+    dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
     student, objective = build_student(config)
     student.to(device)
     objective.to(device)
@@ -223,12 +216,8 @@ def build_student(config: Config) -> tuple[Student, Composite]:
     encoder = create_model(model.name, model.pretrained, temporal=model.temporal, **model.options)
     objective, heads = build_objectives(config.objective, encoder.embed_dim, space_builder(encoder.text))
     # How the first view is cut; evaluation takes it as its default.
-    encoder.spec["sampling"] = {
-        "frames": view.frames,
-        "seconds": view.seconds or config.data.window_seconds,
-        "stride": view.stride,
-        "size": view.size,
-    }
+    sampling = view.model_dump(include={"frames", "seconds", "stride", "size"})
+    encoder.spec["sampling"] = {**sampling, "seconds": view.seconds or config.data.window_seconds}
     student = Student(encoder, heads, micro_batches=config.train.accumulation)
     freeze_parameters(student, model.freeze)
     if config.train.compile:
