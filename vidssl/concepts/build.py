@@ -31,7 +31,7 @@ from vidssl.concepts.space import (
 from vidssl.concepts.templates import render
 from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 from vidssl.errors import NAMED, VidsslError, check_choice
-from vidssl.models.encoder import JointTextTower, TextTower
+from vidssl.models.encoder import TextTower
 from vidssl.models.factory import create_model
 from vidssl.models.load import load
 from vidssl.models.sources import CONFIG_FILE, LOCAL
@@ -48,7 +48,7 @@ MAX_PAIRS = 1000  # near-duplicates that are kept for the report
 Progress = Callable[[int, int], None]
 
 
-def load_text_tower(name: str | Path, pretrained: str | None = None) -> JointTextTower:
+def load_text_tower(name: str | Path, pretrained: str | None = None) -> TextTower:
     """A text tower from whatever names an encoder that has one.
 
     Args:

@@ -13,7 +13,7 @@ from vidssl.errors import VidsslError
 
 
 class TextTower(Protocol):
-    """Text to vectors, as a concept space asks for; `vidssl.models.towers.text` has them."""
+    """A frozen text tower in the space of a video encoder's features; `vidssl.models.towers.text` has it."""
 
     context_length: int
 
@@ -21,19 +21,15 @@ class TextTower(Protocol):
     def fingerprint(self) -> str:
         """sha256 (hex) over the weights and whatever else decides the features."""
 
+    @property
+    def temperature(self) -> float:
+        """Softmax temperature for cosines that the model was trained with."""
+
     def num_tokens(self, text: str) -> int:
         """Length of a text in tokens, start and end included."""
 
     def encode(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
         """(N, D) float32 features, not normalised, without gradient."""
-
-
-class JointTextTower(TextTower, Protocol):
-    """The frozen text tower of a video encoder, in the space of its features."""
-
-    @property
-    def temperature(self) -> float:
-        """Softmax temperature for cosines that the model was trained with."""
 
     def to(self, device: torch.device | str) -> object:
         """Move the tower."""
@@ -70,7 +66,7 @@ class VideoEncoder(nn.Module):
             ``"clip"`` (with `chunk_frames`, the whole chunk). Predicting a frame that its context has seen is no task.
     """
 
-    text: JointTextTower | None
+    text: TextTower | None
     sees: str = "clip"
 
     def __init__(
@@ -83,7 +79,7 @@ class VideoEncoder(nn.Module):
         image_size: int,
         spec: dict[str, Any],
         size_multiple: int = 1,
-        text: JointTextTower | None = None,
+        text: TextTower | None = None,
         chunk_frames: int | None = None,
     ) -> None:
         super().__init__()
