@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from vidssl.concepts.build import load_text_tower
 from vidssl.concepts.vocabulary import load_concepts
+from vidssl.models.load import load_text_tower
 
 RESULTS = Path(__file__).parent / "results"
 VOCABULARIES = ("k400", "ucf101", "hmdb51", "k400+ucf101+hmdb51", "k700", "ssv2")

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from tests.concepts.examples import HashTower, example
 from tests.distributed_runner import run_on_processes
-from vidssl.concepts.build import build_space, cached_space, load_text_tower, space_key
+from vidssl.concepts.build import build_space, cached_space, space_key
 from vidssl.concepts.prompts import Concept, ConceptFile, Templates, concepts_from_names
 from vidssl.concepts.space import load_space
 from vidssl.concepts.templates import category_templates
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.errors import VidsslError
+from vidssl.models.load import load_text_tower
 from vidssl.models.towers.text import TextEncoder
 
 

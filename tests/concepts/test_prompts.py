@@ -9,7 +9,7 @@ from tests.concepts.examples import example
 from vidssl.concepts.formats.read import read_concepts
 from vidssl.concepts.prompts import (
     Concept,
-    SchemaError,
+    ProblemsError,
     concepts_from_names,
     dump_concepts,
     parse_concepts,
@@ -73,7 +73,7 @@ def test_unknown_keys_and_wrong_types_are_named(change, message):
 
 def test_all_schema_problems_are_listed():
     data = json.loads(dump_concepts(example())) | {"licence": "x", "name": None}
-    with pytest.raises(SchemaError, match=r"\(and 1 more\)") as error:
+    with pytest.raises(ProblemsError, match=r"\(and 1 more\)") as error:
         parse_concepts(data, "file")
     assert len(error.value.problems) == 2
     assert parse_concepts(json.loads(dump_concepts(example())), "file") == example()

@@ -62,7 +62,7 @@ def convert(
     from vidssl.concepts.formats.write import losses, write_as
     from vidssl.concepts.vocabulary import read_given
 
-    file, _ = read_given(given, format, classes, section)
+    file, _ = read_given(given, format=format, classes=classes, section=section)
     written = ", ".join(str(path) for path in write_as(file, destination, to))
     lost = losses(file, to)
     left_behind = f"; not carried over: {', '.join(lost)}" if lost else ""
@@ -101,8 +101,9 @@ def build(
     output: Report = None,
 ) -> None:
     """Encode names and descriptions into a concept space, once for the same words and encoder."""
-    from vidssl.concepts.build import cached_space, load_text_tower
+    from vidssl.concepts.build import cached_space
     from vidssl.concepts.vocabulary import load_concepts
+    from vidssl.models.load import load_text_tower
     from vidssl.progress import progress_bar
 
     concepts = load_concepts(given, templates)

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from vidssl import distributed
 from vidssl.concepts.formats.text import split_sentences
 from vidssl.concepts.geometry import WHITENINGS, Whitener, merge_groups, near_duplicates
-from vidssl.concepts.prompts import ConceptFile, Problem
+from vidssl.concepts.prompts import Concept, ConceptFile, Problem, ProblemsError
 from vidssl.concepts.rules import check_concepts
 from vidssl.concepts.space import (
     TENSORS,
@@ -32,9 +32,6 @@ from vidssl.concepts.templates import render
 from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 from vidssl.errors import NAMED, VidsslError, check_choice
 from vidssl.models.encoder import TextTower
-from vidssl.models.factory import create_model
-from vidssl.models.load import load
-from vidssl.models.sources import CONFIG_FILE, LOCAL
 from vidssl.progress import progress_bar
 
 # Rules whose breach leaves a row without meaning; the others a space survives.
@@ -46,27 +43,6 @@ NEAR_DUPLICATE = 0.97
 MAX_PAIRS = 1000  # near-duplicates that are kept for the report
 
 Progress = Callable[[int, int], None]
-
-
-def load_text_tower(name: str | Path, pretrained: str | None = None) -> TextTower:
-    """A text tower from whatever names an encoder that has one.
-
-    Args:
-        name: run, checkpoint or exported encoder; folder of an open_clip model; or a name for `vidssl.create_model`.
-        pretrained: weights for an architecture's name.
-
-    Raises:
-        VidsslError: when it cannot be loaded or has no text tower.
-    """
-    folder = Path(str(name).removeprefix(LOCAL)).expanduser()
-    if folder.is_dir() and not (folder / CONFIG_FILE).is_file():
-        encoder = load(folder)
-    else:
-        model = f"{LOCAL}{folder}" if folder.is_dir() else str(name)
-        encoder = create_model(model, pretrained, temporal="none")
-    if encoder.text is None:
-        raise VidsslError(f"{name}: has no text tower")
-    return encoder.text
 
 
 def space_builder(text: TextTower | None) -> Callable[..., ConceptSpace] | None:
@@ -85,9 +61,8 @@ def space_builder(text: TextTower | None) -> Callable[..., ConceptSpace] | None:
 
 
 def cached_space(
-    concepts: ConceptFile,
-    text_encoder: TextTower,
-    *,
+    file: ConceptFile,
+    tower: TextTower,
     whiten: Whitening = "none",
     merge_threshold: float | None = None,
     progress: Progress | None = None,
@@ -99,6 +74,7 @@ def cached_space(
     also where they do not share a disk.
 
     Args:
+        file, tower, whiten, merge_threshold, progress: as for `build_space`.
         folder: where spaces are kept; by default ``concepts`` in the user's cache folder.
 
     Raises:
@@ -106,19 +82,17 @@ def cached_space(
     """
     from platformdirs import user_cache_path
 
-    key = space_key(concepts, text_encoder, whiten, merge_threshold)
-    file = (folder or user_cache_path("vidssl") / "concepts") / f"{key[:32]}.safetensors"
+    key = space_key(file, tower, whiten, merge_threshold)
+    kept = (folder or user_cache_path("vidssl") / "concepts") / f"{key[:32]}.safetensors"
 
     def get() -> ConceptSpace:
-        if file.is_file():
-            with suppress(VidsslError):  # damaged: built anew
-                space = load_space(file)
-                if space.info.key == key:
-                    return space
-        options: Any = {"whiten": whiten, "merge_threshold": merge_threshold, "progress": progress}
-        space = build_space(concepts, text_encoder, **options)
+        with suppress(VidsslError):  # not there, or damaged
+            space = load_space(kept)
+            if space.info.key == key:
+                return space
+        space = build_space(file, tower, whiten, merge_threshold, progress=progress)
         with suppress(OSError):  # a cache that cannot be written costs time, not the run
-            save_space(space, file)
+            save_space(space, kept)
         return space
 
     return _same_everywhere(get) if distributed.is_distributed() else get()
@@ -126,8 +100,7 @@ def cached_space(
 
 def build_space(
     file: ConceptFile,
-    text_encoder: TextTower,
-    *,
+    tower: TextTower,
     whiten: Whitening = "none",
     merge_threshold: float | None = None,
     batch_size: int = 256,
@@ -137,7 +110,7 @@ def build_space(
 
     Args:
         file: names, descriptions and templates.
-        text_encoder: a frozen tower; its device is used.
+        tower: a frozen text tower; its device is used.
         whiten: ``none``, ``center`` or ``zca``, see :class:`Whitener`; each space on its own.
         merge_threshold: concepts closer than this cosine in both spaces become one row; None merges nothing.
         batch_size: texts in one pass of the encoder.
@@ -152,11 +125,11 @@ def build_space(
             placeholder), bad options, or features that are not finite.
     """
     _check(file, whiten, merge_threshold)
-    plan = _Plan(file, text_encoder)
-    features = _encode(list(plan.rows), text_encoder, batch_size, progress)
+    plan = _Plan(file, tower)
+    features = _encode(list(plan.rows), tower, batch_size, progress)
     category = F.normalize(features[plan.category].mean(dim=1), dim=-1)
     sentences = [features[rows] for rows in plan.descriptions]
-    description = torch.stack([F.normalize(rows.mean(dim=0), dim=-1) for rows in sentences])
+    description = _mean_rows(sentences)
     ids = file.ids
     pairs = near_duplicates(category, ids, "category", NEAR_DUPLICATE)
     pairs += near_duplicates(description, ids, "description", NEAR_DUPLICATE)
@@ -164,24 +137,25 @@ def build_space(
     groups = [[index] for index in range(len(ids))]
     if merge_threshold is not None:
         groups = merge_groups(category, description, merge_threshold)
-        category = torch.stack([F.normalize(category[group].mean(dim=0), dim=-1) for group in groups])
+        category, description = (
+            _mean_rows([rows[group] for group in groups]) for rows in (category, description)
+        )
         sentences = [torch.cat([sentences[index] for index in group]) for group in groups]
-        description = torch.stack([F.normalize(description[group].mean(dim=0), dim=-1) for group in groups])
     described = Whitener(description, whiten)
     info = SpaceInfo(
         name=file.name,
-        concepts=tuple(_merged_concept(file, group) for group in groups),
+        concepts=tuple(_merged_concept([file.concepts[index] for index in group]) for group in groups),
         category_templates=file.templates.category,
         description_templates=file.templates.description,
-        encoder=text_encoder.fingerprint,
-        context_length=text_encoder.context_length,
+        encoder=tower.fingerprint,
+        context_length=tower.context_length,
         whiten=whiten,
         merge_threshold=merge_threshold,
         merged=tuple((ids[index], ids[group[0]]) for group in groups for index in group[1:]),
         near_duplicates=tuple(pairs[:MAX_PAIRS]),
         near_duplicate_count=len(pairs),
         problems=tuple(plan.problems),
-        key=space_key(file, text_encoder, whiten, merge_threshold),
+        key=space_key(file, tower, whiten, merge_threshold),
     )
     return ConceptSpace(
         info,
@@ -193,18 +167,15 @@ def build_space(
 
 
 def space_key(
-    file: ConceptFile,
-    text_encoder: TextTower,
-    whiten: Whitening = "none",
-    merge_threshold: float | None = None,
+    file: ConceptFile, tower: TextTower, whiten: str = "none", merge_threshold: float | None = None
 ) -> str:
     """sha256 (hex) over all that `build_space` makes a space of: known without encoding anything."""
     parts = {
         "version": 1,  # of the way from words to rows
         "concepts": [[c.id, c.name, c.aliases, c.descriptions] for c in file.concepts],
         "templates": [file.templates.category, file.templates.description],
-        "encoder": text_encoder.fingerprint,
-        "context_length": text_encoder.context_length,
+        "encoder": tower.fingerprint,
+        "context_length": tower.context_length,
         "whiten": whiten,
         "merge_threshold": merge_threshold,
     }
@@ -214,10 +185,10 @@ def space_key(
 class _Plan:
     """Which texts to encode, each once, and which of them make which row."""
 
-    def __init__(self, file: ConceptFile, text_encoder: TextTower) -> None:
+    def __init__(self, file: ConceptFile, tower: TextTower) -> None:
         self.problems: list[Problem] = []
         self.rows: dict[str, int] = {}  # text -> row of its feature
-        self._encoder = text_encoder
+        self._tower = tower
         category, self.descriptions = [], []
         for concept in file.concepts:
             names = [render(template, concept.name) for template in file.templates.category]
@@ -231,30 +202,25 @@ class _Plan:
         self.category = torch.tensor(category)
 
     def _row(self, concept: str, text: str) -> int:
-        if text not in self.rows and self._encoder.num_tokens(text) > self._encoder.context_length:
-            text = self._cut(concept, text)
+        tokens, longest = self._tower.num_tokens, self._tower.context_length
+        if text not in self.rows and tokens(text) > longest:
+            # As many whole sentences as fit; the encoder itself cuts a first sentence that is too long.
+            kept = split_sentences(text)
+            while len(kept) > 1 and tokens(" ".join(kept)) > longest:
+                kept.pop()
+            shorter = " ".join(kept)
+            message = f"{tokens(text)} tokens, the encoder reads {longest}: cut after {shorter[-60:]!r}"
+            self.problems.append(Problem("warning", concept, "tokens-cut", message))
+            text = shorter
         return self.rows.setdefault(text, len(self.rows))
 
-    def _cut(self, concept: str, text: str) -> str:
-        """As many whole sentences as fit; the encoder itself cuts a first sentence that is too long."""
-        longest = self._encoder.context_length
-        kept = split_sentences(text)
-        while len(kept) > 1 and self._encoder.num_tokens(" ".join(kept)) > longest:
-            kept.pop()
-        shorter = " ".join(kept)
-        message = f"{self._encoder.num_tokens(text)} tokens, the encoder reads {longest}: cut after {shorter[-60:]!r}"
-        self.problems.append(Problem("warning", concept, "tokens-cut", message))
-        return shorter
 
-
-def _encode(
-    texts: Sequence[str], text_encoder: TextTower, batch_size: int, progress: Progress | None
-) -> Tensor:
+def _encode(texts: Sequence[str], tower: TextTower, batch_size: int, progress: Progress | None) -> Tensor:
     """(N, D) float64 unit features on the CPU."""
     rows = []
     for start in range(0, len(texts), batch_size):
         batch = texts[start : start + batch_size]
-        rows.append(text_encoder.encode(batch, batch_size=batch_size).detach().cpu().double())
+        rows.append(tower.encode(batch, batch_size=batch_size).detach().cpu().double())
         if progress is not None:
             progress(start + len(batch), len(texts))
     features = torch.cat(rows)
@@ -268,6 +234,11 @@ def _encode(
     return unit
 
 
+def _mean_rows(groups: Sequence[Tensor]) -> Tensor:
+    """(K, D) unit rows, each the mean of the rows of one group."""
+    return torch.stack([F.normalize(rows.mean(dim=0), dim=-1) for rows in groups])
+
+
 def _check(file: ConceptFile, whiten: str, merge_threshold: float | None) -> None:
     check_choice("whiten", whiten, WHITENINGS, NAMED)
     if merge_threshold is not None and not 0 < merge_threshold <= 1:
@@ -276,21 +247,16 @@ def _check(file: ConceptFile, whiten: str, merge_threshold: float | None) -> Non
         )
     breaking = [problem for problem in check_concepts(file) if problem.rule in _BREAKING]
     if breaking:
-        first = breaking[0]
-        more = f" (and {len(breaking) - 1} more)" if len(breaking) > 1 else ""
-        where = f"{file.name}: {first.concept}: " if first.concept else f"{file.name}: "
-        raise VidsslError(f"{where}{first.message}{more}")
+        where = f"{file.name}: {breaking[0].concept}" if breaking[0].concept else file.name
+        raise ProblemsError(where, breaking)
 
 
-def _merged_concept(file: ConceptFile, group: Sequence[int]) -> SpaceConcept:
-    members = [file.concepts[index] for index in group]
+def _merged_concept(members: Sequence[Concept]) -> SpaceConcept:
+    first = members[0]
     names = [alias for member in members for alias in (member.name, *member.aliases)]
-    return SpaceConcept(
-        id=members[0].id,
-        name=members[0].name,
-        aliases=tuple(dict.fromkeys(names[1:])),
-        descriptions=tuple(text for member in members for text in member.descriptions),
-    )
+    sentences = [text for member in members for text in member.descriptions]
+    aliases = dict.fromkeys(names[1:])
+    return SpaceConcept(id=first.id, name=first.name, aliases=tuple(aliases), descriptions=tuple(sentences))
 
 
 def _same_everywhere(get: Callable[[], ConceptSpace]) -> ConceptSpace:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidssl.concepts.space import NearDuplicate, Whitening
-from vidssl.errors import NAMED, VidsslError, check_choice
+from vidssl.errors import VidsslError
 
 WHITENINGS = ("none", "center", "zca")
 
@@ -21,12 +21,10 @@ def near_duplicates(
     """Pairs of unit rows (K, D) with a cosine above the threshold, closest first."""
     cosines = (rows.double() @ rows.double().T).triu(diagonal=1)
     first, second = torch.nonzero(cosines > threshold, as_tuple=True)
-    found = sorted(
-        zip(cosines[first, second].tolist(), first.tolist(), second.tolist(), strict=True), reverse=True
-    )
+    found = zip(cosines[first, second].tolist(), first.tolist(), second.tolist(), strict=True)
     return [
         NearDuplicate(space=space, first=ids[i], second=ids[j], cosine=round(cosine, 6))
-        for cosine, i, j in found
+        for cosine, i, j in sorted(found, reverse=True)
     ]
 
 
@@ -44,9 +42,7 @@ def merge_groups(category: Tensor, description: Tensor, threshold: float) -> lis
     Returns:
         Groups that cover 0…K-1, each sorted, ordered by their first member.
     """
-    cosines = torch.minimum(
-        category.double() @ category.double().T, description.double() @ description.double().T
-    )
+    cosines = torch.minimum(*(rows.double() @ rows.double().T for rows in (category, description)))
     pairs = torch.nonzero(cosines.triu(diagonal=1) > threshold)
     pairs = pairs[torch.argsort(cosines[pairs[:, 0], pairs[:, 1]], descending=True, stable=True)]
     group = {index: [index] for index in range(len(category))}
@@ -70,11 +66,10 @@ class Whitener:
         kind: ``none``, ``center`` or ``zca``.
 
     Raises:
-        VidsslError: for another kind, or rows that are all the same.
+        VidsslError: for rows that are all the same.
     """
 
     def __init__(self, rows: Tensor, kind: Whitening) -> None:
-        check_choice("whiten", kind, WHITENINGS, NAMED)
         self.shift: Tensor | None = None
         self.matrix: Tensor | None = None
         if kind == "none":

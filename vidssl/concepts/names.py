@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 # Capitals that do not mark words: UCF101 spells its folder HandstandPushups and its files v_HandStandPushups_….
 ODDITIES = {
@@ -84,33 +84,28 @@ def match_names(
         known: what there is.
         aliases: other names of each of `known`, for what is found by no name; one that two share names neither.
     """
-    exact: dict[str, int] = {}
-    compact: dict[str, list[int]] = {}
-    for position, name in enumerate(known):
-        exact.setdefault(join_key(name), position)
-        compact.setdefault(compact_key(name), []).append(position)
-    found: list[int | None] = []
-    for name in names:
-        candidates = compact.get(compact_key(name), [])
-        found.append(exact.get(join_key(name), candidates[0] if len(candidates) == 1 else None))
     owners: dict[str, set[int]] = {}
     for position, others in enumerate(aliases):
         for alias in others:
             owners.setdefault(join_key(alias), set()).add(position)
-    single = {
-        alias: position
-        for alias, positions in owners.items()
-        if len(positions) == 1
-        for position in positions
-    }
-    if single:
-        by_alias = match_names(names, list(single))
-        positions = list(single.values())
-        found = [
-            positions[other] if own is None and other is not None else own
-            for own, other in zip(found, by_alias, strict=True)
-        ]
-    return found
+    by_name = _finder([(name, position) for position, name in enumerate(known)])
+    by_alias = _finder([(alias, position) for alias, (position, *more) in owners.items() if not more])
+    found = [by_name(name) for name in names]
+    return [by_alias(name) if own is None else own for name, own in zip(names, found, strict=True)]
+
+
+def _finder(known: Sequence[tuple[str, int]]) -> Callable[[str], int | None]:
+    exact: dict[str, int] = {}
+    compact: dict[str, list[int]] = {}
+    for name, position in known:
+        exact.setdefault(join_key(name), position)
+        compact.setdefault(compact_key(name), []).append(position)
+
+    def find(name: str) -> int | None:
+        candidates = compact.get(compact_key(name), [])
+        return exact.get(join_key(name), candidates[0] if len(candidates) == 1 else None)
+
+    return find
 
 
 def words(text: str) -> list[str]:

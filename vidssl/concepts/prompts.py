@@ -38,8 +38,8 @@ class Problem(NamedTuple):
     message: str
 
 
-class SchemaError(VidsslError):
-    """A concept file with keys that are unknown, missing or of the wrong type: all of them are in `problems`."""
+class ProblemsError(VidsslError):
+    """A concept file that cannot be used; the message is about the first of its `problems`."""
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -181,12 +181,12 @@ def parse_concepts(data: Any, source: str) -> ConceptFile:
     """A concept file from its JSON value.
 
     Raises:
-        SchemaError: naming the first key that is unknown, missing or of the wrong type, and how many more there are.
+        ProblemsError: naming the first key that is unknown, missing or of the wrong type, and how many more there are.
     """
     try:
         return ConceptFile.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise SchemaError(source, list(_schema_problems(error))) from None
+        raise ProblemsError(source, list(_schema_problems(error))) from None
 
 
 def dump_concepts(file: ConceptFile) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidssl.concepts.names import words
-from vidssl.concepts.prompts import SchemaError
+from vidssl.concepts.prompts import ProblemsError
 from vidssl.concepts.rules import check_concepts, clip_num_tokens
 from vidssl.concepts.vocabulary import read_given
 
@@ -32,7 +32,7 @@ def validate(given: str | Path, **reading: Any) -> Record:
     try:
         file, format = read_given(given, **reading)
         concepts, problems = len(file), check_concepts(file, clip_num_tokens)
-    except SchemaError as error:
+    except ProblemsError as error:
         concepts, format, problems = None, "vidssl", error.problems
     severities = Counter(problem.severity for problem in problems)
     return {

@@ -160,8 +160,6 @@ def load_space(path: Path) -> ConceptSpace:
                 )
             info = SpaceInfo.model_validate_json(metadata["info"])
             space = ConceptSpace(info, *(file.get_tensor(name) for name in TENSORS))
-    except FileNotFoundError:
-        raise VidsslError(f"{path}: no such file") from None
     # ValueError: also VidsslError and pydantic's
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0][:120]

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from string import Formatter
 
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice, did_you_mean
 from vidssl.resources import resource_folder
 
 CATEGORY_TEMPLATES = ("a video of a person {name}.",)
@@ -94,20 +94,18 @@ def category_templates(given: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         VidsslError: for an unknown preset, no template, or one without ``{name}``.
     """
+    presets = template_presets()
     if not isinstance(given, str):
         templates = tuple(given)
-    elif given in template_presets():
-        templates = template_presets()[given]
     elif "{" in given:
         templates = (given,)
-    elif Path(given).is_file():
+    elif given not in presets and Path(given).is_file():
         lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
         templates = tuple(line.strip() for line in lines if line.strip())
     else:
-        raise VidsslError(
-            f"templates {given!r}: not a preset{did_you_mean(given, template_presets())} "
-            f"({', '.join(template_presets())}), a file, or a template with {{name}}"
-        )
+        message = "{name} {value!r}: not a preset{guess} ({allowed}), a file, or a template with {{name}}"
+        check_choice("templates", given, presets, message)
+        templates = presets[given]
     if not templates:
         raise VidsslError(f"templates {given!r}: there is none")
     for template in templates:
@@ -116,10 +114,8 @@ def category_templates(given: str | Iterable[str]) -> tuple[str, ...]:
     return templates
 
 
-def respell(template: str, name: str, description: str = "{description}") -> str:
-    """The template with other placeholders, such as CLIP's ``{}`` for the name; literal braces stay doubled."""
-    values = {"name": name, "description": description}
-    pieces = []
-    for literal, field in parse_template(template):
-        pieces.append(literal.replace("{", "{{").replace("}", "}}") + (values[field] if field else ""))
-    return "".join(pieces)
+def respell(template: str, name: str) -> str:
+    """The template with another placeholder for the name, such as CLIP's ``{}``; literal braces stay doubled."""
+    fields = {"name": name, "description": "{description}", None: ""}
+    pieces = parse_template(template)
+    return "".join(text.replace("{", "{{").replace("}", "}}") + fields[field] for text, field in pieces)

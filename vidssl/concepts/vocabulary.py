@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from vidssl.concepts.datasets import class_names, datasets
 from vidssl.concepts.formats.read import read_concepts, read_with_format
 from vidssl.concepts.names import join_key
 from vidssl.concepts.prompts import Concept, ConceptFile, Templates, concepts_from_names
 from vidssl.concepts.templates import category_templates
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.resources import resource_folder
 
 SHIPPED = ("k400-ucf101-hmdb51", "kinetics600-700", "ssv2")
 DEMO = "sprites"  # the rendered shapes of `vidssl demo`; no actions, and in words that its small CLIP knows
+_FILES = (*SHIPPED, DEMO)
 DEFAULT_VOCABULARY = "k400"  # of a concept objective whose recipe names none
 PRESETS = ("k400", "k600", "k700", "ucf101", "hmdb51", "ssv2")
 
@@ -46,38 +48,34 @@ def load_concepts(
     if not parts:
         raise VidsslError("concepts: none given")
     files = [_load_one(part) for part in parts]
-    chosen = [concept for file in files for concept in file.concepts]
     first = files[0]
-    kinds = {file.templates for file in files}
-    if templates is None and len(kinds) > 1:
-        raise VidsslError(
-            f"concepts {'+'.join(map(str, parts))}: their templates differ ({_shown(files)}); choose with templates="
-        )
+    if templates is None and len({file.templates for file in files}) > 1:
+        shown = ", ".join(dict.fromkeys(f"{file.name}: {file.templates.category[0]!r}" for file in files))
+        listed = "+".join(map(str, parts))
+        raise VidsslError(f"concepts {listed}: their templates differ ({shown}); choose with templates=")
     category = first.templates.category if templates is None else category_templates(templates)
-    sources = {file.provenance for file in files}
     return ConceptFile(
         name="+".join(file.name for file in files),
         license=first.license if len({file.license for file in files}) == 1 else None,
-        concepts=merge_by_name(chosen),
+        concepts=merge_by_name(concept for file in files for concept in file.concepts),
         templates=Templates(category=category, description=first.templates.description),
-        provenance=first.provenance if len(sources) == 1 else None,
+        provenance=first.provenance if len({file.provenance for file in files}) == 1 else None,
     )
 
 
-def read_given(
-    given: str | Path,
-    format: str | None = None,
-    classes: str | Path | None = None,
-    section: str | None = None,
-) -> tuple[ConceptFile, str]:
+def read_given(given: str | Path, **reading: Any) -> tuple[ConceptFile, str]:
     """One file in any format, or data sets by name, together with the format: what the commands are given.
+
+    Args:
+        given: see `load_concepts`.
+        reading: `format`, `classes`, `section` of a file, see `read_concepts`.
 
     Raises:
         VidsslError: as `load_concepts` for names, as `read_concepts` for files.
     """
     if not Path(given).expanduser().exists() and not Path(given).suffix:
         return load_concepts(given), "vidssl"
-    return read_with_format(given, format, classes, section)
+    return read_with_format(given, **reading)
 
 
 def merge_by_name(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
@@ -103,11 +101,9 @@ def merge_by_name(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
         )
     ids: dict[str, str] = {}
     for concept in merged.values():
-        if concept.id in ids:
-            raise VidsslError(
-                f"concepts {ids[concept.id]!r} and {concept.name!r} have the same id {concept.id!r}"
-            )
-        ids[concept.id] = concept.name
+        other = ids.setdefault(concept.id, concept.name)
+        if other != concept.name:
+            raise VidsslError(f"concepts {other!r} and {concept.name!r} have the same id {concept.id!r}")
     # An alias of one may be the name of another once files are joined.
     return tuple(
         concept.model_copy(update={"aliases": tuple(a for a in concept.aliases if join_key(a) not in merged)})
@@ -122,12 +118,8 @@ def shipped_file(name: str) -> ConceptFile:
     Raises:
         VidsslError: for another name.
     """
-    file = resource_folder("prompts") / f"{name}.json"
-    if name not in (*SHIPPED, DEMO) or not file.is_file():
-        raise VidsslError(
-            f"shipped concepts {name!r}: not there{did_you_mean(name, SHIPPED)} ({', '.join(SHIPPED)})"
-        )
-    return read_concepts(file, format="vidssl")
+    check_choice("shipped concepts", name, _FILES, "{name} {value!r}: not there{guess} ({allowed})")
+    return read_concepts(resource_folder("prompts") / f"{name}.json", format="vidssl")
 
 
 def _parts(given: str | Path | Iterable[str | Path]) -> list[str | Path]:
@@ -139,38 +131,27 @@ def _parts(given: str | Path | Iterable[str | Path]) -> list[str | Path]:
 
 
 def _load_one(part: str | Path) -> ConceptFile:
-    if isinstance(part, str) and part in (*SHIPPED, DEMO):
-        return shipped_file(part)
-    if isinstance(part, str) and part in PRESETS:
-        return _preset(part)
-    if isinstance(part, str) and part in datasets():
-        return _class_list(part)
+    if part in _FILES:
+        return shipped_file(str(part))
+    if part in datasets():
+        return _dataset(str(part))
     path = Path(part).expanduser()
     if not path.exists():
-        known = (*datasets(), *SHIPPED, DEMO)
-        raise VidsslError(f"concepts {str(part)!r}: no such file or data set{did_you_mean(str(part), known)} "
-                          f"({', '.join(known)})")  # fmt: skip
+        message = "{name} {value!r}: no such file or data set{guess} ({allowed})"
+        check_choice("concepts", str(part), (*datasets(), *_FILES), message)
     return read_concepts(path)
 
 
-def _preset(dataset: str) -> ConceptFile:
-    """From all shipped files, because Kinetics-600 is spread over two of them."""
-    files = [file for file in map(shipped_file, SHIPPED) if any(dataset in c.sources for c in file.concepts)]
-    concepts = [concept for file in files for concept in file.concepts if dataset in concept.sources]
-    return files[0].model_copy(update={"name": dataset, "concepts": tuple(concepts)})
-
-
-def _class_list(dataset: str) -> ConceptFile:
+def _dataset(name: str) -> ConceptFile:
     """The shipped words where there are some for every class, otherwise names alone."""
-    names = class_names(dataset)
-    by_key = {join_key(concept.name): concept for name in SHIPPED for concept in shipped_file(name).concepts}
-    found = [by_key.get(join_key(name)) for name in names]
-    concepts = tuple(concept for concept in found if concept is not None)
-    if len(concepts) < len(names):
-        return concepts_from_names(names, dataset, source=dataset)
-    return shipped_file(SHIPPED[0]).model_copy(update={"name": dataset, "concepts": concepts})
-
-
-def _shown(files: Sequence[ConceptFile]) -> str:
-    shown = [f"{file.name}: {file.templates.category[0]!r}" for file in files]
-    return ", ".join(dict.fromkeys(shown))
+    files = [shipped_file(file) for file in SHIPPED]
+    if name in PRESETS:  # from all files, because Kinetics-600 is spread over two of them
+        files = [file for file in files if any(name in concept.sources for concept in file.concepts)]
+        found = [concept for file in files for concept in file.concepts if name in concept.sources]
+    else:
+        names = class_names(name)
+        by_key = {join_key(concept.name): concept for file in files for concept in file.concepts}
+        found = [by_key[join_key(given)] for given in names if join_key(given) in by_key]
+        if len(found) < len(names):
+            return concepts_from_names(names, name, source=name)
+    return files[0].model_copy(update={"name": name, "concepts": tuple(found)})

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from vidssl.errors import VidsslError
 from vidssl.files import newest_checkpoint
-from vidssl.models.encoder import VideoEncoder
+from vidssl.models.encoder import TextTower, VideoEncoder
 from vidssl.models.export import CONFIG, load_encoder
+from vidssl.models.factory import create_model
+from vidssl.models.sources import CONFIG_FILE, LOCAL
 
 _EXPECTED = "expected an exported encoder (config.json), a checkpoint (encoder/) or a run (latest.json)"
 
@@ -36,3 +38,24 @@ def load(path: str | Path) -> VideoEncoder:
         if (candidate / CONFIG).is_file():
             return load_encoder(candidate)
     raise VidsslError(f"{path}: holds no encoder; {_EXPECTED}")
+
+
+def load_text_tower(name: str | Path, pretrained: str | None = None) -> TextTower:
+    """A text tower from whatever names an encoder that has one.
+
+    Args:
+        name: run, checkpoint or exported encoder; folder of an open_clip model; or a name for `vidssl.create_model`.
+        pretrained: weights for an architecture's name.
+
+    Raises:
+        VidsslError: when it cannot be loaded or has no text tower.
+    """
+    folder = Path(str(name).removeprefix(LOCAL)).expanduser()
+    if folder.is_dir() and not (folder / CONFIG_FILE).is_file():
+        encoder = load(folder)
+    else:
+        model = f"{LOCAL}{folder}" if folder.is_dir() else str(name)
+        encoder = create_model(model, pretrained, temporal="none")
+    if encoder.text is None:
+        raise VidsslError(f"{name}: has no text tower")
+    return encoder.text

@@ -87,11 +87,10 @@ def read_clip_benchmark(source: Source) -> ConceptFile:
             raise NotThisFormat("no data sets with lists")
         if source.section is None and not all(_DATASETS.fullmatch(key) for key in table):
             raise NotThisFormat("keys are no data sets")
-    section = source.pick_section(list(table))
+    section, source = source.at_section(list(table))
     if nested:
-        sentences = {key: _strings(key, value) for key, value in table[section].items()}
-        return source.described(sentences, section)
-    return source.named(_strings(section, table[section]), section=section)
+        return source.described({key: _strings(key, value) for key, value in table[section].items()})
+    return source.named(_strings(section, table[section]))
 
 
 def read_classes_and_templates(source: Source) -> ConceptFile:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from vidssl.concepts.formats import json, text
 from vidssl.concepts.formats.source import NotThisFormat, Source
@@ -47,13 +48,26 @@ READERS: dict[str, Callable[[Source], ConceptFile]] = {
 _SYNONYMS = {"label-map": "names", "folder": "names"}
 
 
-def read_concepts(
+def read_concepts(path: str | Path, **reading: Any) -> ConceptFile:
+    """Read class names, and descriptions where there are any, from a file of any of the formats above.
+
+    Args:
+        path: file, or folder of text files.
+        reading: `format`, `classes` and `section`, see `read_with_format`.
+
+    Raises:
+        VidsslError: as `read_with_format`.
+    """
+    return read_with_format(path, **reading)[0]
+
+
+def read_with_format(
     path: str | Path,
     format: str | None = None,
     classes: str | Path | Sequence[str] | None = None,
     section: str | None = None,
-) -> ConceptFile:
-    """Read class names, and descriptions where there are any, from a file of any of the formats above.
+) -> tuple[ConceptFile, str]:
+    """`read_concepts` together with the format that was found.
 
     Args:
         path: file, or folder of text files.
@@ -65,16 +79,6 @@ def read_concepts(
         VidsslError: when the file cannot be read, is of none of the formats (saying what was tried), or is of one but
             broken or ambiguous.
     """
-    return read_with_format(path, format, classes, section)[0]
-
-
-def read_with_format(
-    path: str | Path,
-    format: str | None = None,
-    classes: str | Path | Sequence[str] | None = None,
-    section: str | None = None,
-) -> tuple[ConceptFile, str]:
-    """`read_concepts` together with the format that was found."""
     path = Path(path).expanduser()
     if format is not None and format not in (*_SYNONYMS, *READERS):
         raise VidsslError(f"format {format!r}: unknown{did_you_mean(format, READERS)} ({', '.join(READERS)})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,8 @@ class Source:
             raise NotThisFormat("no JSON object")
         return self.json
 
-    def pick_section(self, sections: Sequence[str]) -> str:
-        """The section asked for, or the only one.
+    def at_section(self, sections: Sequence[str]) -> tuple[str, Source]:
+        """The section asked for, or the only one; and the source with exactly that one.
 
         Raises:
             VidsslError: naming the sections there are.
@@ -72,27 +72,25 @@ class Source:
         if self.section is None:
             if len(sections) > 1:
                 raise VidsslError(f"{self.path}: holds {len(sections)} data sets, choose one: {shown}")
-            return sections[0]
+            return sections[0], replace(self, section=sections[0])
         for section in sections:
             if compact_key(section) == compact_key(self.section):
-                return section
+                return section, replace(self, section=section)
         guess = did_you_mean(self.section, sections)
         raise VidsslError(f"{self.path}: no data set {self.section!r}{guess} ({shown})")
 
-    def named(
-        self, names: Sequence[str], templates: Sequence[str] = CATEGORY_TEMPLATES, section: str | None = None
-    ) -> ConceptFile:
+    def named(self, names: Sequence[str], templates: Sequence[str] = CATEGORY_TEMPLATES) -> ConceptFile:
         """A concept file of names only, named after the section or else the file."""
         file = concepts_from_names(names, str(self.path))
-        name = section or self.section or self.path.stem
+        name = self.section or self.path.stem
         return file.model_copy(update={"name": name, "templates": Templates(category=tuple(templates))})
 
-    def described(self, sentences: Mapping[str, Sequence[str]], section: str | None = None) -> ConceptFile:
+    def described(self, sentences: Mapping[str, Sequence[str]]) -> ConceptFile:
         """A concept file of somebody else's sentences, which its provenance says.
 
         Phrases that are no sentences (lower-case, no full stop, as Menon & Vondrick's) are put after the name.
         """
-        file = self.named(list(sentences), section=section)
+        file = self.named(list(sentences))
         texts = [text for listed in sentences.values() for text in listed]
         concepts = [
             concept.model_copy(update={"descriptions": tuple(" ".join(text.split()) for text in listed)})

@@ -66,13 +66,13 @@ def read_clip_prompts(source: Source) -> ConceptFile:
             sections[block.split("\n", 1)[0].strip()] = literals
     if not sections:
         raise NotThisFormat("no heading with `classes = […]` below it")
-    section = source.pick_section(list(sections))
+    section, source = source.at_section(list(sections))
     classes = sections[section]["classes"]
     if not isinstance(classes, list) or not classes:
         raise VidsslError(f"{source.path}: {section}: no classes")
     spelled = [item if isinstance(item, list) else [item] for item in classes]  # some have several names
     templates = sections[section].get("templates") or ["{}"]
-    file = source.named([names[0] for names in spelled], templates, section)
+    file = source.named([names[0] for names in spelled], templates)
     concepts = [
         concept.model_copy(update={"aliases": tuple(names[1:])})
         for concept, names in zip(file.concepts, spelled, strict=True)
