@@ -17,11 +17,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 
 from vidssl.errors import VidsslError
+from vidssl.synthetic import sprites
 from vidssl.synthetic.captions import (
     ORIENTATION_WORDS,
     POSITION_WORDS,
     captioned_frames,
-    frame_caption,
+    compose_caption,
     frame_words,
 )
 from vidssl.synthetic.motions import MOTION_CLASSES, TRAVEL, write_clip, write_sprite_dataset
@@ -34,11 +35,19 @@ from vidssl.synthetic.sprites import (
     SpriteFactors,
     random_sprite,
     render_clip,
-    render_coverage,
     sample_factors,
 )
 
 STILL = Sprite(shape=0, fg_hue=0, bg_hue=5, scale=0.7, angle=0.3, x=0.5, y=0.5)
+
+
+def render_coverage(sprite: Sprite, frames: int = 16, size: int = 64) -> NDArray[np.float32]:
+    """How much of each pixel the sprite covers, (T, H, W) in [0, 1]."""
+    return sprites._coverage(sprite.shape, *sprites._local_coordinates(sprite, frames, size))
+
+
+def frame_caption(sprite: Sprite, frame: float = 0) -> str:
+    return compose_caption(frame_words(sprite.at(frame)))
 
 
 def torus_centre(coverage: NDArray[np.floating]) -> NDArray[np.float64]:

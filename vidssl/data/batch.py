@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ class ClipSample:
     index: list[Tensor]  # per view: (T_v,) int64, into N
     times: list[Tensor]  # per view: (T_v,) float32, seconds since the first frame of the video
     video_id: int
-    draws: Sequence[Draw]  # per view; empty in evaluation
-    failures: list[FailedVideo]
+    draws: Sequence[Draw] = field(default_factory=list)  # per view; empty in evaluation
+    failures: list[FailedVideo] = field(default_factory=list)
     failed: bool = False
 
 
@@ -91,7 +91,7 @@ def _to_tensor(value: Any) -> Any:
 
 def stack_draws(draws: Sequence[Any]) -> Any:
     """Stack the draws of one view over samples, every field gains a leading B."""
-    return type(draws[0])(*(torch.stack(field) for field in zip(*draws, strict=True)))
+    return type(draws[0])(*(torch.stack(column) for column in zip(*draws, strict=True)))
 
 
 def collate_clips(samples: Sequence[ClipSample]) -> ClipBatch:

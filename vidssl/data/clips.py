@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
 
 Times = NDArray[np.float64]
 
@@ -38,16 +38,14 @@ class ClipSpec:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise VidsslError(f"clip frames={self.frames}: must be at least 1")
+        check_value("clip frames", self.frames, self.frames >= 1, "at least 1")
         if (self.stride is None) == (self.seconds is None):
             raise VidsslError(
                 f"clip stride={self.stride}, seconds={self.seconds}: give exactly one of stride and seconds"
             )
-        if self.stride is not None and self.stride < 1:
-            raise VidsslError(f"clip stride={self.stride}: must be at least 1 frame")
-        if self.seconds is not None and not self.seconds > 0:
-            raise VidsslError(f"clip seconds={self.seconds}: must be positive (inf for the whole video)")
+        check_value("clip stride", self.stride, self.stride is None or self.stride >= 1, "at least 1 frame")
+        is_long = self.seconds is None or self.seconds > 0
+        check_value("clip seconds", self.seconds, is_long, "positive (inf for the whole video)")
 
 
 class ClipIndices(NamedTuple):
@@ -80,10 +78,11 @@ def whole(times: Times) -> Window:
     return Window(float(times[0]), float(times[-1]) + frame_period(times))
 
 
-def random_window(times: Times, seconds: float, rng: np.random.Generator) -> float:
-    """Start (seconds) of a window of `seconds`, uniform over where it fits; the first frame if it never does."""
+def random_window(times: Times, seconds: float, rng: np.random.Generator) -> Window:
+    """A window of `seconds`, uniform over where it fits; the whole video if it never does."""
     start, stop = whole(times)
-    return start + float(rng.random()) * max(0.0, stop - start - seconds)
+    begin = start + float(rng.random()) * max(0.0, stop - start - seconds)
+    return Window(begin, min(begin + seconds, stop))
 
 
 def view_indices(
@@ -123,8 +122,7 @@ def uniform_clips(times: Times, spec: ClipSpec, num_clips: int) -> ClipIndices:
     Raises:
         VidsslError: if num_clips < 1.
     """
-    if num_clips < 1:
-        raise VidsslError(f"num_clips={num_clips}: must be at least 1")
+    check_value("num_clips", num_clips, num_clips >= 1, "at least 1")
     start, stop = whole(times)
     centres = (np.arange(num_clips) + 0.5) / num_clips
     rows: list[NDArray[np.int64]] = []

@@ -20,16 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vidssl.data.batch import ClipSample
-from vidssl.data.clips import (
-    ClipIndices,
-    Times,
-    Window,
-    frame_period,
-    random_window,
-    uniform_clips,
-    view_indices,
-    whole,
-)
+from vidssl.data.clips import ClipIndices, Times, frame_period, random_window, uniform_clips, view_indices
 from vidssl.data.decode.deadline import decode_deadline
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import DecodeError, VideoReader
@@ -175,8 +166,7 @@ class ClipDataset(_VideoDataset):
     def _sample(self, epoch: int, index: int, video_id: int, failures: list[FailedVideo]) -> ClipSample:
         def choose(times: Times) -> list[ClipIndices]:
             seconds = min(self.window_seconds, self.max_window_frames * frame_period(times) or math.inf)
-            start = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, epoch, index))
-            window = Window(start, min(start + seconds, whole(times).stop))
+            window = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, epoch, index))
             return [
                 view_indices(times, spec.clip, stream(self.seed, Purpose.TIME, epoch, index, number), window)
                 for number, spec in enumerate(self.views)
@@ -239,5 +229,5 @@ def _pack(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields:
         index=[torch.from_numpy(clip.indices) for clip in clips],
         times=[torch.from_numpy(clip.times).float() for clip in clips],
         video_id=video_id,
-        **{"draws": [], "failures": [], **fields},
+        **fields,
     )

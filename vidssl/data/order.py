@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from vidssl.data.rng import Purpose, stream
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
 
 Key = tuple[int, int]  # (epoch, index of the video)
 
 
+@dataclass(eq=False)
 class GlobalBatchSampler(Sampler[list[Key]]):
     """Batches of (epoch, index) keys; the global batch of a step does not depend on the number of processes.
 
@@ -34,32 +36,27 @@ class GlobalBatchSampler(Sampler[list[Key]]):
         VidsslError: if the batch is larger than the data set or cannot be shared equally, or a number is out of range.
     """
 
-    def __init__(
-        self,
-        num_samples: int,
-        batch_size: int,
-        num_processes: int = 1,
-        rank: int = 0,
-        seed: int = 0,
-        drop_last: bool = True,
-        start_step: int = 0,
-        total_steps: int | None = None,
-    ) -> None:
-        if not 1 <= batch_size <= num_samples:
+    num_samples: int
+    batch_size: int
+    num_processes: int = 1
+    rank: int = 0
+    seed: int = 0
+    drop_last: bool = True
+    start_step: int = 0
+    total_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        size, processes, start, total = self.batch_size, self.num_processes, self.start_step, self.total_steps
+        if not 1 <= size <= self.num_samples:
             raise VidsslError(
-                f"batch_size={batch_size}: must lie between 1 and the number of videos, {num_samples}"
+                f"batch_size={size}: must lie between 1 and the number of videos, {self.num_samples}"
             )
-        if num_processes < 1 or batch_size % num_processes:
-            raise VidsslError(
-                f"batch_size={batch_size}: must be a multiple of the number of processes, {num_processes}"
-            )
-        if not 0 <= rank < num_processes:
-            raise VidsslError(f"rank={rank}: must lie between 0 and {num_processes - 1}")
-        if start_step < 0 or (total_steps is not None and total_steps < start_step):
-            raise VidsslError(f"start_step={start_step}: must lie between 0 and total_steps={total_steps}")
-        self.num_samples, self.batch_size = num_samples, batch_size
-        self.num_processes, self.rank, self.seed = num_processes, rank, seed
-        self.drop_last, self.start_step, self.total_steps = drop_last, start_step, total_steps
+        is_shared = processes >= 1 and size % processes == 0
+        check_value("batch_size", size, is_shared, f"a multiple of the number of processes, {processes}")
+        if not 0 <= self.rank < processes:
+            raise VidsslError(f"rank={self.rank}: must lie between 0 and {processes - 1}")
+        if start < 0 or (total is not None and total < start):
+            raise VidsslError(f"start_step={start}: must lie between 0 and total_steps={total}")
         self._epoch: tuple[int, NDArray[np.int64]] = (0, self._draw(0))
 
     def batch(self, step: int) -> list[Key]:

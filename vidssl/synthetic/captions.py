@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vidssl.errors import VidsslError
 from vidssl.synthetic.shapes import SHAPES
-from vidssl.synthetic.sprites import HUES, SCALE_RANGE, Sprite, SpriteFactors, random_sprite, render_clip
+from vidssl.synthetic.sprites import HUES, SCALE_RANGE, Sprite, random_sprite, render_clip
 
 SHAPE_WORDS = dict(zip(SHAPES, ("heart", "letter P", "arrow", "letter L"), strict=True))
 COLOUR_WORDS = tuple(HUES)
@@ -34,7 +34,11 @@ POSITION_WORDS = (
 
 
 def frame_words(sprite: Sprite) -> dict[str, str]:
-    """The words of frame 0 under the keys size, colour, shape, background, position and orientation."""
+    """The words of frame 0 under the keys size, colour, shape, background, position and orientation.
+
+    Size is a third of the range of log sizes, position a cell of a 3 x 3 grid, orientation an eighth of a turn ("north"
+    is towards smaller y; where a shape's top points). Motion leaves no trace; other frames are ``sprite.at(frame)``.
+    """
     low, high = np.log(SCALE_RANGE)
     third = int(3 * (np.log(sprite.scale) - low) / (high - low))
     eighth = round(sprite.angle / (np.pi / 4)) % 8
@@ -53,7 +57,10 @@ def _article(words: str) -> str:
 
 
 def compose_caption(words: dict[str, str]) -> str:
-    """The sentence for any subset of what `frame_words` returns; a missing shape becomes "shape"."""
+    """The sentence for any subset of what `frame_words` returns; a missing shape becomes "shape".
+
+    "a small red heart on a green background, near the top left, pointing north"
+    """
     noun = " ".join(words[key] for key in ("size", "colour") if key in words)
     caption = _article(f"{noun} {words.get('shape', 'shape')}".strip())
     if "background" in words:
@@ -63,16 +70,6 @@ def compose_caption(words: dict[str, str]) -> str:
     if "orientation" in words:
         caption += f", pointing {words['orientation']}"
     return caption
-
-
-def frame_caption(factors: SpriteFactors | Sprite, frame: float = 0) -> str:
-    """Caption of one frame: "a small red heart on a green background, near the top left, pointing up".
-
-    Size is a third of the range of log sizes, position a cell of a 3 x 3 grid, orientation an eighth of a turn ("up"
-    is towards smaller y; where a shape's top points). The caption depends on the motion only through that frame's pose.
-    """
-    sprite = factors.sprite() if isinstance(factors, SpriteFactors) else factors
-    return compose_caption(frame_words(sprite.at(frame)))
 
 
 def captioned_frames(

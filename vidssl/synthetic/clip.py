@@ -10,7 +10,6 @@ objective is the symmetric InfoNCE of CLIP (Radford et al. 2021, arXiv 2103.0002
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
+from vidssl.files import write_json, write_tensors
 
 CONTEXT_LENGTH = 32
 LEARNING_RATE = 1e-3
@@ -36,23 +36,9 @@ ATTENTION_GAIN = 3.0  # on queries and keys each
 
 def toy_clip_config(image_size: int = 64, patch_size: int = 16) -> dict[str, Any]:
     """open_clip's model configuration: a ViT of 3 layers of width 128, a text tower of 2 of width 64, embedding 128."""
-    return {
-        "embed_dim": 128,
-        "vision_cfg": {
-            "image_size": image_size,
-            "patch_size": patch_size,
-            "width": 128,
-            "head_width": 32,
-            "layers": 3,
-        },
-        "text_cfg": {
-            "context_length": CONTEXT_LENGTH,
-            "vocab_size": 49408,
-            "width": 64,
-            "heads": 4,
-            "layers": 2,
-        },
-    }
+    vision = {"image_size": image_size, "patch_size": patch_size, "width": 128, "head_width": 32, "layers": 3}
+    text = {"context_length": CONTEXT_LENGTH, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2}
+    return {"embed_dim": 128, "vision_cfg": vision, "text_cfg": text}
 
 
 def learning_rate_at(step: int, steps: int) -> float:
@@ -71,20 +57,10 @@ def save_clip(
     folder: Path | str,
 ) -> None:
     """Write `open_clip_config.json` and `open_clip_model.safetensors`, which "local-dir:<folder>" loads."""
-    from safetensors.torch import save_file
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    preprocess = {
-        "mean": list(mean),
-        "std": list(std),
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-    }
+    preprocess = {"mean": list(mean), "std": list(std), "interpolation": "bicubic", "resize_mode": "shortest"}
     config = {"model_cfg": model_config, "preprocess_cfg": preprocess}
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, folder / "open_clip_model.safetensors")
+    write_json(Path(folder) / "open_clip_config.json", config)
+    write_tensors(Path(folder) / "open_clip_model.safetensors", model.state_dict())
 
 
 def train_toy_clip(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from einops import rearrange
@@ -37,7 +37,6 @@ FACTORS: dict[str, int] = {
     "spin": 5,
     "zoom": 3,
 }
-MOTION_FACTORS = ("direction", "speed", "spin", "zoom")
 
 # Hues in degrees, spaced so that each has a name of its own.
 HUES: dict[str, float] = {
@@ -52,12 +51,7 @@ HUES: dict[str, float] = {
 }
 RADIUS = 0.28  # of the bounding circle at scale 1, in frame sides
 SCALE_RANGE = (0.39, 1.28)  # ends of the circle of sizes; the factors below stay inside it for 16 frames
-SPEEDS = (
-    1 / 64,
-    2 / 64,
-    3 / 64,
-    4 / 64,
-)  # frame sides a frame; never 0, which would leave `direction` undefined
+SPEEDS = (1 / 64, 2 / 64, 3 / 64, 4 / 64)  # frame sides a frame; at 0 `direction` would be undefined
 SPINS = tuple(np.deg2rad((-15.0, -7.5, 0.0, 7.5, 15.0)).tolist())  # a frame
 ZOOMS = (-0.015, 0.0, 0.015)  # change of log size a frame
 
@@ -122,9 +116,6 @@ class SpriteFactors:
     def row(cls, table: Mapping[str, NDArray[np.int64]], index: int) -> SpriteFactors:
         """Row `index` of what `sample_factors` returned."""
         return cls(**{name: int(table[name][index]) for name in FACTORS})
-
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
 
     def sprite(self) -> Sprite:
         """The physical values: scale 0.5 to 1, angle and direction in steps of 45°, x0 and y0 in eighths of the side."""
@@ -209,6 +200,7 @@ def _local_coordinates(sprite: Sprite, frames: int, size: int) -> tuple[Floats, 
 
 
 def _coverage(shape: int, u: Floats, v: Floats, radius: Floats) -> Floats:
+    """How much of each pixel the sprite covers, (T, H, W) in [0, 1]: clip(1/2 - signed distance in pixels, 0, 1)."""
     distance = list(SHAPES.values())[shape](u, v) * radius
     coverage: Floats = np.clip(np.float32(0.5) - distance, 0.0, 1.0)
     return coverage
@@ -224,11 +216,6 @@ def _waves(rng: np.random.Generator, vectors: Floats, x: Floats, y: Floats) -> F
 def _colour(hue: int, saturation: float, value: float) -> Floats:
     degrees = list(HUES.values())[hue]
     return np.array(colorsys.hsv_to_rgb(degrees / 360, saturation, value), dtype=np.float32) * 255
-
-
-def render_coverage(sprite: Sprite, frames: int = 16, size: int = 64) -> Floats:
-    """How much of each pixel the sprite covers, (T, H, W) in [0, 1]: clip(1/2 - signed distance in pixels, 0, 1)."""
-    return _coverage(sprite.shape, *_local_coordinates(sprite, frames, size))
 
 
 def render_clip(

@@ -18,7 +18,7 @@ from vidssl.data.decode.reader import VideoInfo
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.probe import probe_all
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
 from vidssl.files import write_text
 from vidssl.version import __version__
 
@@ -62,10 +62,8 @@ def check_index(
         VidsslError: ``workers`` or ``timeout`` is not positive.
         RuntimeError: no worker process can be started.
     """
-    if workers is not None and workers < 1:
-        raise VidsslError(f"workers={workers}: must be at least 1")
-    if timeout <= 0:
-        raise VidsslError(f"timeout={timeout}: must be above 0 seconds")
+    check_value("workers", workers, workers is None or workers >= 1, "at least 1")
+    check_value("timeout", timeout, timeout > 0, "above 0 seconds")
     memory = _Memory(index.root) if cache else None
     stamps = [_stamp(index.path(i)) for i in range(len(index))]
     found = [

@@ -67,11 +67,8 @@ def read_list(path: Path, missing: Literal["error", "skip"] = "error") -> list[t
     gone = {entry.path for entry in absent}
     kept = [(entry.path, entry.label) for entry in entries if entry.path not in gone]
     if not kept:
-        raise VidsslError(
-            f"{path}: none of the {len(entries)} listed videos exists"
-            if entries
-            else f"{path}: lists no videos"
-        )
+        found = f"none of the {len(entries)} listed videos exists" if entries else "lists no videos"
+        raise VidsslError(f"{path}: {found}")
     return kept
 
 

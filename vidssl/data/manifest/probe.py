@@ -72,7 +72,9 @@ class _Prober:
         self.stop()
         if expired:
             return f"took longer than {self.timeout:g} s to open", False
-        return f"the decoder crashed ({_how_it_ended(process)})", False
+        code = process.wait()
+        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"the decoder crashed ({ended})", False
 
     def close(self) -> None:
         """Stop for good: a thread that is still at work must not start another process."""
@@ -125,8 +127,3 @@ def _ask(process: subprocess.Popen[bytes], question: bytes, timeout: float) -> t
         return b"", expired.is_set()
     finally:
         timer.cancel()
-
-
-def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
-    code = process.wait()
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +35,8 @@ def write_quarantine(path: str | Path, failures: Iterable[FailedVideo]) -> None:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
+    with target.open("ab", buffering=0) as file:
         for video in failures:
             line = io.StringIO()
             csv.writer(line, lineterminator="\n").writerow((video.path, " ".join(video.reason.split())))
-            os.write(descriptor, line.getvalue().encode("utf-8", "surrogateescape"))
-    finally:
-        os.close(descriptor)
+            file.write(line.getvalue().encode("utf-8", "surrogateescape"))

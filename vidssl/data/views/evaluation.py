@@ -12,7 +12,7 @@ from vidssl.data.batch import ClipBatch
 from vidssl.data.clips import ClipSpec
 from vidssl.data.views.colour import Triple, normalize_
 from vidssl.data.views.crop import crop_resize
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_value
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,16 @@ class EvalSpec:
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
     def __post_init__(self) -> None:
-        if self.clips_per_video < 1:
-            raise VidsslError(f"clips_per_video={self.clips_per_video}: must be at least 1")
-        if self.resize not in ("crop", "squash"):
-            raise VidsslError(f"resize={self.resize!r}: must be 'crop' or 'squash'")
-        if self.interpolation not in ("bicubic", "bilinear"):
-            raise VidsslError(f"interpolation={self.interpolation!r}: must be 'bicubic' or 'bilinear'")
-        if self.crops not in (1, 3):
-            raise VidsslError(f"crops={self.crops}: must be 1 or 3")
+        filters = ("bicubic", "bilinear")
+        check_value("clips_per_video", self.clips_per_video, self.clips_per_video >= 1, "at least 1")
+        check_value("resize", repr(self.resize), self.resize in ("crop", "squash"), "'crop' or 'squash'")
+        check_value(
+            "interpolation",
+            repr(self.interpolation),
+            self.interpolation in filters,
+            "'bicubic' or 'bilinear'",
+        )
+        check_value("crops", self.crops, self.crops in (1, 3), "1 or 3")
         if self.resize == "squash" and (self.crops != 1 or self.short_side is not None):
             raise VidsslError("resize='squash' shows the whole frame: it takes crops=1 and no short_side")
         if self.size < 1 or (self.short_side is not None and self.short_side < self.size):
