@@ -19,7 +19,6 @@ from vidssl.concepts.templates import category_templates
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.errors import VidsslError
 from vidssl.models.load import load_text_tower
-from vidssl.models.towers.text import TextEncoder
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -214,22 +213,6 @@ def test_the_shipped_vocabulary_makes_a_space(tiny_clip):
     expected = text.encode([f"a video of a person {file.names[3]}."])
     torch.testing.assert_close(space.category[3], expected[0] / expected.norm(), atol=1e-6, rtol=0)
     assert space.info.encoder == text.fingerprint
-
-
-def test_towers_are_loaded_from_whatever_names_them(tmp_path, tiny_clip):
-    import vidssl
-    from vidssl.models.export import save_encoder
-
-    towers = [load_text_tower(tiny_clip), load_text_tower(f"local-dir:{tiny_clip}")]
-    exported = save_encoder(vidssl.create_model(f"local-dir:{tiny_clip}"), tmp_path / "exported")
-    towers.append(load_text_tower(exported))
-    assert all(isinstance(tower, TextEncoder) for tower in towers)
-    assert len({tower.fingerprint for tower in towers}) == 1
-    bare = save_encoder(vidssl.create_model(f"local-dir:{tiny_clip}"), tmp_path / "bare", text=False)
-    with pytest.raises(VidsslError, match="has no text tower"):
-        load_text_tower(bare)
-    with pytest.raises(VidsslError, match="ViT-B-17"):
-        load_text_tower("ViT-B-17")
 
 
 def test_a_space_is_built_once(tmp_path):

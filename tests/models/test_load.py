@@ -11,7 +11,8 @@ import vidssl
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import save_encoder
-from vidssl.models.load import load
+from vidssl.models.load import load, load_text_tower
+from vidssl.models.towers.text import TextEncoder
 
 
 @pytest.fixture
@@ -48,3 +49,16 @@ def test_load_says_what_it_expected(encoder: VideoEncoder, tmp_path: Path) -> No
         pointer.write_text(text)
         with pytest.raises(VidsslError, match=words):
             load(tmp_path)
+
+
+def test_towers_are_loaded_from_whatever_names_them(tmp_path: Path, tiny_clip: Path) -> None:
+    towers = [load_text_tower(tiny_clip), load_text_tower(f"local-dir:{tiny_clip}")]
+    exported = save_encoder(vidssl.create_model(f"local-dir:{tiny_clip}"), tmp_path / "exported")
+    towers.append(load_text_tower(exported))
+    assert all(isinstance(tower, TextEncoder) for tower in towers)
+    assert len({tower.fingerprint for tower in towers}) == 1
+    bare = save_encoder(vidssl.create_model(f"local-dir:{tiny_clip}"), tmp_path / "bare", text=False)
+    with pytest.raises(VidsslError, match="has no text tower"):
+        load_text_tower(bare)
+    with pytest.raises(VidsslError, match="ViT-B-17"):
+        load_text_tower("ViT-B-17")

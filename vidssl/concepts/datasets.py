@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from vidssl.data.manifest.classes import class_table, read_text
-from vidssl.errors import VidsslError, check_choice, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 from vidssl.resources import resource_folder
 
 Part = Literal["train", "test"]
@@ -55,16 +55,15 @@ def class_names(dataset: str) -> tuple[str, ...]:
 
 @cache
 def _split_table(dataset: str) -> tuple[tuple[str, str], ...]:
-    file = resource_folder("prompts") / "splits" / f"{dataset}.txt.gz"
-    if not file.is_file():
-        known = sorted(path.name.removesuffix(".txt.gz") for path in file.parent.glob("*.txt.gz"))
-        raise VidsslError(
-            f"official splits of {dataset!r}: not shipped{did_you_mean(dataset, known)} ({', '.join(known)})"
-        )
+    folders = resource_folder("prompts") / "splits"
+    known = sorted(path.name.removesuffix(".txt.gz") for path in folders.glob("*.txt.gz"))
+    check_choice("official splits of", dataset, known, "{name} {value!r}: not shipped{guess} ({allowed})")
     table: list[tuple[str, str]] = []
     folder = ""
     # Only the first line is a comment: names of HMDB51 may begin with '#'.
-    for line in gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()[1:]:
+    for line in (
+        gzip.decompress((folders / f"{dataset}.txt.gz").read_bytes()).decode("utf-8").splitlines()[1:]
+    ):
         if line.startswith("/"):
             folder = line[1:]
         else:
@@ -102,11 +101,8 @@ def assign_split(paths: Iterable[str | Path], dataset: str, number: int) -> list
     Raises:
         VidsslError: as `official_split`.
     """
-    parts = {
-        PurePosixPath(member).name.casefold(): part
-        for member, part in official_split(dataset, number).items()
-    }
-    known = {PurePosixPath(member).name.casefold() for member, _ in _split_table(dataset)}
-    # A name of HMDB51 may hold dots, so that a suffix can be told from a name only by looking.
+    parts = official_split(dataset, number)
+    known = {PurePosixPath(member).name.casefold(): parts.get(member) for member, _ in _split_table(dataset)}
     names = [Path(path).name.casefold() for path in paths]
-    return [parts.get(name if name in known else name.rsplit(".", 1)[0]) for name in names]
+    # A name of HMDB51 may hold dots, so that a suffix can be told from a name only by looking.
+    return [known.get(name, known.get(name.rsplit(".", 1)[0])) for name in names]

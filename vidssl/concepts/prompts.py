@@ -146,6 +146,11 @@ class ConceptFile(Section):
         return tuple(concept.id for concept in self.concepts)
 
     @property
+    def described(self) -> bool:
+        """Whether any concept has descriptions."""
+        return any(concept.descriptions for concept in self.concepts)
+
+    @property
     def fingerprint(self) -> str:
         """sha256 (hex) over the whole content."""
         return hashlib.sha256(dump_concepts(self).encode()).hexdigest()
@@ -216,12 +221,8 @@ def _schema_problems(error: ValidationError) -> Iterator[Problem]:
 
 
 _SECTIONS: dict[str, type[Section]] = {
-    "concepts": Concept,
-    "attributes": Attributes,
-    "templates": Templates,
-    "provenance": Provenance,
-    "sampling": Sampling,
-}
+    kind.__name__.lower(): kind for kind in (Attributes, Templates, Provenance, Sampling)
+} | {"concepts": Concept}
 
 
 def _lay_out(value: Any, indent: int = 0, width: int = 110) -> str:

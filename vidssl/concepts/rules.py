@@ -60,7 +60,7 @@ def _file_problems(file: ConceptFile) -> Iterator[Problem]:
         for template in templates:
             if fault := template_fault(template, kind):
                 yield _error(None, "template-placeholder", fault)
-    if not any(concept.descriptions for concept in file.concepts):
+    if not file.described:
         message = "no concept has descriptions (`vidssl concepts generate` writes them)"
         yield _warning(None, "names-only", message)
         return
@@ -113,7 +113,7 @@ def _name_problems(file: ConceptFile) -> Iterator[Problem]:
 
 
 def _sentence_problems(file: ConceptFile) -> Iterator[Problem]:
-    described = any(concept.descriptions for concept in file.concepts)
+    described = file.described
     attributed = any(concept.attributes for concept in file.concepts)
     seen: dict[str, Concept] = {}
     for concept in file.concepts:

@@ -39,7 +39,7 @@ def write_as(file: ConceptFile, path: str | Path, format: str) -> list[Path]:
         VidsslError: for an unknown format, or sentences asked of a file that has none.
     """
     check_choice("format", format, WRITERS, "{name} {value!r}: cannot be written{guess} ({allowed})")
-    if format in ("cupl", "indexed") and not any(concept.descriptions for concept in file.concepts):
+    if format in ("cupl", "indexed") and not file.described:
         raise VidsslError(f"{file.name}: has no descriptions to write as {format}; write csv or names")
     path = Path(path)
     write, _ = WRITERS[format]
@@ -103,7 +103,7 @@ def _indexed(file: ConceptFile) -> Texts:
 
 def _csv(file: ConceptFile) -> Texts:
     """Numbers in the first column, because that is what their readers expect; ours joins by name."""
-    if not any(concept.descriptions for concept in file.concepts):
+    if not file.described:
         return {"": _numbered(file)}
     rows = [
         [str(index), concept.name, text]
@@ -137,8 +137,7 @@ def _clip_prompts(file: ConceptFile) -> Texts:
 
 
 def _clip_benchmark(file: ConceptFile) -> Texts:
-    described = any(concept.descriptions for concept in file.concepts)
-    content = _sentences(file) if described else list(file.names)
+    content = _sentences(file) if file.described else list(file.names)
     templates = [respell(template, "{c}") for template in file.templates.category]
     return {"": _json({file.name: content}), "_templates.json": _json({file.name: templates})}
 
