@@ -9,6 +9,7 @@ under torch's own launcher, which accelerate understands on every machine.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -41,17 +42,9 @@ def asked_for_cpu() -> bool:
 
 def asked_processes(command: Sequence[str]) -> int:
     """N of an `accelerate launch … --num_processes N … -m vidssl …` command line; 1 for any other."""
-    own = list(command)
-    if "vidssl" in own:
-        own = own[: own.index("vidssl")]  # what follows are our own arguments
-    if not any("accelerate" in part for part in own):
-        return 1
-    for position, part in enumerate(own):
-        name, _, value = part.partition("=")
-        if name.replace("-", "_") == "__num_processes":
-            value = value or (own[position + 1] if position + 1 < len(own) else "")
-            return int(value) if value.isdecimal() else 1
-    return 1
+    launcher, _, _ = " ".join(command).partition(" vidssl ")  # what follows are our own arguments
+    found = re.search(r" --num[-_]processes[= ](\d+)\b", launcher)
+    return int(found[1]) if found and "accelerate" in launcher else 1
 
 
 def _parent_command() -> list[str]:

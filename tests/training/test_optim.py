@@ -17,7 +17,7 @@ from vidssl.training.optim import freeze_parameters, learning_rate, parameter_gr
 
 
 def test_schedule_rises_then_falls_to_the_final_rate():
-    rates = [learning_rate(s, 100, base=1.0, warmup=0.1, final=0.01) for s in range(100)]
+    rates = [learning_rate(s, 100, recipe(warmup=0.1, min_lr=0.01)) for s in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == 1.0 == max(rates)
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -29,13 +29,13 @@ def test_schedule_rises_then_falls_to_the_final_rate():
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_very_short_runs_have_finite_rates(total):
     for step in range(total):
-        assert 0 < learning_rate(step, total, base=1.0, warmup=0.05, final=1e-6) <= 1.0
+        assert 0 < learning_rate(step, total, recipe(warmup=0.05, min_lr=1e-6)) <= 1.0
 
 
 def test_short_runs_warm_up_too_unless_told_not_to():
-    rates = [learning_rate(s, 40, base=1.0, warmup=0.05, final=0.0) for s in range(40)]
+    rates = [learning_rate(s, 40, recipe(warmup=0.05, min_lr=0.0)) for s in range(40)]
     assert rates[:10] == pytest.approx([(s + 1) / 10 for s in range(10)])
-    assert learning_rate(0, 40, base=1.0, warmup=0.0, final=0.0) == 1.0
+    assert learning_rate(0, 40, recipe(warmup=0.0, min_lr=0.0)) == 1.0
 
 
 @pytest.fixture(scope="module")

@@ -133,14 +133,15 @@ def make_optimizer(student: Student, objective: Composite, train: TrainConfig) -
     return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
 
 
-def learning_rate(step: int, total: int, *, base: float, warmup: float, final: float) -> float:
-    """Linear warm-up over the first `warmup` share of the steps, then a cosine from `base` to `final`.
+def learning_rate(step: int, total: int, train: TrainConfig) -> float:
+    """Linear warm-up over the first `warmup` share of the steps, then a cosine from `lr` to `min_lr`.
 
     A short run warms up for at least `MIN_WARMUP` steps (or all of it): AdamW's first updates have full size
     whatever the gradient's, and rounding differences grow with them. `warmup` = 0 means none.
 
-    Step 0 already learns (its rate is ``base / warm-up steps``); the last step ends at `final`.
+    Step 0 already learns (its rate is ``lr / warm-up steps``); the last step ends at `min_lr`.
     """
+    base, final, warmup = train.lr, train.min_lr, train.warmup
     warmup_steps = max(round(warmup * total), min(MIN_WARMUP, total) if warmup > 0 else 0, 1)
     if step < warmup_steps:
         return base * (step + 1) / warmup_steps

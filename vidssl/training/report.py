@@ -16,16 +16,8 @@ from vidssl.data.batch import ClipBatch
 from vidssl.data.manifest.quarantine import write_quarantine
 from vidssl.distributed import gather_rows
 from vidssl.files import write_text
+from vidssl.objectives import diagnostics
 from vidssl.objectives.concept.monitors import concept_warning
-from vidssl.objectives.diagnostics import (
-    alignment,
-    collapse_warning,
-    dimension_std,
-    effective_rank,
-    lidar,
-    rankme,
-    uniformity,
-)
 from vidssl.objectives.leaks import leaks
 from vidssl.training.folder import QUARANTINE
 from vidssl.training.setup import Run
@@ -124,30 +116,27 @@ def representation_logs(views: Sequence[Tensor]) -> dict[str, Tensor]:
         return {}
     joined = torch.cat(rows)
     return {
-        "features/rankme": rankme(joined),
-        "features/lidar": lidar(torch.stack(rows, dim=1)),
-        "features/effective_rank": effective_rank(joined),
-        "features/alignment": alignment(rows[0], rows[1]),
-        "features/uniformity": uniformity(joined),
-        "features/std": dimension_std(joined),
+        "features/rankme": diagnostics.rankme(joined),
+        "features/lidar": diagnostics.lidar(torch.stack(rows, dim=1)),
+        "features/effective_rank": diagnostics.effective_rank(joined),
+        "features/alignment": diagnostics.alignment(rows[0], rows[1]),
+        "features/uniformity": diagnostics.uniformity(joined),
+        "features/std": diagnostics.dimension_std(joined),
     }
 
 
 def warning(logs: Mapping[str, float], dim: int) -> str | None:
     """One sentence when the logs of a step look like collapse; `dim` is D of the features."""
-    seen: dict[str, Any] = {
-        "std": logs.get("features/std"),
-        "rank": logs.get("features/effective_rank"),
-        "dim": dim,
-    }
+    std, rank = logs.get("features/std"), logs.get("features/effective_rank")
+    seen: dict[str, Any] = {"std": std, "rank": rank, "dim": dim}
     for name, value in logs.items():
         if name.endswith("/hsic_xx"):
             prefix = name.removesuffix("hsic_xx")
             loss, gamma_squared = logs.get(f"{prefix}loss"), logs.get(f"{prefix}gamma_squared")
-            said = collapse_warning(loss=loss, hsic_xx=value, gamma_squared=gamma_squared, **seen)
+            said = diagnostics.collapse_warning(loss=loss, hsic_xx=value, gamma_squared=gamma_squared, **seen)
             if said:
                 return said
-    return concept_warning(logs) or collapse_warning(**seen)
+    return concept_warning(logs) or diagnostics.collapse_warning(**seen)
 
 
 def _drop_after(log: Path, step: int) -> None:

@@ -61,7 +61,7 @@ class Run(State):
     dataset: ClipDataset
     sampler: GlobalBatchSampler
     model: nn.Module
-    anchor: VideoEncoder | None
+    anchor: VideoEncoder | None = None
 
     @property
     def folder(self) -> Path:
@@ -71,20 +71,15 @@ class Run(State):
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        train = self.config.train
-        return learning_rate(
-            self.step, self.total_steps, base=train.lr, warmup=train.warmup, final=train.min_lr
-        )
+        return learning_rate(self.step, self.total_steps, self.config.train)
 
     def batches(self) -> Iterator[tuple[ClipBatch, float]]:
         """Batches on the device from the current step on, each with the seconds spent waiting for it."""
         batches = iter(build_loader(self.dataset, self.sampler, num_workers=self.config.data.workers))
-        while True:
-            started = time.perf_counter()
-            batch = next(batches, None)
-            if batch is None:
-                return
+        started = time.perf_counter()
+        for batch in batches:
             yield batch.to(self.accelerator.device, non_blocking=True), time.perf_counter() - started
+            started = time.perf_counter()
 
     def render(self, batch: ClipBatch) -> list[Tensor]:
         """A batch's views, (B, 3, T, S, S) each, normalised."""
@@ -139,10 +134,9 @@ def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Ru
         dataset=dataset,
         sampler=sampler,
         model=student,
-        anchor=copy.deepcopy(student.encoder).requires_grad_(False).eval()
-        if objective.needs_anchor
-        else None,
     )
+    if objective.needs_anchor:
+        run.anchor = copy.deepcopy(student.encoder).requires_grad_(False).eval()
     if accelerator.is_main_process:
         begin_folder(config, bad, student.encoder, device)
     if checkpoint is not None:
@@ -242,7 +236,5 @@ def warm_start(run: Run) -> None:
 
 
 def _total_steps(train: TrainConfig, videos: int) -> int:
-    if train.steps is not None:
-        return train.steps
-    assert train.epochs is not None
-    return max(round(train.epochs * (videos // train.batch_size)), 1)
+    epochs = train.epochs or 0.0  # where there are no steps
+    return train.steps or max(round(epochs * (videos // train.batch_size)), 1)
