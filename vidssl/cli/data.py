@@ -20,10 +20,9 @@ def index(
 ) -> None:
     """List the videos and classes that would be used."""
     from vidssl.data.manifest.manifest import VideoIndex
-    from vidssl.data.manifest.report import describe_index
 
     found = VideoIndex.read(data)
-    typer.echo(describe_index(found))
+    typer.echo(found.describe())
     if output is not None:
         found.write(output)
         typer.echo(f"{output}: {len(found)} videos")
@@ -39,7 +38,6 @@ def check(
     """Open every video once and name the unreadable ones; exit code 1 when there are any."""
     from vidssl.data.manifest.check import check_index
     from vidssl.data.manifest.manifest import VideoIndex
-    from vidssl.data.manifest.report import check_record
     from vidssl.files import write_json
 
     report = check_index(VideoIndex.read(data), workers=workers, cache=cache)
@@ -47,6 +45,6 @@ def check(
         typer.echo(f"{bad.path}: {bad.reason}")
     typer.echo(f"{data}: {len(report.good)} readable, {len(report.bad)} unreadable")
     if output is not None:
-        write_json(output, check_record(report))
+        write_json(output, report.record)
     if report.bad:
         raise typer.Exit(1)

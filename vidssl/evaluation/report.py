@@ -47,7 +47,7 @@ def data_record(data: str | Path, index: VideoIndex, failures: Sequence[FailedVi
         "path": str(data),
         "digest": index.digest,
         "videos": len(index),
-        "failed": [{"path": failure.path, "reason": failure.reason} for failure in failures],
+        "failed": [failure.record for failure in failures],
     }
 
 

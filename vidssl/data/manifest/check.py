@@ -37,6 +37,16 @@ class CheckReport:
     bad: tuple[FailedVideo, ...]
     infos: tuple[VideoInfo, ...]
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "root": str(self.good.root),
+            "readable": len(self.good),
+            "unreadable": [video.record for video in self.bad],
+            "digest": self.good.digest,
+        }
+
 
 def check_index(
     index: VideoIndex,

@@ -121,6 +121,20 @@ class VideoIndex:
         paths, labels = tuple(self.paths[i] for i in chosen), tuple(self.labels[i] for i in chosen)
         return VideoIndex(self.root, paths, labels, self.classes)
 
+    def describe(self) -> str:
+        """For a person: number of videos and classes, the sizes of the classes, the first videos."""
+        counts = Counter(label for label in self.labels if label is not None)
+        lines = [f"{self.root}: {len(self)} videos, {len(self.classes)} classes (digest {self.digest})"]
+        if counts:
+            lines.append(f"videos per class: {min(counts.values())} to {max(counts.values())}")
+            lines += [f"  {count:6}  {name}" for name, count in sorted(counts.items())[:20]]
+            if len(counts) > 20:
+                lines.append(f"  … and {len(counts) - 20} more classes")
+        lines.append("first videos:")
+        rows = list(zip(self.paths, self.labels, strict=True))[:3]
+        lines += [f"  {path}  ({label or 'no label'})" for path, label in rows]
+        return "\n".join(lines)
+
     def write(self, path: str | Path) -> None:
         """Write ``path,label`` as CSV that `read` understands from the same folder.
 

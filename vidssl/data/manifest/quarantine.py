@@ -23,6 +23,11 @@ class FailedVideo:
     reason: str
     label: str | None = None
 
+    @property
+    def record(self) -> dict[str, str]:
+        """What a result says of it, as JSON data."""
+        return {"path": self.path, "reason": self.reason}
+
 
 def write_quarantine(path: str | Path, failures: Iterable[FailedVideo]) -> None:
     """Append ``path,reason`` lines to the CSV file at ``path``, creating it and its folder if need be.
