@@ -1,11 +1,9 @@
-"""The sprite scene against closed forms (centres, areas, wraps) and its motion set against single-frame controls."""
+"""The sprite scene against closed forms: centres, areas, wraps."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,54 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chi2
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 
+from tests.synthetic.sprite_pictures import STILL, render_coverage, torus_centre, wrapped
 from vidssl.errors import VidsslError
-from vidssl.synthetic import sprites
-from vidssl.synthetic.captions import (
-    ORIENTATION_WORDS,
-    POSITION_WORDS,
-    captioned_frames,
-    compose_caption,
-    frame_words,
-)
-from vidssl.synthetic.motions import MOTION_CLASSES, TRAVEL, write_clip, write_sprite_dataset
 from vidssl.synthetic.shapes import SHAPES
 from vidssl.synthetic.sprites import (
     FACTORS,
     SCALE_RANGE,
     SPEEDS,
-    Sprite,
     SpriteFactors,
     random_sprite,
     render_clip,
     sample_factors,
 )
-
-STILL = Sprite(shape=0, fg_hue=0, bg_hue=5, scale=0.7, angle=0.3, x=0.5, y=0.5)
-
-
-def render_coverage(sprite: Sprite, frames: int = 16, size: int = 64) -> NDArray[np.float32]:
-    """How much of each pixel the sprite covers, (T, H, W) in [0, 1]."""
-    return sprites._coverage(sprite.shape, *sprites._local_coordinates(sprite, frames, size))
-
-
-def frame_caption(sprite: Sprite, frame: float = 0) -> str:
-    return compose_caption(frame_words(sprite.at(frame)))
-
-
-def torus_centre(coverage: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Centre of mass on the torus, (T, 2) as x, y in pixels: the angle of the first Fourier coefficient."""
-    size = coverage.shape[-1]
-    wave = np.exp(2j * np.pi * np.arange(size) / size)
-    mass = coverage.astype(np.float64)
-    first = np.stack([mass.sum(1) @ wave, mass.sum(2) @ wave], axis=-1)
-    return np.angle(first) / (2 * np.pi) * size
-
-
-def wrapped(shift: NDArray[np.float64], period: float) -> NDArray[np.float64]:
-    return (shift + period / 2) % period - period / 2
 
 
 def phase_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[int, int]:
@@ -204,181 +168,3 @@ def test_poses_stay_on_their_circles(seed: int, frame: float) -> None:
     assert 0 <= later.x < 1
     assert 0 <= later.y < 1
     assert SCALE_RANGE[0] - 1e-9 <= later.scale <= SCALE_RANGE[1] + 1e-9
-
-
-def test_captions_say_what_the_frame_shows() -> None:
-    sprite = Sprite(shape=0, fg_hue=0, bg_hue=3, scale=0.45, angle=0.0, x=0.1, y=0.1, vx=0.8 / 15)
-    assert (
-        frame_caption(sprite) == "a small red heart on a green background, near the top left, pointing north"
-    )
-    assert "near the top right" in frame_caption(sprite, frame=15)
-    assert "an orange arrow" in frame_caption(replace(sprite, shape=2, fg_hue=1)).replace("a small", "an")
-    assert frame_words(replace(sprite, angle=np.pi / 2))["orientation"] == "east"
-    assert len(set(ORIENTATION_WORDS)) == 8
-    assert len(set(POSITION_WORDS)) == 9
-    # Motion leaves no trace in the words.
-    assert frame_caption(sprite) == frame_caption(replace(sprite, vx=0.0, spin=0.2, zoom=-0.1))
-
-
-def test_position_words_follow_the_rendered_centre() -> None:
-    """The cell read off the pixels, by centre of mass, is the one named (at least a pixel away from the grid)."""
-    rng = np.random.default_rng(0)
-    for _ in range(40):
-        sprite = replace(random_sprite(rng), shape=0)
-        x, y = torus_centre(render_coverage(sprite, 1))[0] % 64 / 64 * 3
-        if min(abs(v - round(v)) for v in (x, y)) > 0.25:
-            assert frame_words(sprite)["position"] == POSITION_WORDS[3 * int(y) + int(x)]
-
-
-def test_captioned_frames_are_reproducible_and_can_drop_words() -> None:
-    images, captions = captioned_frames(12, size=32, seed=4)
-    again, same = captioned_frames(12, size=32, seed=4)
-    assert images.shape == (12, 32, 32, 3) and np.array_equal(images, again) and captions == same
-    short = captioned_frames(200, size=8, seed=4, keep=0.5)[1]
-    assert 0.4 < np.mean(["background" in caption for caption in short]) < 0.6
-    assert any(caption == "a shape" or caption.startswith("a shape,") for caption in short)
-    with pytest.raises(VidsslError, match="keep=0"):
-        captioned_frames(2, keep=0)
-
-
-@pytest.fixture(scope="module")
-def motion_set() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """100 clips of each of the eight classes, 8 frames at 32 pixels."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(len(MOTION_CLASSES)), 100)
-    classes = list(MOTION_CLASSES.values())
-    clips = [render_clip(classes[k].draw(rng, 8), 8, 32, seed=i) for i, k in enumerate(labels)]
-    return np.stack(clips), labels
-
-
-def held_out_accuracy(features: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    x = features.reshape(len(features), -1)
-    x = (x - x.mean(0)) / (x.std(0) + 1e-6)
-    train = np.arange(len(x)) % 4 != 0
-    model = LogisticRegression(C=0.01, max_iter=300).fit(x[train], labels[train])
-    return float(model.score(x[~train], labels[~train]))
-
-
-@pytest.mark.parametrize("frame", [0, 4, 7])
-def test_a_single_frame_does_not_tell_the_class(
-    motion_set: tuple[NDArray[np.uint8], NDArray[np.int64]], frame: int
-) -> None:
-    clips, labels = motion_set
-    pixels = clips[:, frame].astype(np.float64).reshape(-1, 8, 4, 8, 4, 3).mean((2, 4))
-    # 200 held-out clips: chance is 0.125 with a standard error of 0.023.
-    assert held_out_accuracy(pixels, labels) < 0.125 + 4 * 0.023
-
-
-def pose_moments(sprite: Sprite, frame: int) -> list[float]:
-    """Everything of the pose that a perfect image model could read off."""
-    s = sprite.at(frame)
-    x, y = 2 * np.pi * s.x, 2 * np.pi * s.y
-    size = (np.log(s.scale / SCALE_RANGE[0])) / np.log(SCALE_RANGE[1] / SCALE_RANGE[0])
-    return [np.cos(x), np.sin(x), np.cos(y), np.sin(y), np.cos(s.angle), np.sin(s.angle), size, size**2]
-
-
-def test_poses_of_one_frame_do_not_tell_the_class_but_their_change_does() -> None:
-    """The control with perfect features: the exact pose, first and last frame alike, and many more clips."""
-    rng = np.random.default_rng(1)
-    labels = np.repeat(np.arange(8), 500)
-    sprites = [list(MOTION_CLASSES.values())[k].draw(rng, 16) for k in labels]
-    for frame in (0, 8, 15):
-        single = np.array([pose_moments(s, frame) for s in sprites])
-        assert held_out_accuracy(single, labels) < 0.125 + 4 * 0.0105
-    change = [
-        [s.at(1).x - s.x, s.at(1).y - s.y, s.at(1).angle - s.angle, s.at(1).scale / s.scale] for s in sprites
-    ]
-    steps = np.sign(np.round(wrapped(np.array(change) - [0, 0, 0, 1], 1.0), 6))
-    assert held_out_accuracy(steps, labels) > 0.95
-
-
-def test_motion_features_of_the_pixels_tell_the_class(
-    motion_set: tuple[NDArray[np.uint8], NDArray[np.int64]],
-) -> None:
-    """Centre and area of what differs from the static background separate the six classes that move or grow."""
-    clips, labels = motion_set
-    bright = clips.max(-1).astype(np.float64)
-    mask = np.clip((bright - 130) / 60, 0, 1)
-    centre = np.stack([torus_centre(m) for m in mask])
-    step = wrapped(np.diff(centre, axis=1), 32)
-    growth = np.diff(np.log(mask.sum((2, 3)) + 1), axis=1)
-    features = np.concatenate([np.median(step, axis=1), np.median(growth, axis=1)[:, None]], axis=1)
-    chosen = (labels < 4) | (labels > 5)
-    assert held_out_accuracy(features[chosen], labels[chosen]) > 0.9
-
-
-@pytest.mark.parametrize("name", ["moving_right", "moving_left", "moving_up", "moving_down"])
-def test_class_names_mean_image_directions(name: str) -> None:
-    sprite = MOTION_CLASSES[name].draw(np.random.default_rng(0), 16)
-    x, y = wrapped(np.diff(torus_centre(render_coverage(sprite, 16)), axis=0), 64).sum(0)
-    along, across = {"right": (x, y), "left": (-x, y), "down": (y, x), "up": (-y, x)}[name.split("_")[1]]
-    assert 64 * TRAVEL[0] - 1 < along < 64 * TRAVEL[1] + 1
-    assert abs(across) < 0.5
-
-
-def test_clockwise_turns_up_to_the_right() -> None:
-    """An arrow that starts upright has its wide end, the head, in the upper right after an eighth of a turn."""
-    drawn = MOTION_CLASSES["spinning_clockwise"].draw(np.random.default_rng(0), 16)
-    spin = np.copysign(np.pi / 8, drawn.spin)
-    arrow = replace(drawn, shape=2, angle=0.0, x=0.5, y=0.5, scale=1.0, spin=float(spin))
-    turned = render_coverage(arrow, 3)[2]
-    y, x = np.mgrid[:64, :64] - 31.5
-    spread = turned * (x + y) ** 2  # squared distance from the rising diagonal, the arrow's axis
-    assert spread[x > y].sum() > 3 * spread[x < y].sum()
-
-
-def decode(path: Path) -> NDArray[np.uint8]:
-    import av
-
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-
-
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
-
-
-def test_mp4_round_trip(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    clip = render_clip(MOTION_CLASSES["moving_right"].draw(rng, 16), seed=1)
-    write_clip(tmp_path / "a.mp4", clip)
-    decoded = decode(tmp_path / "a.mp4")
-    assert decoded.shape == clip.shape
-    assert psnr(decoded, clip) > 28
-    assert psnr(decoded[1:], clip[:-1]) < psnr(decoded, clip) - 3  # frames are in order
-    with pytest.raises(VidsslError, match="even"):
-        write_clip(tmp_path / "b.mp4", clip[:, :63])
-
-
-def test_dataset_layout_and_determinism(tmp_path: Path) -> None:
-    chosen = ["moving_up", "shrinking"]
-    write_sprite_dataset(tmp_path / "a", chosen, 2, 1, frames=6, size=32, fps=4, seed=3)
-    files = sorted(path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*.mp4"))
-    assert files == [
-        "train/moving_up/moving_up_0000.mp4",
-        "train/moving_up/moving_up_0001.mp4",
-        "train/shrinking/shrinking_0000.mp4",
-        "train/shrinking/shrinking_0001.mp4",
-        "val/moving_up/moving_up_0000.mp4",
-        "val/shrinking/shrinking_0000.mp4",
-    ]
-    with (tmp_path / "a" / "classes.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["id"], row["name"]) for row in rows] == [("0", "moving_up"), ("1", "shrinking")]
-    assert rows[0]["text"] == "a shape moving up"
-    write_sprite_dataset(tmp_path / "b", ["shrinking"], 1, 0, frames=6, size=32, fps=4, seed=3)
-    shrinking = "train/shrinking/shrinking_0000.mp4"
-    assert np.array_equal(decode(tmp_path / "a" / shrinking), decode(tmp_path / "b" / shrinking))
-    clips = [decode(tmp_path / "a" / name) for name in files]
-    assert clips[0].shape == (6, 32, 32, 3)
-    assert all(psnr(a, b) < 25 for a, b in combinations(clips, 2))
-
-
-def test_wrong_sets_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(VidsslError, match="did you mean 'moving_right'"):
-        write_sprite_dataset(tmp_path, ["moving_rihgt"])
-    with pytest.raises(VidsslError, match="different names"):
-        write_sprite_dataset(tmp_path, ["growing", "growing"])
-    with pytest.raises(VidsslError, match="frames 1"):
-        write_sprite_dataset(tmp_path, frames=1)
-    assert not any(tmp_path.iterdir())

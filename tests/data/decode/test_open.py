@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import HEIGHT, WIDTH, numbered_frame, numbers_of, write_numbered
-from vidssl.data.decode import pyav_reader, timeline
 from vidssl.data.decode.decord_reader import DecordReader
-from vidssl.data.decode.open import BACKENDS, DecodeError, VideoInfo, open_video, probe_video
-from vidssl.data.decode.pyav_reader import PyAVReader
+from vidssl.data.decode.open import DecodeError, open_video, probe_video
 from vidssl.errors import VidsslError
 
 # What the writer is told, and whether decord delivers the frames in mode "auto".
@@ -60,6 +55,8 @@ KINDS: dict[str, tuple[str, dict[str, Any], bool]] = {
     ),
     "gif": ("a.gif", {"codec": "gif", "pix_fmt": "rgb8"}, False),
 }
+
+
 SHOWN_FROM = {
     "edit list": 7
 }  # frames with negative stamps are cut off by the edit list that mp4 needs for them
@@ -150,116 +147,6 @@ def test_close_may_be_repeated_and_frames_asked_between(numbered: Path) -> None:
         video.close()
 
 
-# ---- orientation
-
-
-def quarter(a: int, b: int, c: int, d: int) -> list[int]:
-    return [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        (1, 0, 0, 1),
-        (0, 1, -1, 0),
-        (-1, 0, 0, -1),
-        (0, -1, 1, 0),
-        (-1, 0, 0, 1),
-        (1, 0, 0, -1),
-        (0, 1, 1, 0),
-        (0, -1, -1, 0),
-    ],
-)
-def test_all_eight_orientations_come_out_upright(tmp_path: Path, entries: tuple[int, int, int, int]) -> None:
-    a, b, c, d = entries
-    path = write_numbered(tmp_path / "turned.mp4", frames=12, gop_size=5, matrix=quarter(a, b, c, d))
-    plain = write_numbered(tmp_path / "plain.mp4", frames=12, gop_size=5)
-    with open_video(plain, "pyav") as video:
-        stored = video.frames([7])[0]
-    # The definition (ISO 14496-12, 6.2.2): the pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift.
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    shown_x, shown_y = a * x + c * y, b * x + d * y
-    shown_x, shown_y = shown_x - shown_x.min(), shown_y - shown_y.min()
-    expected = np.zeros((shown_y.max() + 1, shown_x.max() + 1, 3), dtype=np.uint8)
-    expected[shown_y, shown_x] = stored
-    for backend in ("auto", "pyav"):
-        with open_video(path, backend) as video:
-            assert (video.info.height, video.info.width) == expected.shape[:2]
-            np.testing.assert_array_equal(video.frames([7])[0], expected)
-    assert probe_video(path).height == expected.shape[0]
-
-
-@pytest.mark.parametrize(
-    ("codec", "data", "hidden"),
-    [
-        ("vp8", [0b000_1_000_0, 0], False),  # first_part_size, show_frame, version, key frame (RFC 6386, 9.1)
-        ("vp8", [0b000_0_000_1, 0], True),
-        (
-            "vp9",
-            [0b10_00_0_0_1_0, 0],
-            False,
-        ),  # marker, profile, show_existing, frame_type, show_frame, resilience
-        ("vp9", [0b10_00_0_1_0_0, 0], True),
-        ("vp9", [0b10_00_1_000, 0], False),
-        ("vp9", [0b10_01_0_1_0_0, 0], True),
-        ("vp9", [0b10_11_0_0_1_0, 0], True),  # profile 3 has one bit more
-        ("vp9", [0b10_11_0_0_0_1, 0], False),
-        ("vp9", [0b10_00_0_1_0_0, 0b110_00_001], False),  # a superframe shows its last frame
-        ("h264", [0, 0], False),
-    ],
-)
-def test_hidden_frames_are_told_by_their_header(codec: str, data: list[int], hidden: bool) -> None:
-    stream: Any = SimpleNamespace(codec_context=SimpleNamespace(name=codec))
-    packet: Any = bytes(data)
-    assert timeline._is_hidden(packet, stream) is hidden
-
-
-# ---- how little is decoded
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """One entry for every frame that the PyAV reader decodes."""
-    counted: list[int] = []
-    original = pyav_reader.decoded_frames
-
-    def counting(packets: Any) -> Iterator[Any]:
-        for frame in original(packets):
-            counted.append(frame.pts)
-            yield frame
-
-    monkeypatch.setattr(pyav_reader, "decoded_frames", counting)
-    return iter([counted])  # type: ignore[return-value]
-
-
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
-def test_a_short_window_of_a_long_file_decodes_little(
-    tmp_path: Path, decoded: Iterator[list[int]], name: str
-) -> None:
-    path = write_numbered(tmp_path / name, frames=300, gop_size=10, options={"bf": "0", "sc_threshold": "0"})
-    (counted,) = decoded
-    with PyAVReader(path) as video:
-        assert numbers_of(video.frames([257, 259])) == [257, 259]
-        assert len(counted) <= 10
-        counted.clear()
-        assert numbers_of(video.frames([0, 100, 299])) == [0, 100, 299]
-        assert len(counted) <= 1 + 1 + 10
-
-
-def test_a_false_key_frame_is_seen_through(tmp_path: Path) -> None:
-    """Without its table of key frames every sample of an mp4 passes for one."""
-    path = write_numbered(tmp_path / "a.mp4", gop_size=40, options={"bf": "0", "sc_threshold": "0"})
-    data = path.read_bytes()
-    assert data.count(b"stss") == 1
-    path.write_bytes(data.replace(b"stss", b"free"))
-    with PyAVReader(path) as video:
-        assert numbers_of(video.frames([33, 35])) == [33, 35]
-        assert numbers_of(video.frames([0, 20, 39])) == [0, 20, 39]
-
-
-# ---- broken files
-
-
 def test_a_file_cut_off_holds_the_frames_before_the_cut(tmp_path: Path) -> None:
     whole = write_numbered(tmp_path / "whole.mp4", gop_size=10, container={"movflags": "faststart"})
     data = whole.read_bytes()
@@ -347,29 +234,9 @@ def test_errors_say_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             )
 
 
-def test_decode_error_survives_the_way_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(DecodeError("a.mp4", "auto", "decord: x; PyAV: y")))
-    assert (error.path, error.backend, error.reason) == (Path("a.mp4"), "auto", "decord: x; PyAV: y")
-    assert str(error) == "a.mp4: no video stream could be decoded (decord: x; PyAV: y)"
-
-
 def test_unknown_backend(numbered: Path) -> None:
     with pytest.raises(VidsslError, match="'decrod'; did you mean 'decord'"):
         open_video(numbered, "decrod")
-
-
-def test_torchcodec_works_or_says_why_not(numbered: Path) -> None:
-    assert "torchcodec" in BACKENDS
-    try:
-        video = open_video(numbered, "torchcodec")
-    except DecodeError:
-        raise
-    except VidsslError as error:
-        assert "torchcodec" in str(error)
-        assert "\n" not in str(error)
-        return
-    with video:
-        assert numbers_of(video.frames([39, 3, 3])) == [39, 3, 3]
 
 
 NAMES = [
@@ -399,9 +266,6 @@ def test_a_name_that_is_not_text(numbered: Path, tmp_path: Path) -> None:
             assert numbers_of(video.frames([21])) == [21]
     except DecodeError as error:
         str(error).encode()
-
-
-# ---- resources
 
 
 def open_descriptors() -> int:
@@ -453,9 +317,3 @@ def test_opening_imports_no_decoder_before_it_is_needed() -> None:
     code = "import sys, vidssl.data.decode.open, vidssl.data.manifest.check; print({'av', 'decord', 'torch'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
-
-
-def test_info_is_plain(numbered: Path) -> None:
-    assert probe_video(str(numbered)) == VideoInfo(
-        num_frames=40, fps=25.0, duration=1.6, height=HEIGHT, width=WIDTH
-    )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -16,29 +15,8 @@ from vidssl.data.decode.reader import VideoInfo
 from vidssl.data.manifest import probe as probing
 from vidssl.data.manifest.check import CheckReport, check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.manifest.quarantine import FailedVideo, write_quarantine
+from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.errors import VidsslError
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that takes the place of the user's cache."""
-    folder = tmp_path / "cache"
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(folder / name))
-    return folder / "vidssl"
-
-
-@pytest.fixture
-def index(tmp_path: Path, numbered: Path) -> VideoIndex:
-    """Two classes of real videos, three of them broken."""
-    for name in ("run/a.mp4", "run/b.mp4", "jump/c.mp4", "run/broken.mp4", "jump/text.mp4", "jump/empty.mp4"):
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(numbered.read_bytes())
-    (tmp_path / "data/run/broken.mp4").write_bytes(numbered.read_bytes()[:900])
-    (tmp_path / "data/jump/text.mp4").write_text("hello")
-    (tmp_path / "data/jump/empty.mp4").write_bytes(b"")
-    return VideoIndex.read(tmp_path / "data")
 
 
 @pytest.fixture
@@ -151,31 +129,6 @@ def test_crashes_and_hangs_cost_one_file_each(
     assert sorted(probed) == ["exit.mp4", "hang.mp4", "segfault.mp4", "segfault2.mp4"]
 
 
-def test_stopping_early_leaves_no_process(index: VideoIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
-    original = probing._Prober._start
-
-    def recording(self: probing._Prober) -> subprocess.Popen[bytes]:
-        started.append(original(self))
-        return started[-1]
-
-    monkeypatch.setattr(probing._Prober, "_start", recording)
-    outcomes = probing.probe_all([index.path(i) for i in range(6)] * 5, workers=2, timeout=60)
-    next(outcomes)
-    outcomes.close()  # type: ignore[attr-defined]
-    assert started
-    time.sleep(0.1)
-    assert None not in [process.poll() for process in started]
-
-
-def test_a_worker_that_cannot_start_is_no_fault_of_the_files(
-    index: VideoIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probing._Prober, "module", "tests.data.manifest.no_such_module")
-    with pytest.raises(RuntimeError, match="no process can be started"):
-        check_index(index)
-
-
 def test_a_script_without_a_main_guard_can_check(tmp_path: Path) -> None:
     write_numbered(tmp_path / "a.mp4", frames=5)
     code = (
@@ -210,26 +163,3 @@ def test_an_empty_class_stops_unless_allowed(index: VideoIndex) -> None:
     nothing = CheckReport(report.good.subset([]), report.bad, ())
     with pytest.raises(VidsslError, match="none of the 3 videos can be read, the first is jump/empty"):
         require_readable_classes(nothing, allow_empty_classes=True)
-
-
-def test_quarantine_lines(tmp_path: Path) -> None:
-    file = tmp_path / "run" / "quarantine.csv"
-    bad = [FailedVideo(0, 'a, "b".mp4', "moov atom\nnot found"), FailedVideo(1, "ü\udcff.mp4", "x,y", "jump")]
-    write_quarantine(file, bad[:1])
-    write_quarantine(file, bad[1:])
-    write_quarantine(file, [])
-    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-        assert list(csv.reader(lines)) == [['a, "b".mp4', "moov atom not found"], ["ü\udcff.mp4", "x,y"]]
-
-
-def test_quarantine_lines_of_many_processes_stay_whole(tmp_path: Path) -> None:
-    file = tmp_path / "quarantine.csv"
-    code = (
-        "import sys; from vidssl.data.manifest.quarantine import FailedVideo, write_quarantine\n"
-        "for i in range(200): write_quarantine(sys.argv[1], [FailedVideo(i, f'{sys.argv[2]}-{i}.mp4', 'x' * 300)])"
-    )
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(file), str(n)]) for n in range(4)]
-    assert [writer.wait() for writer in writers] == [0] * 4
-    with file.open(newline="") as lines:
-        rows = [tuple(row) for row in csv.reader(lines)]
-    assert sorted(rows) == sorted((f"{n}-{i}.mp4", "x" * 300) for n in range(4) for i in range(200))

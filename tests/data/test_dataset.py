@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.fake_videos import MEAN, STD, VIEWS, FakeReader, FakeVideos, dataset, same
+from vidssl.data.batch import collate_clips
+from vidssl.data.clips import ClipSpec
+from vidssl.data.dataset import ClipDataset, EvalClipDataset
+from vidssl.data.loader import build_eval_loader, build_loader
+from vidssl.data.manifest.quarantine import FailedVideo
+from vidssl.data.order import GlobalBatchSampler
+from vidssl.data.views.evaluation import EvalSpec, render_eval_views
+from vidssl.data.views.render import render_views
+from vidssl.errors import VidsslError
+
+SHARED = Path(__file__).parents[2] / "../shared/data"
+
+
+def test_one_open_one_ascending_decode_and_no_frame_twice() -> None:
+    videos = FakeVideos(5)
+    sample = dataset(videos)[(0, 3)]
+    assert videos.opened == [3]
+    assert len(videos.calls) == 1
+    assert (np.diff(videos.calls[0]) > 0).all()
+    assert len(sample.frames) == len(videos.calls[0])
+    assert sample.frames.is_contiguous()
+    assert sample.frames.dtype == torch.uint8
+    assert sample.frames.shape[1:] == (36, 38, 3)  # 49 x 53 with the short side at 36
+    for index, times in zip(sample.index, sample.times, strict=True):
+        chosen = torch.from_numpy(videos.calls[0])[index]
+        torch.testing.assert_close(times, chosen.float() / 25)
+    span = max(t.max() for t in sample.times) - min(t.min() for t in sample.times)
+    assert span <= 1.0
+    assert all(t.max() - t.min() <= 0.5 for t in sample.times[2:])
+
+
+def test_without_resizing_the_samples_hold_the_decoded_pixels() -> None:
+    videos = FakeVideos(5)
+    sample = dataset(videos, decode_size=None)[(2, 1)]
+    assert np.array_equal(sample.frames.numpy(), FakeReader(1, []).frames(videos.calls[0]))
+
+
+def test_the_window_is_capped_in_frames() -> None:
+    videos = FakeVideos(30)
+    data = dataset(videos, window_seconds=None, max_window_frames=20)
+    spans = [np.ptp(videos.calls[-1]) for epoch in range(20) if data[(epoch, 29)]]
+    assert max(spans) < 20
+    assert len({int(call[0]) for call in videos.calls}) > 10
+
+
+def test_samples_are_a_function_of_epoch_and_index() -> None:
+    videos = FakeVideos(6)
+    one, again, later = (collate_clips([dataset(videos)[key]]) for key in ((0, 2), (0, 2), (1, 2)))
+    assert same(one, again)
+    assert not torch.equal(one.index[2], later.index[2]) or not torch.equal(one.frames, later.frames)
+    assert not torch.equal(one.draws[0].box, later.draws[0].box)
+    assert not same(one, collate_clips([dataset(videos, seed=8)[(0, 2)]]))
+
+
+def test_a_broken_video_is_replaced_deterministically_and_reported() -> None:
+    videos = FakeVideos(8, broken=(2, 5))
+    data = dataset(videos)
+    shown = {}
+    for epoch in range(30):
+        sample = data[(epoch, 2)]
+        assert sample.video_id not in (2, 5)
+        assert sample.failures[0] == FailedVideo(2, "2.mp4", "moov atom not found")
+        assert len(sample.failures) == len({failure.video_id for failure in sample.failures})
+        assert same(collate_clips([sample]), collate_clips([data[(epoch, 2)]]))
+        reference = FakeReader(sample.video_id, []).frames(videos.calls[-1])
+        expected = tuple(np.array(reference.shape[1:3]) * 36 / min(reference.shape[1:3]))
+        assert sample.frames.shape[1:3] == tuple(int(side) for side in expected)
+        shown[epoch] = sample.video_id
+    assert set(shown.values()) == {0, 1, 3, 4, 6, 7}
+    assert any(len(data[(epoch, 2)].failures) == 2 for epoch in range(30))
+    assert not data[(0, 3)].failures
+
+
+def test_giving_up_names_the_first_video_and_its_cause() -> None:
+    videos = FakeVideos(6, broken=(0, 1, 2, 3, 4, 5))
+    with pytest.raises(VidsslError, match=r"4\.mp4: moov atom not found; and the 2 videos .*max_attempts=3"):
+        dataset(videos, max_attempts=3)[(0, 4)]
+    assert len(videos.opened) == 3
+    with pytest.raises(VidsslError, match="and the 5 videos"):
+        dataset(videos)[(0, 4)]  # never the same video twice
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"window_seconds": 0.25}, "view 'local': seconds=0.5: longer than the decoded window, 0.25 s"),
+        ({"max_attempts": 0}, "max_attempts=0"),
+        ({"max_window_frames": 0}, "max_window_frames=0"),
+    ],
+)
+def test_impossible_data_sets_are_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(VidsslError, match=text):
+        dataset(FakeVideos(3), **options)
+    with pytest.raises(VidsslError, match="no videos"):
+        dataset(FakeVideos(0))
+
+
+def test_evaluation_never_replaces_a_broken_video() -> None:
+    videos = FakeVideos(5, broken=(1,))
+    spec = EvalSpec(ClipSpec(4, seconds=math.inf), clips_per_video=2, size=20, crops=3)
+    data = EvalClipDataset(videos, spec, opener=videos.open)
+    batches = list(build_eval_loader(data, 2, num_workers=0))
+    assert [batch.video_id.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
+    assert [batch.failed.tolist() for batch in batches] == [[False, True], [False, False], [False]]
+    assert batches[0].failures == [FailedVideo(1, "1.mp4", "moov atom not found")]
+    assert not batches[0].frames[1].any()
+    views = render_eval_views(batches[0], spec, MEAN, STD)
+    assert [view.shape for view in views] == [(2, 3, 4, 20, 20)] * 6
+    alone = render_eval_views(collate_clips([data[0]]), spec, MEAN, STD)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(alone, views, strict=True))
+
+
+def test_evaluation_clips_are_resized_in_the_worker() -> None:
+    videos = FakeVideos(3)
+    clip = ClipSpec(4, stride=2)
+    for spec, shape in (
+        (EvalSpec(clip, size=20), (4, 20, 25)),  # 43 x 55
+        (EvalSpec(clip, size=20, short_side=30), (4, 30, 38)),
+        (EvalSpec(clip, size=20, resize="squash"), (4, 20, 20)),
+        (EvalSpec(clip, size=86), (4, 86, 110)),
+    ):
+        sample = EvalClipDataset(videos, spec, opener=videos.open)[1]
+        assert sample.frames.shape[:3] == shape
+        assert sample.draws == []
+
+
+class Folder:
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, i: int) -> Path:
+        return self.paths[i]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the shared videos at {SHARED.name}")
+def test_real_videos_and_a_truncated_one() -> None:
+    good = (
+        sorted((SHARED / "videos/ucf101/val").rglob("*.*4"))[:4]
+        or sorted((SHARED / "videos").rglob("*.avi"))[:4]
+    )
+    empty = next(file for file in sorted((SHARED / "odd_videos").rglob("*.mp4")) if file.stat().st_size == 0)
+    data = ClipDataset(Folder([*good, empty]), [replace(VIEWS[0], size=64)], decode_size=96, seed=1)
+    (batch,) = build_loader(data, GlobalBatchSampler(5, 5, total_steps=1), num_workers=0)
+    assert [failure.video_id for failure in batch.failures] == [4]
+    assert (batch.sizes.amin(1) == 96).all()
+    for view in render_views(batch, [replace(VIEWS[0], size=64)], MEAN, STD):
+        assert view.shape == (5, 3, 4, 64, 64)
+        assert view.isfinite().all()
+        assert view.std(dim=(1, 2, 3, 4)).min() > 0.05
