@@ -114,8 +114,7 @@ class RecurrentPredictor(nn.Module):
         seen = torch.ones_like(z[..., :1], dtype=torch.bool) if mask is None else mask[..., None]
         inputs = torch.cat([torch.where(seen, z, 0), seen.to(z.dtype)], dim=-1)[:, :-1]
         if steps == 1:
-            mean = self.head(self.lstm(inputs)[0])
-            return [GaussianPrediction(mean, self.cov())]
+            return [GaussianPrediction(self.head(self.lstm(inputs)[0]), self.cov())]
         hidden, cell = self._states(inputs)
         mean = self.head(hidden)
         predictions = [GaussianPrediction(mean, self.cov())]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from tests.evaluation.dynamics.simulation import ANGLE, RADIUS, STEP, rotating_model
 from vidssl.dynamics.ssm import LinearGaussianSSM
-from vidssl.evaluation.dynamics.eigenvalues import step_eigenvalues
+from vidssl.evaluation.dynamics.eigenvalues import LABEL_GAP, _spread, step_eigenvalues
 
 
 def test_eigenvalues_turn_as_far_as_the_system():
@@ -29,3 +30,9 @@ def test_eigenvalues_of_a_continuous_model_are_those_of_the_step_that_was_taken(
     found = step_eigenvalues(model.double(), 0.25)[0]
     assert found.angle == pytest.approx(1.0) and found.angle_per_second == pytest.approx(4.0)
     assert found.modulus == pytest.approx(math.exp(-0.05))
+
+
+def test_labels_of_eigenvalues_keep_their_distance():
+    modes = [step_eigenvalues(rotating_model(), STEP)[0]] * 3
+    angles = [at for _, at in _spread(modes)]
+    assert angles[0] == pytest.approx(ANGLE) and min(np.diff(angles)) >= LABEL_GAP - 1e-12

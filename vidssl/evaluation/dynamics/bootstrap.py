@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Interval = tuple[float, float]
 DRAWS = 2000
 
 
@@ -15,7 +14,7 @@ class Estimate(NamedTuple):
     """A number and its 95 % interval from resampled videos."""
 
     value: float
-    interval: Interval
+    interval: tuple[float, float]
 
 
 def resample_counts(videos: int, generator: torch.Generator) -> Tensor:

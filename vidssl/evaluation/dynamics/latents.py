@@ -139,9 +139,8 @@ class _Row(NamedTuple):
 
 
 def _latents(student: Student, head: str, clips: Tensor) -> Tensor:
-    features = student.encoder(clips)
-    z: Tensor = frame_rows([student.heads[head](features)], predicted=False)[0]
-    return z.double().cpu()
+    (rows,) = frame_rows([student.heads[head](student.encoder(clips))], predicted=False)
+    return rows.double().cpu()
 
 
 def _stacked(rows: list[_Row], names: tuple[str, ...]) -> dict[str, LatentSequences]:

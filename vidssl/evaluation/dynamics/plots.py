@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidssl.errors import VidsslError
-from vidssl.evaluation.dynamics.figures.calibration import calibration_figure
-from vidssl.evaluation.dynamics.figures.eigenvalues import eigenvalues_figure
-from vidssl.evaluation.dynamics.figures.forecasts import forecast_figure
-from vidssl.evaluation.dynamics.figures.trajectories import trajectories_figure
+from vidssl.evaluation.dynamics.calibration import calibration_figure
+from vidssl.evaluation.dynamics.eigenvalues import eigenvalues_figure
+from vidssl.evaluation.dynamics.forecasts import forecast_figure
 from vidssl.evaluation.dynamics.measure import Dynamics
+from vidssl.evaluation.dynamics.trajectories import trajectories_figure
 
 DPI = 130
 

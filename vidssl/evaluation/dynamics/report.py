@@ -16,11 +16,10 @@ import torch
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.dynamics.recurrent import RecurrentPredictor
-from vidssl.dynamics.ssm import LinearGaussianSSM
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
-from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, measure_dynamics
+from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, Model, measure_dynamics
 from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
 from vidssl.evaluation.report import data_record
 from vidssl.evaluation.setup import EvalOptions
@@ -90,13 +89,12 @@ def dynamics(
         horizon = max(min(8, sequences[weights].z.shape[1] - context), 1)
     measured = {}
     for key, ldm in models.items():
-        lag = min(ldm.weights)
+        z, lag = sequences[key], min(ldm.weights)
         longest = max(horizon, lag)
-        measured[key] = measure_dynamics(
-            ldm.model, sequences[key], longest, lag=lag, context=context, seed=seed
-        )
+        measured[key] = measure_dynamics(ldm.model, z, longest, lag=lag, context=context, seed=seed)
     found, untrained = measured[weights], measured["initial"]
     step = found.sequences.step_seconds
+    notes = leaks(student, runs[weights].objective) + _sampling_notes(student, spec) + _clock_notes(found)
     result = {
         "task": "dynamics",
         "checkpoint": str(checkpoint),
@@ -116,17 +114,10 @@ def dynamics(
         "decoder": options.backend,
         "data": data_record(data, index, failures),
         "seed": seed,
-        "notes": [
-            *leaks(student, runs[weights].objective),
-            *_sampling_notes(student, spec),
-            *_clock_notes(found),
-        ],
+        "notes": notes,
         "calibration": found.calibration.record(),
         "forecast": {**found.forecast.record(), "context": context},
-        "untrained": {
-            "calibration": untrained.calibration.record(),
-            "forecast": untrained.forecast.record(),
-        },
+        "untrained": {"calibration": untrained.calibration.record(), "forecast": untrained.forecast.record()},
         "eigenvalues": None if found.eigenvalues is None else [x.record() for x in found.eigenvalues],
         "figures": [],
         "environment": {**environment(), "processes": distributed.world_size()},
@@ -228,7 +219,7 @@ def _sampling_notes(student: Student, spec: StepSpec) -> list[str]:
     return notes
 
 
-def _model_record(model: LinearGaussianSSM | RecurrentPredictor) -> dict[str, Any]:
+def _model_record(model: Model) -> dict[str, Any]:
     record: dict[str, Any] = {"predictor": "rnn", "latent_dim": model.latent_dim}
     if isinstance(model, RecurrentPredictor):
         return {**record, "state_dim": None, "spectral_radius": None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidssl.evaluation.dynamics.figures.trajectories import motion_axes
+from vidssl.evaluation.dynamics.trajectories import motion_axes
 
 
 def test_motion_axes_ignore_where_a_video_is():

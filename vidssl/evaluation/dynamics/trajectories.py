@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vidssl.evaluation.dynamics.figures.style import BLACK, BLUE, GREY, ORANGE, new_figure
 from vidssl.evaluation.dynamics.measure import Dynamics
+from vidssl.evaluation.dynamics.style import BLACK, BLUE, GREY, ORANGE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
