@@ -55,15 +55,16 @@ def forecast(
         raise VidsslError(f"forecast: horizon={horizon}; it must be at least 1")
     last = result._replace(filt_mean=result.filt_mean[..., -1:, :], filt_cov=result.filt_cov[..., -1:, :, :])
     with torch.autocast(result.filt_mean.device.type, enabled=False):
-        task = _read("forecast", horizon, last, {"A": A, "Q": Q, "C": C, "R": R, "b": b, "d": d})
-        (A, Q, _, _, mean, cov, b, _), layout, columns = task
+        given = {"A": A, "Q": Q, "C": C, "R": R, "b": b, "d": d}
+        model, layout, columns = _read("forecast", horizon, last, given)
+        A, Q, _, _, mean, cov, b, _ = model
         n = A.shape[-1]
         lead, k = (1, layout.size) if columns else (layout.size, 1)
         offsets = (A.new_zeros(()) if b is None else b).expand(horizon, lead, n, k)
         means = linear_recurrence(A.expand(-1, lead, n, n), offsets, mean[0].expand(lead, n, k))
         square = (horizon, sequences(A, Q, cov), n, n)
         covs = congruence_recurrence(A.expand(square), Q.expand(square), cov[0].expand(square[1:]))
-        return _observe(task, means[1:], covs[1:], 0)
+        return _observe(model, layout, means[1:], covs[1:], 0)
 
 
 def multi_step(result: FilterResult, steps: int, model: StateSpace) -> list[Forecast]:
@@ -88,25 +89,20 @@ def multi_step(result: FilterResult, steps: int, model: StateSpace) -> list[Fore
         )
     with torch.autocast(result.filt_mean.device.type, enabled=False):
         given = {key: x for key, x in model._asdict().items() if key not in ("m0", "P0")}
-        task = _read("multi_step", total, result, given)
-        (A, Q, _, _, mean, cov, b, _), forecasts = task.model, []
+        model, layout, _ = _read("multi_step", total, result, given)
+        (A, Q, _, _, mean, cov, b, _), forecasts = model, []
         for h in range(1, steps + 1):
             into = A[h:]
             mean = into @ mean[:-1] if b is None else into @ mean[:-1] + b[h:]
             cov = into @ cov[:-1] @ into.mT + Q[h:]
-            forecasts.append(_observe(task, mean, cov, h))
+            forecasts.append(_observe(model, layout, mean, cov, h))
         return forecasts
 
 
-class _Task(NamedTuple):
-    """Time first, see `layout`; m0 and P0 of the model are the filtered moments. `columns`: as in `Layout.vectors`."""
-
-    model: StateSpace
-    layout: Layout
-    columns: bool
-
-
-def _read(name: str, steps: int, result: FilterResult, given: dict[str, Tensor | None]) -> _Task:
+def _read(
+    name: str, steps: int, result: FilterResult, given: dict[str, Tensor | None]
+) -> tuple[StateSpace, Layout, bool]:
+    """The model time first, its m0 and P0 the filtered moments; its layout; and `columns` as in `Layout.vectors`."""
     *batch, known, n = result.filt_mean.shape
     m = result.innovation.shape[-1]
     x = in_one_precision(name, {"mean": result.filt_mean, "cov": result.filt_cov, **given})
@@ -116,12 +112,12 @@ def _read(name: str, steps: int, result: FilterResult, given: dict[str, Tensor |
     x["m0"], x["P0"] = x["mean"], compact(x["cov"], 2)
     columns = shared(x["A"], x["C"])
     model = layout.model(x, columns, priors=known)
-    return _Task(model._replace(Q=symmetric(model.Q), R=symmetric(model.R)), layout, columns)
+    return model._replace(Q=symmetric(model.Q), R=symmetric(model.R)), layout, columns
 
 
-def _observe(task: _Task, mean: Tensor, cov: Tensor, first: int) -> Forecast:
+def _observe(model: StateSpace, back: Layout, mean: Tensor, cov: Tensor, first: int) -> Forecast:
     """Moments of the states from step `first` on, and what would be observed of them."""
-    C, R, d, back = task.model.C[first:], task.model.R[first:], task.model.d, task.layout
+    C, R, d = model.C[first:], model.R[first:], model.d
     obs_mean = C @ mean if d is None else C @ mean + d[first:]
     obs_cov = C @ cov @ C.mT + R
     return Forecast(

@@ -16,8 +16,6 @@ Precision is float32 or wider, also under autocast; float64 in, float64 out.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -95,20 +93,16 @@ def kalman_filter(
     model = StateSpace(A, Q, C, R, m0, P0, b, d)
     x = in_one_precision("kalman_filter", {"z": z, **model._asdict()})
     with torch.autocast(x["z"].device.type, enabled=False):
-        return _filter(_read(x, mask, predict_first), method)
+        return _filter(*_read(x, mask, predict_first), method)
 
 
-class _Task(NamedTuple):
-    """Time first, see `layout`. A, Q, b of the model lead into step 1, or 0 if the filter predicts first."""
+def _read(
+    x: dict[str, Tensor], mask: Tensor | None, predict_first: bool
+) -> tuple[Tensor, StateSpace, Tensor | None, Layout]:
+    """z, the model, what is observed, checked and laid out time first.
 
-    z: Tensor
-    model: StateSpace
-    observed: Tensor | None
-    layout: Layout
-
-
-def _read(x: dict[str, Tensor], mask: Tensor | None, predict_first: bool) -> _Task:
-    """The arguments by name, checked and laid out."""
+    A, Q, b of the model lead into step 1, or 0 if the filter predicts first.
+    """
     name, z, A = "kalman_filter", x["z"], x["A"]
     if z.ndim < 2 or z.shape[-2] == 0:
         raise VidsslError(f"{name}: z has shape {tuple(z.shape)}; it must be (…, T, m) with T of at least 1")
@@ -128,17 +122,18 @@ def _read(x: dict[str, Tensor], mask: Tensor | None, predict_first: bool) -> _Ta
                 x[key] = x[key].narrow(axis, 1, steps - 1)
     moves = steps if predict_first else steps - 1
     # One covariance pass for all sequences: then they are the columns of the vectors.
-    columns = (observed is None or observed.ndim == 2) and shared(
-        *(x[key] for key in ("A", "Q", "C", "R", "P0"))
-    )
+    matrices = [x[key] for key in ("A", "Q", "C", "R", "P0")]
+    columns = (observed is None or observed.ndim == 2) and shared(*matrices)
     model = layout.model(x, columns, moves)
     observed = None if observed is None else layout.vectors(observed, columns)
-    return _Task(layout.vectors(x["z"], columns), model, observed, layout)
+    return layout.vectors(x["z"], columns), model, observed, layout
 
 
-def _filter(task: _Task, method: str) -> FilterResult:
-    z, (A, _, C, R, prior, _, b, d), observed, layout = task
-    passed, masked_C = _covariances(task, method)
+def _filter(
+    z: Tensor, model: StateSpace, observed: Tensor | None, layout: Layout, method: str
+) -> FilterResult:
+    A, _, C, R, prior, _, b, d = model
+    passed, masked_C = _covariances(model, observed, layout, method)
     start = prior[0]
     y = z if d is None else z - d
     between, offsets = A, b
@@ -163,9 +158,11 @@ def _filter(task: _Task, method: str) -> FilterResult:
     )
 
 
-def _covariances(task: _Task, method: str) -> tuple[CovariancePass, Tensor]:
+def _covariances(
+    model: StateSpace, observed: Tensor | None, layout: Layout, method: str
+) -> tuple[CovariancePass, Tensor]:
     """The covariance pass, and C with the rows of missing entries set to 0."""
-    (A, Q, C, R, _, P0, _, _), observed, which = task.model, task.observed, None
+    (A, Q, C, R, _, P0, _, _), which = model, None
     if observed is not None:
         if all(x.shape[-3] == 1 for x in (A, Q, C, R, P0)) and observed.shape[1] > 1:
             observed, which = _patterns(observed)
@@ -174,7 +171,7 @@ def _covariances(task: _Task, method: str) -> tuple[CovariancePass, Tensor]:
     if which is not None:
         passed, C = CovariancePass(*(x[:, which] for x in passed)), C[:, which]
     if bool(passed.failed.any()):
-        where = task.layout.where(passed.failed != 0)
+        where = layout.where(passed.failed != 0)
         raise VidsslError(
             f"kalman_filter: innovation covariance{where} is not positive definite in {C.dtype}; "
             "method='sqrt' and float64 reach further"

@@ -35,10 +35,8 @@ def joseph_pass(start: Tensor, A: Tensor, Q: Tensor, C: Tensor, R: Tensor) -> tu
     Ms, Ps, Ks, Ls = map(per_step, (pred, filt, gain, factor))
     KTs = per_step(gain.mT) if one else (new(size, m, n),) * steps
     LTs, flags = per_step(factor.mT), (failed[:, 0] if one else failed).unbind()
-    M, AP, H, CM, W, S, D = (
-        new(size, *shape)[0] if one else new(size, *shape)
-        for shape in ((n, n), (n, n), (n, n), (m, n), (m, n), (m, m), (n, m))
-    )
+    shapes = ((n, n), (n, n), (n, n), (m, n), (m, n), (m, m), (n, m))
+    M, AP, H, CM, W, S, D = (new(size, *shape)[0] if one else new(size, *shape) for shape in shapes)
     MT, P = M.mT, start[0] if one else start.expand(size, n, n)
     for t in range(steps):
         if t >= first:

@@ -24,7 +24,6 @@ CORES = {"A": "nn", "Q": "nn", "C": "mn", "R": "mm", "b": "n", "d": "m", "m0": "
 VECTORS = ("z", "innovation", "m0", "b", "d")
 MATRICES = ("A", "C")
 COVARIANCES = ("Q", "R", "P0", "innovation_cov")
-DEFINITE = ("R",)
 
 
 def in_one_precision(function: str, tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
@@ -98,13 +97,12 @@ class Layout:
         timed = over_time and x.ndim > k
         if tuple(x.shape[-k:]) != core or (timed and x.shape[-k - 1] not in (1, steps)):
             shape = ", ".join(map(str, core))
-            allowed = f"({shape}{',' if k == 1 else ''})"
+            alone, kind = (f"({shape},)", "vector") if k == 1 else (f"({shape})", "matrix")
+            others = f" and (…, {shape})"
             if over_time:
-                allowed += f", ({steps}, {shape}) and (…, {steps}, {shape}), time right before the "
-                allowed += f"{'vector' if k == 1 else 'matrix'} axes"
-            else:
-                allowed += f" and (…, {shape})"
-            raise VidsslError(f"{self.function}: {name} has shape {tuple(x.shape)}; allowed are {allowed}")
+                others = f", ({steps}, {shape}) and (…, {steps}, {shape}), time right before the {kind} axes"
+            given = f"{self.function}: {name} has shape {tuple(x.shape)}"
+            raise VidsslError(f"{given}; allowed are {alone}{others}")
         self.batches[name] = tuple(x.shape[: x.ndim - k - timed])
         return compact(x if timed else x.unsqueeze(-k - 1), k)
 
@@ -178,7 +176,7 @@ class Layout:
             (name, what): flags
             for name in COVARIANCES
             if name in given
-            for what, flags in _defects(given[name], name in DEFINITE)
+            for what, flags in _defects(given[name], name == "R")
         }
         # 0 · sum is 0 unless an entry, or at worst only the sum, is infinite or undefined.
         suspicious = [0 * x.sum() for _, x, _ in numbers]

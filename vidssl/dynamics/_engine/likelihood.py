@@ -36,8 +36,7 @@ def innovation_log_likelihood(
     if innovation.ndim < 2:
         raise VidsslError(f"{name}: innovation has shape {tuple(innovation.shape)}; it must be (…, T, m)")
     with torch.autocast(innovation.device.type, enabled=False):
-        given = in_one_precision(name, {"innovation": innovation, "innovation_cov": innovation_cov})
-        e, S = given.values()
+        e, S = in_one_precision(name, {"innovation": innovation, "innovation_cov": innovation_cov}).values()
         *batch, steps, m = e.shape
         layout = Layout(name, steps, batch, of="innovation")
         S = layout.check("innovation_cov", S, (m, m))
@@ -73,8 +72,12 @@ def hide_missing(layout: Layout, values: Tensor, mask: Tensor | None) -> tuple[T
     Raises:
         VidsslError: for a mask of another type or shape.
     """
-    observed = _observed_entries(layout.function, values, mask)
-    if observed is None:
+    if mask is None and bool(torch.isfinite(values.sum())):
+        return values, None  # a finite sum has no NaN in it
+    observed = ~torch.isnan(values)
+    if mask is not None:
+        observed = observed & _checked(layout.function, mask, values.shape)
+    if bool(observed.all()):
         return values, None
     values = torch.where(observed, values, 0)
     rows = observed.reshape(-1, *observed.shape[-2:])
@@ -84,23 +87,18 @@ def hide_missing(layout: Layout, values: Tensor, mask: Tensor | None) -> tuple[T
     return values, observed
 
 
-def _observed_entries(function: str, values: Tensor, mask: Tensor | None) -> Tensor | None:
-    if mask is None and bool(torch.isfinite(values.sum())):
-        return None  # a finite sum has no NaN in it
-    observed = ~torch.isnan(values)
-    if mask is not None:
-        if mask.dtype != torch.bool:
-            raise VidsslError(f"{function}: mask is {mask.dtype}; it must be bool, True where observed")
-        *batch, steps, m = values.shape
-        fits = mask.ndim >= 2 and mask.shape[-1] in (1, m) and mask.shape[-2] in (1, steps)
-        pairs = zip(reversed(mask.shape[:-2]), reversed(batch), strict=False)
-        if not fits or any(i != j and 1 not in (i, j) for i, j in pairs):
-            raise VidsslError(
-                f"{function}: mask has shape {tuple(mask.shape)}; it must be broadcastable to "
-                f"{(*batch, steps, m)}; for whole steps give it a last axis of length 1"
-            )
-        observed = observed & mask
-    return None if bool(observed.all()) else observed
+def _checked(function: str, mask: Tensor, shape: torch.Size) -> Tensor:
+    if mask.dtype != torch.bool:
+        raise VidsslError(f"{function}: mask is {mask.dtype}; it must be bool, True where observed")
+    *batch, steps, m = shape
+    fits = mask.ndim >= 2 and mask.shape[-1] in (1, m) and mask.shape[-2] in (1, steps)
+    pairs = zip(reversed(mask.shape[:-2]), reversed(batch), strict=False)
+    if not fits or any(i != j and 1 not in (i, j) for i, j in pairs):
+        raise VidsslError(
+            f"{function}: mask has shape {tuple(mask.shape)}; it must be broadcastable to {tuple(shape)}; for whole "
+            "steps give it a last axis of length 1"
+        )
+    return mask
 
 
 def mask_covariance(S: Tensor, observed: Tensor) -> Tensor:

@@ -30,10 +30,8 @@ def predicted_means(
         parallel: as a scan over time.
     """
     b = A.new_zeros(1, 1, 1, 1) if b is None else b
-    return cast(
-        Tensor,
-        _PredictedMeans.apply(passed.closed_loop, A, passed.gain[:-1], C[:-1], y[:-1], b, start, parallel),
-    )
+    inputs = (passed.closed_loop, A, passed.gain[:-1], C[:-1], y[:-1], b, start, parallel)
+    return cast(Tensor, _PredictedMeans.apply(*inputs))
 
 
 class _PredictedMeans(torch.autograd.Function):

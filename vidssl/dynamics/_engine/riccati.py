@@ -51,6 +51,7 @@ class CovariancePass(NamedTuple):
 
 
 def check_method(function: str, method: str) -> None:
+    """Raises a VidsslError that names the function unless `method` is one of `ENGINES`."""
     check_choice(function, method, ENGINES, "{name}: unknown method {value!r}{guess} (allowed: {allowed})")
 
 
@@ -144,9 +145,8 @@ class _CovariancePass(torch.autograd.Function):
                 found[3] = sum(dC, matmul_to(C.shape, times_pred, pred))
             if for_R:
                 found[4] = sum(dR, weighted_gain)
-        return *(
-            None if x is None else x.sum_to_size(shape) for x, shape in zip(found, ctx.shapes, strict=True)
-        ), None
+        sums = [None if x is None else x.sum_to_size(s) for x, s in zip(found, ctx.shapes, strict=True)]
+        return *sums, None
 
 
 def _cholesky_adjoint(L: Tensor, dL: Tensor) -> Tensor:

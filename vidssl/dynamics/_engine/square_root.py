@@ -57,9 +57,8 @@ def square_root(x: Tensor) -> Tensor:
     root, failed = torch.linalg.cholesky_ex(x)
     if bool(failed.any()):
         values, vectors = torch.linalg.eigh(x)
-        root = torch.where(
-            (failed != 0)[..., None, None], vectors * values.clamp_min(0).sqrt()[..., None, :], root
-        )
+        spread = vectors * values.clamp_min(0).sqrt()[..., None, :]
+        root = torch.where((failed != 0)[..., None, None], spread, root)
     return root.expand(shape)
 
 

@@ -61,6 +61,14 @@ class Calibration:
 def calibrate(
     z: Tensor, prediction: GaussianPrediction, counts: Tensor, lag: int, resamples: Tensor
 ) -> Calibration:
+    """How right the covariances of one horizon are.
+
+    Args:
+        z: (N, T, m) latents.
+        prediction: of them, `lag` steps ahead.
+        counts: (N, T - lag) bool, which predictions count.
+        resamples: of the videos, see `resample_counts`.
+    """
     m = z.shape[2]
     error = (z[:, lag:] - prediction.mean)[..., None]
     factor = torch.linalg.cholesky(prediction.cov)

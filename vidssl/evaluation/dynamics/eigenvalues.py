@@ -41,11 +41,8 @@ def step_eigenvalues(model: LinearGaussianSSM, step_seconds: float) -> list[Eige
         step_seconds: of one step; nan when not known. With a continuous model A is that of this time (of one time unit
             where it is not known).
     """
-    power = 1.0
-    if model.continuous and not math.isnan(step_seconds):
-        power = step_seconds / model.time_unit
-    A = model.transition().double()
-    if power != 1.0:
+    A, power = model.transition().double(), step_seconds / model.time_unit
+    if model.continuous and not math.isnan(power) and power != 1.0:
         A = torch.linalg.matrix_exp(model.transition.rate().double() * power)
     found = []
     for value in torch.linalg.eigvals(A.detach().cpu()).tolist():

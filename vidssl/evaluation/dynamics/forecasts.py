@@ -73,9 +73,18 @@ def forecast_errors(
     counted: list[Tensor],
     resamples: Tensor,
 ) -> ForecastErrors:
+    """Errors of the model and of the baselines, for every horizon.
+
+    Args:
+        sequences: N videos of T steps.
+        z: (N, T, m) their latents.
+        predictions: 1, 2, … H steps ahead.
+        counted: (N, T - h) bool for each of them, which count.
+        resamples: of the videos, see `resample_counts`.
+    """
     average, clock = z[sequences.valid].mean(dim=0), clock_means(z, sequences.valid)
     averages = {factor: smoothed(z, sequences.valid, factor) for factor in SMOOTHING_FACTORS}
-    errors: list[dict[str, Tensor]] = []
+    rows: list[dict[str, Tensor]] = []
     factors, shares = [], []
     for h, (prediction, counts) in enumerate(zip(predictions, counted, strict=True), start=1):
         truth = z[:, h:]
@@ -89,18 +98,12 @@ def forecast_errors(
         best = min(smoothing, key=lambda factor: float(smoothing[factor].sum()))
         factors.append(best)
         shares.append(drawn[best][1])
-        errors.append(
-            {
-                "model": squared(prediction.mean),
-                "persistence": squared(averages[1.0][:, :-h]),
-                "smoothing": smoothing[best],
-                "clock": squared(clock[:, h:]),
-                "mean": squared(average.expand_as(truth)),
-            }
-        )
+        errors = {"model": squared(prediction.mean), "smoothing": smoothing[best]}
+        errors |= {"persistence": squared(averages[1.0][:, :-h]), "clock": squared(clock[:, h:])}
+        rows.append({**errors, "mean": squared(average.expand_as(truth))})
 
     def ratios(above: str, below: str) -> list[Estimate]:
-        return [ratio_estimate(x[above], x[below], resamples, root=True) for x in errors]
+        return [ratio_estimate(x[above], x[below], resamples, root=True) for x in rows]
 
     nrmse = {name: ratios(name, "mean") for name in ("model", *BASELINES)}
     ratio = {name: ratios("model", name) for name in BASELINES}

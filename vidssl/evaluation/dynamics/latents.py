@@ -107,10 +107,9 @@ def encode_sequences(
         VidsslError: when none could, or the encoder or head cannot take `spec.frames` frames.
     """
     view = EvalSpec(ClipSpec(spec.frames, stride=spec.stride or 1), size=spec.size, resize=spec.resize)
-    opener = None
-    if spec.seconds is not None:
-        opener = partial(_SteadyReader, step=spec.seconds, backend=options.backend)
-    dataset = EvalClipDataset(index, view, backend=options.backend, opener=opener)
+    step, backend = spec.seconds, options.backend
+    opener = None if step is None else partial(_SteadyReader, step=step, backend=backend)
+    dataset = EvalClipDataset(index, view, backend=backend, opener=opener)
     encoder = next(iter(students.values()))[0].encoder
     rows: list[_Row] = []
     failures: list[FailedVideo] = []

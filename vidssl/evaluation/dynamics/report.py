@@ -30,7 +30,6 @@ from vidssl.objectives.ldm.objective import LDM
 from vidssl.objectives.leaks import leaks
 from vidssl.runs import Restored, Weights, load_run, objective_name
 
-RESULT = "dynamics.json"
 # Share of the latents' variance from which on the clock is worth a word.
 CLOCK_SHARE = 0.2
 
@@ -127,7 +126,7 @@ def dynamics(
         folder.mkdir(parents=True, exist_ok=True)
         if drawn:
             result["figures"] = [file.name for file in plot_dynamics(found, folder, untrained)]
-        write_json(folder / RESULT, result)
+        write_json(folder / "dynamics.json", result)
     return result
 
 
@@ -136,9 +135,10 @@ def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
     calibration, forecast = result["calibration"], result["forecast"]
     sampling, data = result["sampling"], result["data"]
     m = calibration["expected_nis"]
+    step = "unknown" if sampling["step_seconds"] is None else f"{sampling['step_seconds']:.3g}"
     lines = [
         f"{data['videos'] - len(data['failed'])} videos, up to {sampling['latents']} latents of each, "
-        f"{_number(sampling['step_seconds'])} s apart; {result['model']['predictor']} model of {m} dimensions",
+        f"{step} s apart; {result['model']['predictor']} model of {m} dimensions",
         f"NIS {_estimate(calibration['mean_nis'])}, {m} where the model is right; KS distance "
         f"{calibration['ks_distance']:.3f}; ellipses cover "
         + ", ".join(f"{_estimate(x, 100)} of {p} %" for p, x in calibration["coverage"].items()),
@@ -236,7 +236,3 @@ def _estimate(record: Mapping[str, Any], scale: float = 1.0) -> str:
     low, high = record["interval"]
     digits = 1 if scale > 1 else 2
     return f"{scale * record['value']:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
-
-
-def _number(x: float | None) -> str:
-    return "unknown" if x is None else f"{x:.3g}"
