@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.distributed_runner import run_on_processes
 from vidssl.distributed import (
     all_sum,
+    average_gradients,
     gather_objects,
     gather_rows,
     is_distributed,
@@ -98,6 +99,19 @@ def test_all_sum_and_its_gradient() -> None:
         torch.testing.assert_close(total, expected)
         torch.testing.assert_close(gradient / 3, 2 * expected)
         assert integers.tolist() == [3, 3]
+
+
+def average_over_processes() -> list[Tensor | None]:
+    layer = torch.nn.Linear(2, 1).double()
+    layer.weight.grad = torch.full((1, 2), float(dist.get_rank()), dtype=torch.float64)
+    average_gradients(layer)
+    return [parameter.grad for parameter in layer.parameters()]
+
+
+def test_gradients_are_averaged_where_there_are_any() -> None:
+    for weight, bias in run_on_processes(average_over_processes, 3):
+        assert weight.tolist() == [[1.0, 1.0]]
+        assert bias is None
 
 
 def gather_unequal_widths() -> None:
