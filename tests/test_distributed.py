@@ -17,6 +17,7 @@ from vidssl.distributed import (
     gather_objects,
     gather_rows,
     is_distributed,
+    on_first,
     rank,
     row_counts,
     world_size,
@@ -129,6 +130,24 @@ def wait_for_ever() -> None:
     time.sleep(60)
 
 
+def ask_the_first(fails: bool) -> str:
+    def answer() -> str:
+        if fails:
+            raise VidsslError(f"process {dist.get_rank()} could not")
+        return f"of process {dist.get_rank()}"
+
+    try:
+        return on_first(answer)
+    except VidsslError as error:
+        return f"error: {error}"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_the_first_process_does_all_get(fails: bool) -> None:
+    expected = "error: process 0 could not" if fails else "of process 0"
+    assert run_on_processes(ask_the_first, 2, fails) == [expected, expected]
+
+
 def test_the_runner_ends_a_deadlock() -> None:
     with pytest.raises(TimeoutError, match="did not finish"):
         run_on_processes(wait_for_ever, 2, time_limit=3.0)
@@ -140,6 +159,7 @@ def test_one_process_needs_no_group() -> None:
     assert all_sum(x) is x
     assert row_counts(x) == [4]
     assert gather_objects("a") == ["a"]
+    assert on_first(lambda: "a") == "a"
     assert (rank(), world_size(), is_distributed()) == (0, 1, False)
     with pytest.raises(VidsslError, match="scalar"):
         gather_rows(torch.tensor(1.0))

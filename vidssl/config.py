@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from vidssl import schema
 from vidssl.errors import VidsslError, did_you_mean
 from vidssl.resources import resource_folder
 
@@ -22,10 +23,10 @@ Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 
 
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, values are immutable."""
+class Section(schema.Section):
+    """A part of the recipe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
 
 class DataConfig(Section):
@@ -245,11 +246,9 @@ def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
 def _first_line(error: ValidationError) -> str:
     details = error.errors(include_url=False)
     first = details[0]
-    location = [str(part) for part in first["loc"]]
-    key = ".".join(location)
+    key = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        allowed = _fields_at(location[:-1])
-        message = f"{key}: unknown key{did_you_mean(location[-1], allowed)} (allowed: {', '.join(allowed)})"
+        message = schema.unknown_key(Config, first["loc"])
     elif first["type"] == "missing":
         message = f"{key}: missing; set it in the file or with {key}=…"
     else:
@@ -257,17 +256,3 @@ def _first_line(error: ValidationError) -> str:
         value = "" if isinstance(first["input"], dict) else f"{first['input']!r}: "
         message = f"{key}: {value}{text}" if key else text
     return message + (f" (and {len(details) - 1} more)" if len(details) > 1 else "")
-
-
-def _fields_at(location: Sequence[str]) -> list[str]:
-    """Keys of the section at a place of the recipe, which may be in a list of sections."""
-    section: type[BaseModel] = Config
-    for part in location:
-        if not part.isdecimal():
-            annotation = section.model_fields[part].annotation
-            [section] = (kind for kind in (annotation, *get_args(annotation)) if _is_section(kind))
-    return list(section.model_fields)
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)

@@ -8,7 +8,7 @@ the gradient on N processes is that of one process with the same global batch; n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -101,6 +101,26 @@ def gather_objects(value: T) -> list[T]:
     everyone: list[Any] = [None] * world_size()
     dist.all_gather_object(everyone, value)
     return cast(list[T], everyone)
+
+
+def on_first(function: Callable[[], T]) -> T:
+    """What a function returns on the first process, or the user's error that it raises there, on all of them.
+
+    Raises:
+        VidsslError: as `function`.
+    """
+    if not is_distributed():
+        return function()
+    outcome: list[Any] = [None, None]  # result, error
+    if rank() == 0:
+        try:
+            outcome[0] = function()
+        except VidsslError as error:
+            outcome[1] = str(error)
+    dist.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise VidsslError(outcome[1])
+    return cast(T, outcome[0])
 
 
 def _gather(x: Tensor, counts: Sequence[int]) -> Tensor:

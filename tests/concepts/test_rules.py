@@ -7,7 +7,8 @@ import pytest
 from tests.concepts.examples import SENTENCES, example
 from vidssl.concepts.names import label_stems, names_label, stem, word_runs
 from vidssl.concepts.prompts import Attributes, ConceptFile, Provenance, Templates, concepts_from_names
-from vidssl.concepts.rules import check_concepts, clip_num_tokens
+from vidssl.concepts.rules import check_concepts
+from vidssl.models.towers.text import clip_num_tokens
 
 
 def change_first(**update: Any) -> ConceptFile:

@@ -10,9 +10,10 @@ from vidssl.concepts.datasets import class_list_of, class_names
 from vidssl.concepts.formats.write import write_as
 from vidssl.concepts.names import join_key
 from vidssl.concepts.prompts import Concept, dump_concepts
-from vidssl.concepts.rules import check_concepts, clip_num_tokens
+from vidssl.concepts.rules import check_concepts
 from vidssl.concepts.vocabulary import PRESETS, SHIPPED, load_concepts, merge_by_name, shipped_file
 from vidssl.errors import VidsslError
+from vidssl.models.towers.text import clip_num_tokens
 from vidssl.resources import resource_folder
 
 

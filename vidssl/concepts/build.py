@@ -6,30 +6,22 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from vidssl import distributed
 from vidssl.concepts.formats.text import split_sentences
-from vidssl.concepts.geometry import WHITENINGS, Whitener, merge_groups, near_duplicates
+from vidssl.concepts.geometry import NEAR_DUPLICATE, Whitener, merge_groups, near_duplicates
 from vidssl.concepts.prompts import Concept, ConceptFile, Problem, ProblemsError
 from vidssl.concepts.rules import check_concepts
-from vidssl.concepts.space import (
-    TENSORS,
-    ConceptSpace,
-    SpaceConcept,
-    SpaceInfo,
-    Whitening,
-    load_space,
-    save_space,
-)
-from vidssl.concepts.templates import render
+from vidssl.concepts.space import ConceptSpace, SpaceConcept, SpaceInfo, Whitening, load_space, save_space
 from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
+from vidssl.distributed import on_first
 from vidssl.errors import NAMED, VidsslError, check_choice
 from vidssl.models.encoder import TextTower
 from vidssl.progress import progress_bar
@@ -39,7 +31,6 @@ _BREAKING = {
     "concepts-empty", "names-only", "template-missing", "template-placeholder", "id-repeated", "name-empty",
     "name-repeated", "description-missing", "description-empty",
 }  # fmt: skip
-NEAR_DUPLICATE = 0.97
 MAX_PAIRS = 1000  # near-duplicates that are kept for the report
 
 Progress = Callable[[int, int], None]
@@ -63,26 +54,25 @@ def space_builder(text: TextTower | None) -> Callable[..., ConceptSpace] | None:
 def cached_space(
     file: ConceptFile,
     tower: TextTower,
-    whiten: Whitening = "none",
-    merge_threshold: float | None = None,
     progress: Progress | None = None,
     folder: Path | None = None,
+    **options: Any,
 ) -> ConceptSpace:
     """`build_space`, done once for the same words, encoder and options.
 
-    With several processes the first one builds, the others read what it wrote, and all end with the very same numbers,
-    also where they do not share a disk.
+    With several processes the first one builds or reads it for all.
 
     Args:
-        file, tower, whiten, merge_threshold, progress: as for `build_space`.
+        file, tower, progress: as for `build_space`.
         folder: where spaces are kept; by default ``concepts`` in the user's cache folder.
+        options: `whiten` and `merge_threshold`, as for `build_space`.
 
     Raises:
         VidsslError: as `build_space`.
     """
     from platformdirs import user_cache_path
 
-    key = space_key(file, tower, whiten, merge_threshold)
+    key = space_key(file, tower, **options)
     kept = (folder or user_cache_path("vidssl") / "concepts") / f"{key[:32]}.safetensors"
 
     def get() -> ConceptSpace:
@@ -90,12 +80,12 @@ def cached_space(
             space = load_space(kept)
             if space.info.key == key:
                 return space
-        space = build_space(file, tower, whiten, merge_threshold, progress=progress)
+        space = build_space(file, tower, progress=progress, **options)
         with suppress(OSError):  # a cache that cannot be written costs time, not the run
             save_space(space, kept)
         return space
 
-    return _same_everywhere(get) if distributed.is_distributed() else get()
+    return on_first(get)
 
 
 def build_space(
@@ -131,15 +121,13 @@ def build_space(
     sentences = [features[rows] for rows in plan.descriptions]
     description = _mean_rows(sentences)
     ids = file.ids
-    pairs = near_duplicates(category, ids, "category", NEAR_DUPLICATE)
-    pairs += near_duplicates(description, ids, "description", NEAR_DUPLICATE)
+    pairs = near_duplicates(category, ids, "category") + near_duplicates(description, ids, "description")
     pairs.sort(key=lambda pair: -pair.cosine)
     groups = [[index] for index in range(len(ids))]
     if merge_threshold is not None:
         groups = merge_groups(category, description, merge_threshold)
-        category, description = (
-            _mean_rows([rows[group] for group in groups]) for rows in (category, description)
-        )
+        category = _mean_rows([category[group] for group in groups])
+        description = _mean_rows([description[group] for group in groups])
         sentences = [torch.cat([sentences[index] for index in group]) for group in groups]
     described = Whitener(description, whiten)
     info = SpaceInfo(
@@ -191,13 +179,8 @@ class _Plan:
         self._tower = tower
         category, self.descriptions = [], []
         for concept in file.concepts:
-            names = [render(template, concept.name) for template in file.templates.category]
-            category.append([self._row(concept.id, text) for text in names])
-            sentences = [
-                render(template, concept.name, sentence)
-                for sentence in concept.descriptions
-                for template in file.templates.description
-            ]
+            category.append([self._row(concept.id, text) for text in file.templates.names(concept)])
+            sentences = file.templates.sentences(concept)
             self.descriptions.append([self._row(concept.id, text) for text in sentences])
         self.category = torch.tensor(category)
 
@@ -225,13 +208,11 @@ def _encode(texts: Sequence[str], tower: TextTower, batch_size: int, progress: P
             progress(start + len(batch), len(texts))
     features = torch.cat(rows)
     norms = features.norm(dim=1)
-    bad = torch.nonzero(~torch.isfinite(norms) | (norms == 0)).flatten().tolist()
+    bad = [text for text, norm in zip(texts, norms.tolist(), strict=True) if norm == 0 or not isfinite(norm)]
     if bad:
-        raise VidsslError(
-            f"text encoder: the feature of {texts[bad[0]]!r} is not finite or zero ({len(bad)} such texts)"
-        )
-    unit: Tensor = features / norms[:, None]
-    return unit
+        count = f"{len(bad)} such texts"
+        raise VidsslError(f"text encoder: the feature of {bad[0]!r} is not finite or zero ({count})")
+    return features.div(norms[:, None])
 
 
 def _mean_rows(groups: Sequence[Tensor]) -> Tensor:
@@ -240,11 +221,10 @@ def _mean_rows(groups: Sequence[Tensor]) -> Tensor:
 
 
 def _check(file: ConceptFile, whiten: str, merge_threshold: float | None) -> None:
-    check_choice("whiten", whiten, WHITENINGS, NAMED)
+    check_choice("whiten", whiten, get_args(Whitening), NAMED)
     if merge_threshold is not None and not 0 < merge_threshold <= 1:
-        raise VidsslError(
-            f"merge_threshold {merge_threshold}: must be a cosine in (0, 1], such as {NEAR_DUPLICATE}"
-        )
+        allowed = f"a cosine in (0, 1], such as {NEAR_DUPLICATE}"
+        raise VidsslError(f"merge_threshold {merge_threshold}: must be {allowed}")
     breaking = [problem for problem in check_concepts(file) if problem.rule in _BREAKING]
     if breaking:
         where = f"{file.name}: {breaking[0].concept}" if breaking[0].concept else file.name
@@ -252,32 +232,7 @@ def _check(file: ConceptFile, whiten: str, merge_threshold: float | None) -> Non
 
 
 def _merged_concept(members: Sequence[Concept]) -> SpaceConcept:
-    first = members[0]
-    names = [alias for member in members for alias in (member.name, *member.aliases)]
-    sentences = [text for member in members for text in member.descriptions]
-    aliases = dict.fromkeys(names[1:])
-    return SpaceConcept(id=first.id, name=first.name, aliases=tuple(aliases), descriptions=tuple(sentences))
-
-
-def _same_everywhere(get: Callable[[], ConceptSpace]) -> ConceptSpace:
-    """First one process, then the others; a failure of any is raised on all, so that none waits for ever."""
-    space: ConceptSpace | None = None
-    for turn in (distributed.rank() == 0, distributed.rank() > 0):
-        fault = None
-        if turn:
-            try:
-                space = get()
-            except VidsslError as error:
-                fault = str(error)
-        faults = [text for text in distributed.gather_objects(fault) if text is not None]
-        if faults:
-            raise VidsslError(faults[0])
-    assert space is not None
-    if len(set(distributed.gather_objects(space.sha256))) == 1:
-        return space
-    # Other hardware, other last bits: the numbers of the first process count.
-    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    first = [getattr(space, name).to(device) for name in TENSORS]
-    if distributed.rank() > 0:
-        first = [tensor[:0] for tensor in first]
-    return ConceptSpace(space.info, *(distributed.gather_rows(tensor).cpu() for tensor in first))
+    name, *aliases = (alias for member in members for alias in (member.name, *member.aliases))
+    sentences = tuple(text for member in members for text in member.descriptions)
+    distinct = tuple(dict.fromkeys(aliases))
+    return SpaceConcept(id=members[0].id, name=name, aliases=distinct, descriptions=sentences)

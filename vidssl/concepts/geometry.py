@@ -12,11 +12,14 @@ from torch import Tensor
 from vidssl.concepts.space import NearDuplicate, Whitening
 from vidssl.errors import VidsslError
 
-WHITENINGS = ("none", "center", "zca")
+NEAR_DUPLICATE = 0.97  # cosine above which two rows are reported
 
 
 def near_duplicates(
-    rows: Tensor, ids: Sequence[str], space: Literal["category", "description"], threshold: float = 0.97
+    rows: Tensor,
+    ids: Sequence[str],
+    space: Literal["category", "description"],
+    threshold: float = NEAR_DUPLICATE,
 ) -> list[NearDuplicate]:
     """Pairs of unit rows (K, D) with a cosine above the threshold, closest first."""
     cosines = (rows.double() @ rows.double().T).triu(diagonal=1)
@@ -70,14 +73,11 @@ class Whitener:
     """
 
     def __init__(self, rows: Tensor, kind: Whitening) -> None:
-        self.shift: Tensor | None = None
-        self.matrix: Tensor | None = None
-        if kind == "none":
-            return
         rows = rows.double()
-        self.shift = rows.mean(dim=0)
+        self.shift = torch.zeros_like(rows[0]) if kind == "none" else rows.mean(dim=0)
+        self.matrix: Tensor | None = None
         centred = rows - self.shift
-        if float(centred.norm(dim=1).min()) < 1e-6:
+        if kind != "none" and float(centred.norm(dim=1).min()) < 1e-6:
             raise VidsslError(f"whiten {kind!r}: a row equals the mean of all rows; it has no direction left")
         if kind == "zca":
             values, vectors = torch.linalg.eigh(centred.T @ centred / len(rows))
@@ -87,11 +87,7 @@ class Whitener:
     def __call__(self, rows: Tensor) -> Tensor:
         """Rows (..., D) mapped and normalised, float64; zero rows stay zero."""
         rows = rows.double()
-        if self.shift is None:
-            return F.normalize(rows, dim=-1)
-        present = rows.norm(dim=-1, keepdim=True) > 0
         moved = rows - self.shift
         if self.matrix is not None:
             moved = moved @ self.matrix
-        mapped: Tensor = F.normalize(moved, dim=-1) * present
-        return mapped
+        return F.normalize(moved, dim=-1).mul(rows.norm(dim=-1, keepdim=True) > 0)

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from vidssl.concepts.names import display_name, slug
-from vidssl.concepts.templates import CATEGORY_TEMPLATES, DESCRIPTION_TEMPLATES
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.concepts.templates import CATEGORY_TEMPLATES, DESCRIPTION_TEMPLATES, render
+from vidssl.errors import VidsslError
 from vidssl.files import write_text
+from vidssl.schema import Section, unknown_key
 
 FORMAT: Final = "vidssl.concepts/1"
 
@@ -45,12 +46,6 @@ class ProblemsError(VidsslError):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(f"{source}: {problems[0].message}{more}")
         self.problems = problems
-
-
-class Section(BaseModel):
-    """A part of the file: unknown keys are errors, values are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Attributes(Section):
@@ -88,6 +83,15 @@ class Templates(Section):
 
     category: tuple[str, ...] = CATEGORY_TEMPLATES
     description: tuple[str, ...] = DESCRIPTION_TEMPLATES
+
+    def names(self, concept: Concept) -> list[str]:
+        """The concept's name in every category template."""
+        return [render(template, concept.name) for template in self.category]
+
+    def sentences(self, concept: Concept) -> list[str]:
+        """Each of the concept's descriptions in every description template."""
+        texts = concept.descriptions
+        return [render(template, concept.name, text) for text in texts for template in self.description]
 
 
 class Sampling(Section):
@@ -206,23 +210,15 @@ def write_concepts(file: ConceptFile, path: str | Path) -> Path:
 
 def _schema_problems(error: ValidationError) -> Iterator[Problem]:
     for detail in error.errors(include_url=False):
-        *outer, key = [str(part) for part in detail["loc"]] or [""]
-        where = ".".join([*outer, key])
+        where = ".".join(map(str, detail["loc"]))
         if detail["type"] == "extra_forbidden":
-            allowed = next((_SECTIONS[part] for part in reversed(outer) if part in _SECTIONS), ConceptFile)
-            fields = list(allowed.model_fields)
-            message = f"{where}: unknown key{did_you_mean(key, fields)} (allowed: {', '.join(fields)})"
+            message = unknown_key(ConceptFile, detail["loc"])
         elif detail["type"] == "missing":
             message = f"{where}: missing"
         else:
             shown = repr(detail["input"])
             message = f"{where or 'file'}: {shown if len(shown) < 80 else shown[:79] + '…'}: {detail['msg']}"
         yield Problem("error", None, "schema", message)
-
-
-_SECTIONS: dict[str, type[Section]] = {
-    kind.__name__.lower(): kind for kind in (Attributes, Templates, Provenance, Sampling)
-} | {"concepts": Concept}
 
 
 def _lay_out(value: Any, indent: int = 0, width: int = 110) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 from vidssl.concepts.names import words
 from vidssl.concepts.prompts import ProblemsError
-from vidssl.concepts.rules import check_concepts, clip_num_tokens
+from vidssl.concepts.rules import check_concepts
 from vidssl.concepts.vocabulary import read_given
+from vidssl.models.towers.text import clip_num_tokens
 
 Record = dict[str, Any]
 

@@ -16,9 +16,10 @@ from typing import Any, Final, Literal
 
 from torch import Tensor
 
-from vidssl.concepts.prompts import Problem, Section
+from vidssl.concepts.prompts import Problem
 from vidssl.errors import VidsslError
 from vidssl.files import write_tensors
+from vidssl.schema import Section
 
 SPACE_FORMAT: Final = "vidssl.space/1"
 TENSORS = ("category", "description", "sentences", "counts")

@@ -53,14 +53,10 @@ def render(template: str, name: str, description: str | None = None) -> str:
     Raises:
         VidsslError: for a bad template, or one that wants a description when there is none.
     """
-    values = {"name": name, "description": description}
-    text = ""
-    for literal, field in parse_template(template):
-        value = values[field] if field else ""
-        if value is None:
-            raise VidsslError(f"template {template!r}: there is no description of {name!r} to fill in")
-        text += literal + value
-    return text.strip()
+    if description is None and "description" in placeholders(template):
+        raise VidsslError(f"template {template!r}: there is no description of {name!r} to fill in")
+    values = {"name": name, "description": description or "", None: ""}
+    return "".join(text + values[field] for text, field in parse_template(template)).strip()
 
 
 def template_fault(template: str, kind: str) -> str | None:
@@ -116,6 +112,6 @@ def category_templates(given: str | Iterable[str]) -> tuple[str, ...]:
 
 def respell(template: str, name: str) -> str:
     """The template with another placeholder for the name, such as CLIP's ``{}``; literal braces stay doubled."""
-    fields = {"name": name, "description": "{description}", None: ""}
+    values = {"name": name, "description": "{description}", None: ""}
     pieces = parse_template(template)
-    return "".join(text.replace("{", "{{").replace("}", "}}") + fields[field] for text, field in pieces)
+    return "".join(text.replace("{", "{{").replace("}", "}}") + values[field] for text, field in pieces)

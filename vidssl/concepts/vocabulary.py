@@ -87,28 +87,24 @@ def merge_by_name(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
     merged: dict[str, Concept] = {}
     for concept in concepts:
         key = join_key(concept.name)
-        before = merged.get(key)
-        if before is None:
-            merged[key] = concept
-            continue
-        merged[key] = before.model_copy(
-            update={
+        before = merged.setdefault(key, concept)
+        if before is not concept:
+            joined = {
                 "sources": tuple(dict.fromkeys(before.sources + concept.sources)),
                 "aliases": tuple(dict.fromkeys(before.aliases + concept.aliases)),
                 "descriptions": before.descriptions or concept.descriptions,
                 "attributes": before.attributes or concept.attributes,
             }
-        )
+            merged[key] = before.model_copy(update=joined)
     ids: dict[str, str] = {}
-    for concept in merged.values():
+    for key, concept in merged.items():
         other = ids.setdefault(concept.id, concept.name)
         if other != concept.name:
             raise VidsslError(f"concepts {other!r} and {concept.name!r} have the same id {concept.id!r}")
-    # An alias of one may be the name of another once files are joined.
-    return tuple(
-        concept.model_copy(update={"aliases": tuple(a for a in concept.aliases if join_key(a) not in merged)})
-        for concept in merged.values()
-    )
+        # An alias of one may be the name of another once files are joined.
+        aliases = tuple(alias for alias in concept.aliases if join_key(alias) not in merged)
+        merged[key] = concept.model_copy(update={"aliases": aliases})
+    return tuple(merged.values())
 
 
 @cache
@@ -123,10 +119,10 @@ def shipped_file(name: str) -> ConceptFile:
 
 
 def _parts(given: str | Path | Iterable[str | Path]) -> list[str | Path]:
-    if isinstance(given, Path):
+    if isinstance(given, str) and not Path(given).expanduser().exists():
+        return [part.strip() for part in given.split("+")]
+    if isinstance(given, str | Path):
         return [given]
-    if isinstance(given, str):
-        return [given] if Path(given).expanduser().exists() else [part.strip() for part in given.split("+")]
     return [part for item in given for part in _parts(item)]
 
 

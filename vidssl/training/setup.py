@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from vidssl.concepts.build import space_builder
@@ -28,7 +26,7 @@ from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views.render import render_views
 from vidssl.data.views.spec import ViewSpec
-from vidssl.distributed import gather_rows
+from vidssl.distributed import gather_rows, on_first
 from vidssl.errors import VidsslError
 from vidssl.launching import asked_for_cpu
 from vidssl.models.encoder import VideoEncoder
@@ -40,7 +38,6 @@ from vidssl.training.checkpoint import State, load_checkpoint
 from vidssl.training.folder import begin_folder, claim_folder
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
 
-T = TypeVar("T")
 OURS = "made_by_vidssl"  # in accelerate's state of the process
 
 
@@ -104,8 +101,8 @@ def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Ru
         VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder.
     """
     data, train, device = config.data, config.train, accelerator.device
-    checkpoint = on_main(accelerator, lambda: claim_folder(Path(config.output), resume))
-    index, bad = on_main(accelerator, lambda: read_videos(config))
+    checkpoint = on_first(lambda: claim_folder(Path(config.output), resume))
+    index, bad = on_first(lambda: read_videos(config))
     total_steps = _total_steps(train, len(index))
     sampler = GlobalBatchSampler(
         len(index),
@@ -176,21 +173,6 @@ def mixed_precision(train: TrainConfig) -> str:
         on_gpu = torch.cuda.is_available() and not asked_for_cpu()
         return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
     return "no" if train.precision == "fp32" else train.precision
-
-
-def on_main(accelerator: Accelerator, function: Callable[[], T]) -> T:
-    """Run on the first process and hand the result, or the user's error, to all of them."""
-    box: list[T | VidsslError | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            box[0] = function()
-        except VidsslError as error:
-            box[0] = error
-    broadcast_object_list(box)
-    result = box[0]
-    if isinstance(result, VidsslError):
-        raise result
-    return result  # type: ignore[return-value]
 
 
 def read_videos(config: Config) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from vidssl.concepts.formats.source import NotThisFormat, Source
+from vidssl.concepts.formats.source import NotThisFormat, Source, expect
 from vidssl.concepts.names import join_key
 from vidssl.concepts.prompts import FORMAT, ConceptFile, parse_concepts
 from vidssl.errors import VidsslError
@@ -19,8 +19,7 @@ _DATASETS = re.compile(
 
 def read_own(source: Source) -> ConceptFile:
     """``{"format": "vidssl.concepts/1", …}``."""
-    if not {"format", "concepts"} & set(source.table):
-        raise NotThisFormat("no key `format`")
+    expect(bool({"format", "concepts"} & set(source.table)), "no key `format`")
     found = source.table.get("format")
     if found != FORMAT:
         raise VidsslError(f"{source.path}: format {found!r}; this version reads {FORMAT!r}")
@@ -29,11 +28,9 @@ def read_own(source: Source) -> ConceptFile:
 
 def read_sentences(source: Source) -> ConceptFile:
     """``{class: [sentence, …]}`` (CuPL, Menon & Vondrick, WaffleCLIP) or ``{class: sentence}``."""
-    if all(key.isdigit() for key in source.table):
-        raise NotThisFormat("keys are indices")
-    if set(source.table) <= {"classes", "templates"}:
-        raise NotThisFormat("keys are `classes` and `templates`")
-    return source.described({key: _strings(key, value) for key, value in source.table.items()})
+    expect(not all(key.isdigit() for key in source.table), "keys are indices")
+    expect(not set(source.table) <= {"classes", "templates"}, "keys are `classes` and `templates`")
+    return source.described(_strings_of_all(source.table))
 
 
 def read_indexed(source: Source) -> ConceptFile:
@@ -47,8 +44,7 @@ def read_indexed(source: Source) -> ConceptFile:
     single = all(isinstance(value, str) for value in source.table.values())
     titled = single and sum(0 < len(title.split()) <= 16 for title in titles) > 0.9 * len(rows)
     if source.classes is None and not titled:
-        if single:
-            raise NotThisFormat("texts without a name or a class list")
+        expect(not single, "texts without a name or a class list")
         raise VidsslError(
             f"{source.path}: keyed by index 0…{len(rows) - 1}; give the class list in that order (classes=FILE)"
         )
@@ -66,15 +62,12 @@ def read_indexed(source: Source) -> ConceptFile:
 def read_index_to_name(source: Source) -> ConceptFile:
     """``{"0": name}`` or, as Something-Something's labels.json, ``{name: "0"}``."""
     table = source.table
-    if all(
-        isinstance(value, int) or (isinstance(value, str) and value.isdigit()) for value in table.values()
-    ):
+    if all(str(value).isdigit() for value in table.values()):
         table = {str(int(value)): name for name, value in table.items()}
         if len(table) < len(source.table):
             raise VidsslError(f"{source.path}: two names have one index")
     names = _by_index(table)
-    if not all(isinstance(name, str) for name in names):
-        raise NotThisFormat("values are no names")
+    expect(all(isinstance(name, str) for name in names), "values are no names")
     return source.named(names)
 
 
@@ -83,32 +76,27 @@ def read_clip_benchmark(source: Source) -> ConceptFile:
     table = source.table
     nested = all(isinstance(value, dict) for value in table.values())
     if not nested:
-        if not all(isinstance(value, list) for value in table.values()):
-            raise NotThisFormat("no data sets with lists")
-        if source.section is None and not all(_DATASETS.fullmatch(key) for key in table):
-            raise NotThisFormat("keys are no data sets")
+        expect(all(isinstance(value, list) for value in table.values()), "no data sets with lists")
+        known = source.section is not None or all(_DATASETS.fullmatch(key) for key in table)
+        expect(known, "keys are no data sets")
     section, source = source.at_section(list(table))
     if nested:
-        return source.described({key: _strings(key, value) for key, value in table[section].items()})
+        return source.described(_strings_of_all(table[section]))
     return source.named(_strings(section, table[section]))
 
 
 def read_classes_and_templates(source: Source) -> ConceptFile:
     """``{"classes": [name, …], "templates": ["… {}", …]}``."""
-    if "classes" not in source.table or not set(source.table) <= {"classes", "templates"}:
-        raise NotThisFormat("no keys `classes` and `templates`")
-    names = _strings("classes", source.table["classes"])
-    templates = source.table.get("templates")
-    if not isinstance(templates, list) or not all(isinstance(text, str) for text in templates):
-        return source.named(names)
-    return source.named(names, templates)
+    table = source.table
+    expect({"classes"} <= set(table) <= {"classes", "templates"}, "no keys `classes` and `templates`")
+    names, templates = _strings("classes", table["classes"]), table.get("templates", "")
+    return source.named(names, templates) if _are_texts(templates) else source.named(names)
 
 
 def read_definitions(source: Source) -> ConceptFile:
     """``[{"word": name, "defn": text}, …]``, as elaborative definitions of classes (Open-VCLIP)."""
     items = source.json
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise NotThisFormat("no list of objects")
+    expect(isinstance(items, list) and all(isinstance(item, dict) for item in items), "no list of objects")
 
     def shared(*keys: str) -> str | None:
         return next((key for key in keys if all(key in item for item in items)), None)
@@ -126,18 +114,23 @@ def read_definitions(source: Source) -> ConceptFile:
 
 def _strings(key: str, value: Any) -> list[str]:
     listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list) or not all(isinstance(text, str) for text in listed):
-        raise NotThisFormat(f"{key!r}: no list of texts")
-    if listed and all(re.search(r"\{(c|name)?\}", text) for text in listed):
-        raise NotThisFormat(f"{key!r}: these are templates, not classes or sentences")
+    expect(_are_texts(listed), f"{key!r}: no list of texts")
+    templates = bool(listed) and all(re.search(r"\{(c|name)?\}", text) for text in listed)
+    expect(not templates, f"{key!r}: these are templates, not classes or sentences")
     return listed
 
 
+def _strings_of_all(table: dict[str, Any]) -> dict[str, list[str]]:
+    return {key: _strings(key, value) for key, value in table.items()}
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
 def _by_index(table: dict[str, Any]) -> list[Any]:
-    if not all(key.isdigit() for key in table):
-        raise NotThisFormat("keys are no indices")
+    expect(all(key.isdigit() for key in table), "keys are no indices")
     ordered = sorted(table, key=int)
-    start = int(ordered[0])
-    if start > 1 or [int(key) for key in ordered] != list(range(start, start + len(ordered))):
-        raise NotThisFormat("indices have gaps")
+    indices = [int(key) for key in ordered]
+    expect(indices in (list(range(len(table))), list(range(1, len(table) + 1))), "indices have gaps")
     return [table[key] for key in ordered]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,23 @@ from typing import Any
 from vidssl.concepts.names import compact_key
 from vidssl.concepts.prompts import ConceptFile, Provenance, Templates, concepts_from_names
 from vidssl.concepts.templates import CATEGORY_TEMPLATES
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, check_choice
 
 PHRASE_TEMPLATE = "{name}, which has {description}"
 
 
 class NotThisFormat(Exception):
     """The file is of another format; the text says why."""
+
+
+def expect(fits: bool, otherwise: str) -> None:
+    """The file is of this format only if it fits.
+
+    Raises:
+        NotThisFormat: saying the other thing.
+    """
+    if not fits:
+        raise NotThisFormat(otherwise)
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,7 @@ class Source:
         Raises:
             NotThisFormat: when the text is no JSON.
         """
-        if not self.text.lstrip().startswith(("{", "[")):
-            raise NotThisFormat("no JSON")
+        expect(self.text.lstrip().startswith(("{", "[")), "no JSON")
         try:
             return json.loads(self.text)
         except ValueError as error:
@@ -58,9 +67,9 @@ class Source:
         Raises:
             NotThisFormat: when it is none, or an empty one.
         """
-        if not isinstance(self.json, dict) or not self.json:
-            raise NotThisFormat("no JSON object")
-        return self.json
+        table: dict[str, Any] = self.json
+        expect(isinstance(table, dict) and bool(table), "no JSON object")
+        return table
 
     def at_section(self, sections: Sequence[str]) -> tuple[str, Source]:
         """The section asked for, or the only one; and the source with exactly that one.
@@ -68,40 +77,47 @@ class Source:
         Raises:
             VidsslError: naming the sections there are.
         """
-        shown = ", ".join(sections)
-        if self.section is None:
-            if len(sections) > 1:
-                raise VidsslError(f"{self.path}: holds {len(sections)} data sets, choose one: {shown}")
-            return sections[0], replace(self, section=sections[0])
-        for section in sections:
-            if compact_key(section) == compact_key(self.section):
-                return section, replace(self, section=section)
-        guess = did_you_mean(self.section, sections)
-        raise VidsslError(f"{self.path}: no data set {self.section!r}{guess} ({shown})")
+        if self.section is None and len(sections) > 1:
+            listed = ", ".join(sections)
+            raise VidsslError(f"{self.path}: holds {len(sections)} data sets, choose one: {listed}")
+        wanted = sections[0] if self.section is None else self.section
+        same = [section for section in sections if compact_key(section) == compact_key(wanted)]
+        if not same:
+            check_choice(str(self.path), wanted, sections, "{name}: no data set {value!r}{guess} ({allowed})")
+        return same[0], replace(self, section=same[0])
 
-    def named(self, names: Sequence[str], templates: Sequence[str] = CATEGORY_TEMPLATES) -> ConceptFile:
-        """A concept file of names only, named after the section or else the file."""
+    def named(
+        self,
+        names: Sequence[str],
+        templates: Sequence[str] = CATEGORY_TEMPLATES,
+        **words: Iterable[Sequence[str]],
+    ) -> ConceptFile:
+        """A concept file named after the section or else the file.
+
+        Args:
+            names: of the concepts, in any spelling.
+            templates: of the category space.
+            words: `aliases` or `descriptions` of each concept.
+        """
         file = concepts_from_names(names, str(self.path))
+        concepts = file.concepts
+        for field, listed in words.items():
+            pairs = zip(concepts, listed, strict=True)
+            concepts = tuple(concept.model_copy(update={field: tuple(texts)}) for concept, texts in pairs)
+        category = Templates(category=tuple(templates))
         name = self.section or self.path.stem
-        return file.model_copy(update={"name": name, "templates": Templates(category=tuple(templates))})
+        return file.model_copy(update={"name": name, "concepts": concepts, "templates": category})
 
     def described(self, sentences: Mapping[str, Sequence[str]]) -> ConceptFile:
         """A concept file of somebody else's sentences, which its provenance says.
 
         Phrases that are no sentences (lower-case, no full stop, as Menon & Vondrick's) are put after the name.
         """
-        file = self.named(list(sentences))
+        tidied = [[" ".join(text.split()) for text in listed] for listed in sentences.values()]
+        file = self.named(list(sentences), descriptions=tidied)
         texts = [text for listed in sentences.values() for text in listed]
-        concepts = [
-            concept.model_copy(update={"descriptions": tuple(" ".join(text.split()) for text in listed)})
-            for concept, listed in zip(file.concepts, sentences.values(), strict=True)
-        ]
         phrases = sum(text[:1].islower() and not text.rstrip().endswith((".", "!", "?")) for text in texts)
         template = PHRASE_TEMPLATE if phrases > len(texts) / 2 else "{description}"
-        return file.model_copy(
-            update={
-                "concepts": tuple(concepts),
-                "templates": Templates(description=(template,)),
-                "provenance": Provenance(generator="converted", note=f"from {self.path.name}"),
-            }
-        )
+        provenance = Provenance(generator="converted", note=f"from {self.path.name}")
+        templates = Templates(description=(template,))
+        return file.model_copy(update={"templates": templates, "provenance": provenance})

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from vidssl.concepts.formats.source import NotThisFormat, Source
+from vidssl.concepts.formats.source import NotThisFormat, Source, expect
 from vidssl.concepts.names import display_name
 from vidssl.concepts.prompts import ConceptFile
 from vidssl.data.manifest.classes import NAME_COLUMNS, class_table, content_lines, numbered_names
@@ -51,8 +51,8 @@ def read_names(source: Source) -> ConceptFile:
     lines = content_lines(source.text)
     for line in lines:
         short = len(line.split()) <= 25 and len(line) <= 150
-        if not display_name(line) or not short or _NO_NAME.fullmatch(line):
-            raise NotThisFormat(f"{line[:40]!r} is no class name")
+        fits = short and bool(display_name(line)) and not _NO_NAME.fullmatch(line)
+        expect(fits, f"{line[:40]!r} is no class name")
     return source.named(lines)
 
 
@@ -64,20 +64,14 @@ def read_clip_prompts(source: Source) -> ConceptFile:
         literals = dict(_literals(code.group(1))) if code else {}
         if "classes" in literals:
             sections[block.split("\n", 1)[0].strip()] = literals
-    if not sections:
-        raise NotThisFormat("no heading with `classes = […]` below it")
+    expect(bool(sections), "no heading with `classes = […]` below it")
     section, source = source.at_section(list(sections))
     classes = sections[section]["classes"]
     if not isinstance(classes, list) or not classes:
         raise VidsslError(f"{source.path}: {section}: no classes")
     spelled = [item if isinstance(item, list) else [item] for item in classes]  # some have several names
     templates = sections[section].get("templates") or ["{}"]
-    file = source.named([names[0] for names in spelled], templates)
-    concepts = [
-        concept.model_copy(update={"aliases": tuple(names[1:])})
-        for concept, names in zip(file.concepts, spelled, strict=True)
-    ]
-    return file.model_copy(update={"concepts": tuple(concepts)})
+    return source.named([names[0] for names in spelled], templates, aliases=[names[1:] for names in spelled])
 
 
 def split_sentences(text: str) -> list[str]:

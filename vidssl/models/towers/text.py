@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,16 @@ def tokenizer_spec(text_cfg: Mapping[str, Any], folder: Path | None = None) -> d
             "mode": text_cfg.get("tokenizer_mode"),
         }
     return spec
+
+
+def clip_num_tokens(text: str) -> int:
+    """Length of a text for CLIP's own text tower, start and end included."""
+    return len(_clip_tokenizer().encode(text)) + 2
+
+
+@cache
+def _clip_tokenizer() -> Any:
+    return build_tokenizer({"kind": "clip-bpe", "context_length": 77})
 
 
 def build_tokenizer(spec: Mapping[str, Any], folder: Path | None = None) -> Any:
