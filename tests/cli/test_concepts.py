@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.command_line import Run, one_line
+from tests.concepts.generate.chat_server import good_sentences
 
 
 def test_shipped_words_are_valid_and_counted(vidssl: Run, tmp_path: Path) -> None:
@@ -51,9 +54,28 @@ def test_building_a_space_reports_it_and_is_cached(vidssl: Run, tiny_clip: Path)
     assert "encoding" not in again[2]  # from the cache
 
 
-def test_generating_with_the_echo_and_its_dry_run(vidssl: Run, tmp_path: Path) -> None:
+def answered(vidssl: Run, tmp_path: Path) -> tuple[object, ...]:
+    """The command about two names, whose questions are asked and answered in files."""
     (tmp_path / "names.txt").write_text("doing a headspin\nfolding a kite\n")
-    arguments = ("concepts", "generate", tmp_path / "names.txt", tmp_path / "made.json", "--backend", "echo")
+    todo, answers = tmp_path / "todo.jsonl", tmp_path / "answers.jsonl"
+    command = ("concepts", "generate", tmp_path / "names.txt", tmp_path / "made.json", "--backend", "file",
+               "--model", "m", "--requests", todo)  # fmt: skip
+    assert vidssl(*command)[0] == 1
+    lines = []
+    for text in todo.read_text().splitlines():
+        custom_id = json.loads(text)["custom_id"]
+        lines.append(
+            json.dumps(
+                {"custom_id": custom_id, "answer": json.dumps({"descriptions": good_sentences(custom_id)})}
+            )
+        )
+    answers.write_text("\n".join(lines))
+    return (*command, "--answers", answers)
+
+
+def test_generating_by_files_and_its_dry_run(vidssl: Run, tmp_path: Path) -> None:
+    arguments = answered(vidssl, tmp_path)
+    (tmp_path / "made.json").unlink()
     code, out, _ = vidssl(*arguments, "--dry-run")
     assert code == 0
     assert "2 requests" in out
@@ -68,16 +90,28 @@ def test_generating_with_the_echo_and_its_dry_run(vidssl: Run, tmp_path: Path) -
 
 
 def test_a_dead_server_leaves_the_file_that_is_there(vidssl: Run, tmp_path: Path) -> None:
+    arguments = answered(vidssl, tmp_path)
+    assert vidssl(*arguments)[0] == 0
     names, made = tmp_path / "names.txt", tmp_path / "made.json"
-    names.write_text("doing a headspin\nfolding a kite\n")
-    assert vidssl("concepts", "generate", names, made, "--backend", "echo")[0] == 0
     before = made.read_bytes()
-    dead = ("--backend", "file", "--model", "m", "--requests", tmp_path / "todo.jsonl")
+    dead = ("--backend", "file", "--model", "other", "--requests", tmp_path / "todo.jsonl")
     code, out, _ = vidssl("concepts", "generate", names, made, *dead)
     assert code == 1
     assert "left as it is" in out
     assert made.read_bytes() == before
     assert json.loads((tmp_path / "made.report.json").read_text())["asked"] == 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [("--temperature", -1), ("--max-new-tokens", 0), ("--seed", -1), ("--count", 3), ("--attempts", 0),
+     ("--timeout", 0), ("--concurrency", 0)],
+)  # fmt: skip
+def test_impossible_options_of_generation(vidssl: Run, tmp_path: Path, bad: tuple[str, int]) -> None:
+    command = ("concepts", "generate", "ucf101", tmp_path / "x.json", "--backend", "file", "--model", "m")
+    code, _, err = vidssl(*command, "--requests", tmp_path / "todo.jsonl", *bad)
+    assert (code, f"'{bad[0]}'" in err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_are_one_line(vidssl: Run, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -131,7 +131,7 @@ def build(
 def generate(
     given: Given,
     destination: Annotated[Path, Argument(help="concept file to write")],
-    backend: Annotated[str, Option(help="transformers, openai, file or echo")],
+    backend: Annotated[Literal["transformers", "openai", "file"], Option(help="who is asked")],
     model: Annotated[
         str | None, Option(help="folder or id (transformers), name on the server (openai)")
     ] = None,
@@ -140,13 +140,13 @@ def generate(
     requests: Annotated[Path | None, Option(help="file of open questions (backend file)")] = None,
     answers: Annotated[list[Path] | None, Option(help="files with answers (backend file)")] = None,
     what: Annotated[list[str], Option(help="descriptions, attributes")] = ["descriptions"],  # noqa: B006
-    count: Annotated[int, Option(help="sentences of a concept, at least 4")] = 4,
-    attempts: Annotated[int, Option(help="answers judged for one concept")] = 3,
-    temperature: Annotated[float, Option(help="of sampling; 0 is greedy")] = 0.7,
-    max_new_tokens: Annotated[int, Option(help="longest answer")] = 300,
-    seed: Annotated[int, Option(help="of sampling")] = 0,
-    timeout: Annotated[float | None, Option(help="seconds for one attempt (openai)")] = None,
-    concurrency: Annotated[int | None, Option(help="requests under way at a time (openai)")] = None,
+    count: Annotated[int, Option(min=4, max=20, help="sentences of a concept")] = 4,
+    attempts: Annotated[int, Option(min=1, help="answers judged for one concept")] = 3,
+    temperature: Annotated[float, Option(min=0, max=10, help="of sampling; 0 is greedy")] = 0.7,
+    max_new_tokens: Annotated[int, Option(min=1, help="longest answer")] = 300,
+    seed: Annotated[int, Option(min=0, help="of sampling")] = 0,
+    timeout: Annotated[float | None, Option(min=0.1, help="seconds for one attempt (openai)")] = None,
+    concurrency: Annotated[int | None, Option(min=1, help="requests under way at a time (openai)")] = None,
     device: Annotated[str | None, Option(help="such as cuda:1 (transformers)")] = None,
     store: Annotated[
         Path | None,
@@ -159,6 +159,7 @@ def generate(
 ) -> None:
     """Have a language model write descriptions and attributes; exit code 1 when some concepts got none."""
     from vidssl.concepts.generate import job
+    from vidssl.concepts.generate.asking import first_requests
     from vidssl.concepts.prompts import Sampling, write_concepts
     from vidssl.concepts.vocabulary import load_concepts
     from vidssl.files import write_json
@@ -180,20 +181,22 @@ def generate(
         "what": what,
         "count": count,
         "sampling": Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed),
-        "store": store or destination.with_suffix(".answers.jsonl"),
     }
     if dry_run:
-        planned, open_ = job.plan(concepts, chosen, **options)
+        planned = first_requests(concepts, chosen, **options)
+        letters = 0
         for request in planned:
-            typer.echo(f"--- {request.subject} ({request.task}, {request.tokens} tokens)")
-            typer.echo("\n".join(f"{message.role}: {message.content}" for message in request.messages))
-        tokens, longest = sum(request.tokens for request in open_), max_new_tokens * len(open_)
-        typer.echo(f"{len(planned)} requests, about {tokens} tokens in, at most {longest} out")
+            typer.echo(f"--- {request.concept.name} ({request.task})")
+            for role, text in request.messages:
+                typer.echo(f"{role}: {text}")
+                letters += len(text)
+        longest = max_new_tokens * len(planned)
+        typer.echo(f"{len(planned)} requests, about {letters // 4} tokens in, at most {longest} out")
         return
+    options |= {"attempts": attempts, "license": license}
     with progress_bar("asking", "request") as progress:
-        result = job.generate(
-            concepts, chosen, attempts=attempts, license=license, progress=progress, **options
-        )
+        place = store or destination.with_suffix(".answers.jsonl")
+        result = job.generate(concepts, chosen, place, progress=progress, **options)
     for failure in result.failures:
         typer.echo(f"{failure.concept}: {failure.task}: {'; '.join(failure.reasons)}")
     if lost := result.losses(destination):

@@ -11,11 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.concepts.generate.asked import generate
 from tests.concepts.generate.chat_server import Call, Say, chat_server, completion, good, good_sentences
 from vidssl.concepts.formats.read import read_concepts
-from vidssl.concepts.generate.asking import SAMPLING, Answer, Backend, EchoBackend, NoAnswer, Request
-from vidssl.concepts.generate.job import BACKENDS, generate, make_backend, plan
-from vidssl.concepts.generate.questions import read_instruction
+from vidssl.concepts.generate.asking import (
+    Answer,
+    Backend,
+    NoAnswer,
+    Request,
+    first_requests,
+    read_instruction,
+)
+from vidssl.concepts.generate.job import BACKENDS, SAMPLING, make_backend
 from vidssl.concepts.generate.server import OpenAIBackend
 from vidssl.concepts.prompts import (
     Attributes,
@@ -23,11 +30,9 @@ from vidssl.concepts.prompts import (
     ConceptFile,
     Provenance,
     concepts_from_names,
-    dump_concepts,
     write_concepts,
 )
 from vidssl.concepts.rules import check_concepts
-from vidssl.concepts.vocabulary import class_names
 from vidssl.errors import VidsslError
 
 NAMES = ["juggling", "archery", "TaiChi", "massaging person's head"]
@@ -58,7 +63,9 @@ class Scripted(Backend):
         for request in reversed(requests):  # not in the order of the questions
             self.asked.append(request)
             text = (
-                self.lists[request.subject].pop(0) if request.subject in self.lists else said(request.subject)
+                self.lists[request.concept.name].pop(0)
+                if request.concept.name in self.lists
+                else said(request.concept.name)
             )
             yield request, NoAnswer("the line is dead") if text is None else Answer(text)
 
@@ -92,7 +99,7 @@ def test_a_bad_answer_is_asked_again_with_what_was_wrong():
     result = generate(["juggling", "archery"], backend, attempts=3)
     assert result.failures == ()
     assert (result.counts["asked"], result.counts["answered"]) == (4, 4)
-    last = [request for request in backend.asked if request.subject == "juggling"][-1]
+    last = [request for request in backend.asked if request.concept.name == "juggling"][-1]
     assert [message.role for message in last.messages] == [
         "system",
         "user",
@@ -111,13 +118,9 @@ def test_failures_are_listed_and_the_others_go_on():
     result = generate(NAMES, Scripted(**lists), attempts=3)  # type: ignore[arg-type]
     assert result.concepts.names == ("archery", "massaging person's head")
     bad, dead = result.failures
-    assert (bad.concept, bad.task, bad.attempts, bad.answer) == ("juggling", "descriptions", 3, "no")
-    assert (dead.concept, dead.attempts, dead.reasons, dead.answer) == (
-        "tai-chi",
-        0,
-        ("the line is dead",),
-        None,
-    )
+    assert (bad.concept, bad.task) == ("juggling", "descriptions")
+    assert "no JSON list" in bad.reasons[0]
+    assert dead == ("tai-chi", "descriptions", ("the line is dead",))
     record = json.loads(json.dumps(result.record()))
     assert (record["concepts"], record["asked"], record["answered"]) == (2, 6, 5)
     assert record["failures"][1]["reasons"] == ["the line is dead"]
@@ -125,7 +128,7 @@ def test_failures_are_listed_and_the_others_go_on():
 
 def test_the_attempts_are_counted():
     backend = Scripted(juggling=["no"] * 9)
-    assert generate(["juggling"], backend, attempts=1).failures[0].attempts == 1
+    assert len(generate(["juggling"], backend, attempts=1).failures) == 1
     assert len(backend.asked) == 1
 
 
@@ -162,7 +165,7 @@ def test_attributes_fill_a_file_that_has_descriptions():
     assert provenance.note == "by hand; attributes: scripted, script-1, attributes-v1, 2026-01-31"
 
 
-def test_prompts_carry_what_is_known_of_a_concept(tmp_path):
+def test_prompts_carry_what_is_known_of_a_concept():
     file = ConceptFile(
         name="f",
         concepts=(
@@ -171,31 +174,20 @@ def test_prompts_carry_what_is_known_of_a_concept(tmp_path):
             Concept(id="archery", name="archery"),
         ),
     )
-    prompts = {
-        p.subject: p.messages[-1].content
-        for p in plan(file, EchoBackend(), ("descriptions",), 4, SAMPLING, tmp_path / "a")[0]
-    }
+    asked = first_requests(file, Scripted(), ("descriptions",), 4, SAMPLING)
+    prompts = {request.concept.name: request.messages[-1].content for request in asked}
     assert 'Action: "pick" (context: taking an object up' in prompts["pick"]
     assert "similar actions (pick fruit)" in prompts["pick"]
     assert 'Action: "archery" (context: none)' in prompts["archery"]
     assert "similar actions." in prompts["archery"]
 
 
-def test_the_plan_is_what_is_sent_and_sends_nothing(tmp_path):
-    store = tmp_path / "answers.jsonl"
+def test_the_plan_is_what_is_sent_and_sends_nothing():
     backend = Scripted()
-    concepts = concepts_from_names(NAMES, "mine")
-    planned, open_ = plan(concepts, backend, ("descriptions",), 4, SAMPLING, store)
-    assert backend.asked == [] and not store.exists()
-    assert open_ == planned
-    characters = sum(len(message.content) for request in planned for message in request.messages)
-    assert characters / 4 < sum(request.tokens for request in planned) < characters / 3
-    generate(NAMES[:2], backend, store=store)
-    generate(NAMES, backend, store=tmp_path / "other.jsonl")
-    assert {request.key for request in backend.asked} >= {request.key for request in planned}
-    again, open_ = plan(concepts, backend, ("descriptions",), 4, SAMPLING, store)
-    assert again == planned
-    assert open_ == planned[2:]
+    planned = first_requests(concepts_from_names(NAMES, "mine"), backend, ("descriptions",), 4, SAMPLING)
+    assert backend.asked == []
+    generate(NAMES, backend)
+    assert {request.key for request in backend.asked} == {request.key for request in planned}
 
 
 def test_nothing_is_asked_twice(tmp_path):
@@ -223,49 +215,28 @@ def test_progress_ends_where_it_should():
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-@pytest.mark.parametrize("dataset", ["hmdb51", "ucf101"])
-def test_the_echo_passes_the_rules_for_every_class(dataset):
-    names = class_names(dataset)
-    runs = [
-        generate(names, EchoBackend(), what=("descriptions", "attributes"), license="x", created="2026-01-31")
-        for _ in range(2)
-    ]
-    assert runs[0].failures == ()
-    assert len(runs[0].concepts) == len(names)
-    assert {problem.rule for problem in check_concepts(runs[0].concepts)} <= {"filler"}
-    assert dump_concepts(runs[0].concepts) == dump_concepts(runs[1].concepts)
-    assert runs[0].concepts.provenance.generator == "echo"
-
-
-@pytest.mark.parametrize(
-    "options", [{"attempts": 0}, {"count": 3}, {"what": ()}, {"what": ("descripions",)}]
-)  # fmt: skip
+@pytest.mark.parametrize("options", [{"what": ()}, {"what": ("descripions",)}])
 def test_bad_arguments(options):
-    with pytest.raises(VidsslError):
-        generate(NAMES, EchoBackend(), **options)
+    with pytest.raises(VidsslError, match=r"nothing to ask for|did you mean 'descriptions'"):
+        generate(NAMES, Scripted(), **options)
 
 
 def test_files_that_are_no_list_of_concepts():
-    twice = Concept(id="juggling", name="juggling")
-    for concepts, message in (((), "no concepts"), ((twice, twice), "two concepts are 'juggling'")):
-        with pytest.raises(VidsslError, match=message):
-            generate(ConceptFile(name="f", concepts=concepts), EchoBackend())
+    with pytest.raises(VidsslError, match="no concepts"):
+        generate(ConceptFile(name="f", concepts=()), Scripted())
 
 
 def test_backends_by_name(tmp_path):
     made = {
-        "echo": make_backend("echo", model=None),
         "openai": make_backend("openai", model="m", base_url="http://h/v1", api_key_env=None),
         "file": make_backend("file", model="m", requests=tmp_path / "x"),
-        "transformers": make_backend("transformers", model="m", batch_size=2),
+        "transformers": make_backend("transformers", model=tmp_path, batch_size=2),
     }
     assert {kind: backend.generator for kind, backend in made.items()} == {kind: kind for kind in BACKENDS}
-    with pytest.raises(VidsslError, match="did you mean 'openai'"):
-        make_backend("opanai")
-    with pytest.raises(VidsslError, match="backend openai: missing a required argument: 'base_url'"):
+    with pytest.raises(VidsslError, match=r"backend openai: .*missing .*'base_url'"):
         make_backend("openai", model="m")
-    with pytest.raises(VidsslError, match="backend echo: got an unexpected keyword argument 'base_url'"):
-        make_backend("echo", base_url="http://h/v1")
+    with pytest.raises(VidsslError, match=r"backend file: .*unexpected keyword argument 'base_url'"):
+        make_backend("file", model="m", requests=tmp_path / "x", base_url="http://h/v1")
 
 
 def test_a_server_that_misbehaves_in_every_way_at_once(tmp_path, monkeypatch):
@@ -290,12 +261,6 @@ def test_a_server_that_misbehaves_in_every_way_at_once(tmp_path, monkeypatch):
         if plain == 1 and position < len(faults):
             return faults[position]
         sentences = good_sentences(call.subject)
-        if position % 2:
-            return Say(
-                completion(
-                    "Here you are:\n" + "\n".join(f"{n}. {text}" for n, text in enumerate(sentences, 1))
-                )
-            )
         return Say(
             completion("```json\n" + json.dumps({"descriptions": sentences})[:-2] + ', "a fifth that is c')
         )
@@ -330,8 +295,9 @@ PROGRAM = """
 import sys
 from vidssl.concepts.generate.job import generate
 from vidssl.concepts.generate.server import OpenAIBackend
+from vidssl.concepts.prompts import concepts_from_names
 url, store, *names = sys.argv[1:]
-generate(names, OpenAIBackend(url, "m", max_concurrency=2), store=store)
+generate(concepts_from_names(names, "generated"), OpenAIBackend(url, "m", max_concurrency=2), store)
 """
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.concepts.generate.asked import generate, request
 from tests.concepts.generate.tiny_llm import NO_SYSTEM, write_tiny_llm
-from vidssl.concepts.generate.asking import Answer, Message, NoAnswer, Request
-from vidssl.concepts.generate.job import generate
+from vidssl.concepts.generate.asking import Answer, Message, Request
 from vidssl.concepts.generate.local import TransformersBackend
 from vidssl.concepts.prompts import Sampling
 from vidssl.errors import VidsslError
@@ -26,10 +26,7 @@ def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def requests(*texts: str, sampling: Sampling = GREEDY) -> list[Request]:
-    return [
-        Request(text, "descriptions", 4, "m", None, (Message("system", "S"), Message("user", text)), sampling)
-        for text in texts
-    ]
+    return [request(text, Message("system", "S"), Message("user", text), sampling=sampling) for text in texts]
 
 
 def texts_of(backend: TransformersBackend, asked: list[Request]) -> list[str]:
@@ -62,22 +59,19 @@ def test_batches_of_unequal_prompts_answer_as_each_alone(llm):
         assert texts_of(TransformersBackend(llm, batch_size=batch_size), requests(*texts)) == expected
 
 
-def test_without_a_template_roles_are_written_out(tmp_path):
-    folder = write_tiny_llm(tmp_path, chat_template=None)
-    [text] = texts_of(TransformersBackend(folder), requests("hello"))
-    assert text == by_hand(folder, "System: S\n\nUser: hello\n\nAssistant:", 12)
-
-
-def test_a_template_without_a_system_role(tmp_path):
-    folder = write_tiny_llm(tmp_path, chat_template=NO_SYSTEM)
-    [text] = texts_of(TransformersBackend(folder), requests("hello"))
-    assert text == by_hand(folder, "<|user|>S\n\nhello\n<|assistant|>", 12)
-
-
-def test_a_template_that_always_fails_is_named(tmp_path):
-    folder = write_tiny_llm(tmp_path, chat_template="{{ raise_exception('never') }}")
-    with pytest.raises(VidsslError, match="never"):
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ raise_exception('never') }}", "never"),
+        (NO_SYSTEM, "no system role"),
+        (None, "no chat template"),
+    ],
+)
+def test_a_template_that_always_fails_is_named(tmp_path, template, message):
+    folder = write_tiny_llm(tmp_path, chat_template=template)
+    with pytest.raises(VidsslError, match=message) as caught:
         list(TransformersBackend(folder).answer(requests("hello")))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_seed_decides_and_the_callers_random_state_does_not_change(llm):
@@ -109,8 +103,6 @@ def test_settings_of_generation_reach_the_model(llm):
     )
     many = texts_of(TransformersBackend(llm), requests("hello"))
     assert many[0].startswith(few[0]) and len(many[0]) > len(few[0])
-    outcome = next(TransformersBackend(llm).answer(requests("hello")))[1]
-    assert isinstance(outcome, Answer) and outcome.finish == "length"
 
 
 def test_greedy_answers_need_no_sampling_settings(llm, caplog):
@@ -119,14 +111,6 @@ def test_greedy_answers_need_no_sampling_settings(llm, caplog):
         TransformersBackend(llm), requests("hello")
     )
     assert "generation flags" not in caplog.text
-
-
-def test_prompts_that_are_too_long_are_told_apart(tmp_path):
-    backend = TransformersBackend(write_tiny_llm(tmp_path, context=100))
-    outcomes = [outcome for _, outcome in backend.answer(requests("short", "long " * 30, "also short"))]
-    assert sum(isinstance(outcome, Answer) for outcome in outcomes) == 2
-    [bad] = [outcome for outcome in outcomes if isinstance(outcome, NoAnswer)]
-    assert "takes 100 tokens, 12 of them" in bad.reason
 
 
 def test_a_full_device_is_no_answer(llm, monkeypatch):
@@ -150,11 +134,11 @@ def test_noise_ends_in_the_list_of_failures(llm, tmp_path):
 
     result = run()
     assert len(result.concepts) == 0
-    assert [(failure.concept, failure.task, failure.attempts) for failure in result.failures] == [
-        ("juggling", "descriptions", 3),
-        ("juggling", "attributes", 3),
-        ("archery", "descriptions", 3),
-        ("archery", "attributes", 3),
+    assert [(failure.concept, failure.task) for failure in result.failures] == [
+        ("juggling", "descriptions"),
+        ("juggling", "attributes"),
+        ("archery", "descriptions"),
+        ("archery", "attributes"),
     ]
     assert (result.counts["asked"], result.counts["answered"]) == (12, 12)
     provenance = result.concepts.provenance
@@ -202,11 +186,7 @@ def test_offline_a_missing_model_is_one_line_and_no_connection_is_tried(llm, mon
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_to_ask_loads_nothing():
-    assert list(TransformersBackend("no-such/model").answer([])) == []
-
-
-@pytest.mark.parametrize("options", [{"batch_size": 0}])
-def test_impossible_options(options):
-    with pytest.raises(VidsslError, match=next(iter(options))):
-        TransformersBackend("x", **options)
+def test_nothing_to_ask_loads_nothing(llm):
+    backend = TransformersBackend(llm)
+    assert list(backend.answer([])) == []
+    assert not {"_network", "_tokenizer"} & vars(backend).keys()

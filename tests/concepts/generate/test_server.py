@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -9,9 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.concepts.generate.asked import request as ask_about
 from tests.concepts.generate.chat_server import Call, ChatServer, Say, chat_server, completion, good
 from vidssl.concepts.generate.asking import Answer, Message, NoAnswer, Request
-from vidssl.concepts.generate.server import OpenAIBackend, chat_body, check_url, concession, read_completion
+from vidssl.concepts.generate.server import OpenAIBackend, chat_body, read_completion
 from vidssl.concepts.prompts import Sampling
 from vidssl.errors import VidsslError
 
@@ -26,7 +26,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def request(name: str = "juggling", **sampling: object) -> Request:
     messages = (Message("system", "Answer in JSON."), Message("user", f'Action: "{name}"'))
-    return Request(name, "descriptions", 4, "m", None, messages, Sampling(**(sampling or {"seed": 0})))
+    return ask_about(name, *messages, sampling=Sampling(**(sampling or {"seed": 0})))
 
 
 def backend(server: ChatServer, **options: object) -> OpenAIBackend:
@@ -38,7 +38,7 @@ def ask(
 ) -> tuple[dict[str, object], ChatServer]:
     with chat_server(answer) as server:
         outcomes = backend(server, **options).answer([request(name) for name in names or ("juggling",)])
-        return {asked.subject: outcome for asked, outcome in outcomes}, server
+        return {asked.concept.name: outcome for asked, outcome in outcomes}, server
 
 
 def first(bad: Say, times: int = 1) -> Callable[[Call], Say]:
@@ -151,8 +151,6 @@ def test_other_concessions():
     def answer(call: Call) -> Say:
         if "max_tokens" in call.body:
             return Say("Unsupported parameter: 'max_tokens'; use 'max_completion_tokens'", 400)
-        if call.body["messages"][0]["role"] == "system":
-            return Say("System role not supported", 400)
         return good(call)
 
     with chat_server(answer) as server:
@@ -161,7 +159,6 @@ def test_other_concessions():
     last = server.calls[-1].body
     assert last["max_completion_tokens"] == 9
     assert "response_format" in last
-    assert last["messages"] == [{"role": "user", "content": 'Answer in JSON.\n\nAction: "juggling"'}]
 
 
 def test_a_request_that_is_refused_anyway_teaches_nothing():
@@ -171,15 +168,14 @@ def test_a_request_that_is_refused_anyway_teaches_nothing():
     outcomes, server = ask(answer, "0", "1", max_concurrency=1)
     assert outcomes["0"] == NoAnswer("HTTP 400: prompt too long")
     assert "response_format" in server.calls[-1].body
-    assert concession("anything", frozenset({"schema"})) is None
 
 
 @pytest.mark.parametrize(
     ("say", "message"),
     [
-        (Say("who are you", 401), "model 'm', no key: HTTP 401: who are you"),
+        (Say("who are you", 401), "'m', key None: HTTP 401: who are you"),
         (Say("pay", 402), "402"),
-        (Say("no such model", 404), "model 'm', no key: HTTP 404: no such model"),
+        (Say("no such model", 404), "'m', key None: HTTP 404: no such model"),
         (Say("", 307, headers={"Location": "http://elsewhere/"}), "HTTP 307"),
     ],
 )
@@ -249,29 +245,27 @@ def test_the_key_is_sent_and_seen_nowhere_else(monkeypatch):
     assert "your key is ***" in str(outcomes)
     with chat_server(lambda call: Say(f"bad key {KEY}", 401)) as server:
         client = backend(server, api_key_env="TEST_KEY")
-        with pytest.raises(VidsslError, match=r"the key in \$TEST_KEY") as caught:
+        with pytest.raises(VidsslError, match=r"key TEST_KEY") as caught:
             list(client.answer([request()]))
     assert KEY not in str(caught.value)
 
 
 def test_a_key_given_in_place_of_a_name_is_not_repeated(monkeypatch):
-    for given in (KEY, "sk_live_0123abc", "", "a b"):
+    for given in (KEY, "sk_live_0123abc", "", "a b", "TEST_KEY"):
+        monkeypatch.delenv("TEST_KEY", raising=False)
         with pytest.raises(VidsslError, match="NAME of an environment variable") as caught:
             OpenAIBackend("http://127.0.0.1/v1", "m", api_key_env=given)
         assert not given or given not in str(caught.value).replace("api_key_env", "")
-    monkeypatch.delenv("TEST_KEY", raising=False)
-    with pytest.raises(VidsslError, match="TEST_KEY is not set"):
-        OpenAIBackend("http://127.0.0.1/v1", "m", api_key_env="TEST_KEY")
     monkeypatch.setenv("TEST_KEY", "one\r\nInjected: header")
-    with pytest.raises(VidsslError, match="no key has") as caught:
+    with pytest.raises(VidsslError, match="NAME of an environment variable") as caught:
         OpenAIBackend("http://127.0.0.1/v1", "m", api_key_env="TEST_KEY")
     assert "Injected" not in str(caught.value)
 
 
-def test_no_key_no_header(monkeypatch):
+def test_no_key_is_sent_that_nobody_named(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)  # which nobody has named
     _, server = ask(good)
-    assert "authorization" not in server.calls[0].headers
+    assert server.calls[0].headers["authorization"] == "Bearer none"
 
 
 @pytest.mark.parametrize(
@@ -281,19 +275,24 @@ def test_no_key_no_header(monkeypatch):
 )  # fmt: skip
 def test_addresses_that_are_none(url):
     with pytest.raises(VidsslError, match="base_url"):
-        check_url(url)
+        OpenAIBackend(url, "m")
 
 
 def test_passwords_in_addresses_are_not_repeated():
     with pytest.raises(VidsslError) as caught:
-        check_url("http://user:hunter2@host/v1")
+        OpenAIBackend("http://user:hunter2@host/v1", "m")
     assert "hunter2" not in str(caught.value)
 
 
-def test_addresses():
-    assert check_url(" https://host.example:8443/v1/ ") == "https://host.example:8443/v1"
-    assert check_url("http://[::1]:8000/v1") == "http://[::1]:8000/v1"
-    assert check_url("http://h/v1/chat/completions/") == "http://h/v1"
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        (" https://host.example:8443/v1/ ", "https://host.example:8443/v1"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+    ],
+)
+def test_addresses(given, url):
+    assert OpenAIBackend(given, "m")._url == url
 
 
 def test_proxies_do_not_stand_between_this_machine_and_itself(monkeypatch):
@@ -310,21 +309,11 @@ def test_proxies_do_not_stand_between_this_machine_and_itself(monkeypatch):
     [
         ({"content": "hello"}, "hello"),
         ({"content": None, "refusal": "I will not"}, ""),
-        (
-            {"content": [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}, {"type": "image"}]},
-            "hello",
-        ),
     ],
 )
 def test_contents_of_messages(message, text):
     data = {"choices": [{"message": message, "finish_reason": "length"}]}
-    assert read_completion(json.dumps(data)) == read_completion(data) == Answer(text, "length")
-
-
-@pytest.mark.parametrize("options", [{"timeout": 0}, {"max_concurrency": 0}, {"model": " "}])
-def test_impossible_options(options):
-    with pytest.raises(VidsslError):
-        OpenAIBackend(**{"base_url": "http://h/v1", "model": "m", **options})
+    assert read_completion(data) == Answer(text, "length")
 
 
 def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch):

@@ -1,4 +1,10 @@
-"""What is asked of a language model and what comes back, the same for every back-end, and one without a model."""
+"""What a language model is asked about a concept and what comes back, the same for every back-end.
+
+The words of a question are those of ``prompts/instructions``: plain text with the parts ``system:``, ``user:`` and
+``retry:``, each of which begins where a line begins with its name. ``{name}`` and the like are filled in one pass, so that
+braces in names, and those of the JSON that an instruction asks for, are harmless. ``notes.json`` has a note on each data
+set and the meant sense of ambiguous labels.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +12,28 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple, Protocol
 
-from vidssl.concepts.names import slug, stems
-from vidssl.concepts.prompts import Attributes, Sampling
-from vidssl.errors import VidsslError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from vidssl.concepts.names import join_key, label_stems, slug
+from vidssl.concepts.prompts import Concept, ConceptFile, Sampling
+from vidssl.errors import VidsslError, check_choice
+from vidssl.resources import resource_folder
 
 Task = Literal["descriptions", "attributes"]
-SAMPLING = Sampling(temperature=0.7, top_p=0.95, max_new_tokens=400, seed=0)
-_FILLER = ("Filler", "dummy", "blank", "sample", "token", "matter", "stuff", "padding")
+INSTRUCTIONS: dict[Task, str] = {"descriptions": "describe-v2", "attributes": "attributes-v1"}
+SIMILAR = 3  # names of the nearest other concepts that a model is told to keep apart
+MAX_FAULTS = 6  # that a model is told of at once
+MAX_ANSWER = 32_768  # characters; the longest good answer has about two thousand
+# What JSON of another shape than expected ends in.
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+_PART = re.compile(r"^(system|user|retry):(.*?)(?=^(?:system|user|retry):|\Z)", re.MULTILINE | re.DOTALL)
+_FIELD = re.compile(r"\{([a-z_]+)\}")
 
 
 class Message(NamedTuple):
@@ -27,7 +43,8 @@ class Message(NamedTuple):
     content: str
 
 
-class Answer(NamedTuple):
+@checked_dataclass(frozen=True)
+class Answer:
     """What a model said; `finish` is ``length`` when it was cut off, None when the back-end does not say."""
 
     text: str
@@ -45,17 +62,17 @@ class Request:
     """One question.
 
     Attributes:
-        subject: name of the concept that it is about; not part of the key.
+        concept: that it is about; not part of the key.
         task: which kind of answer is wanted.
-        count: how many sentences are wanted.
+        retry: what a bad answer is replied with, ``{faults}`` standing for its faults.
         model, revision: who is asked.
         messages: the conversation up to now.
         sampling: how the answer is drawn.
     """
 
-    subject: str
+    concept: Concept
     task: Task
-    count: int
+    retry: str
     model: str
     revision: str | None
     messages: tuple[Message, ...]
@@ -64,12 +81,9 @@ class Request:
     @property
     def content(self) -> dict[str, Any]:
         """All that the answer depends on, as JSON."""
-        return {
-            "model": self.model,
-            "revision": self.revision,
-            "messages": [message._asdict() for message in self.messages],
-            "parameters": self.sampling.model_dump(exclude_none=True),
-        }
+        turns = [message._asdict() for message in self.messages]
+        parameters = self.sampling.model_dump(exclude_none=True)
+        return {"model": self.model, "revision": self.revision, "messages": turns, "parameters": parameters}
 
     @cached_property
     def key(self) -> str:
@@ -80,13 +94,15 @@ class Request:
     @property
     def custom_id(self) -> str:
         """A readable name with half of the key; at most 64 of the characters that batch interfaces allow."""
-        readable = re.sub(r"[^a-z0-9-]", "", slug(self.subject))[:31]
+        readable = re.sub(r"[^a-z0-9-]", "", slug(self.concept.name))[:31]
         return f"{readable or 'request'}-{self.key[:32]}"
 
-    @property
-    def tokens(self) -> int:
-        """Estimated length of the messages: four characters a token, and four tokens around each turn."""
-        return sum(math.ceil(len(message.content) / 4) + 4 for message in self.messages)
+    def again(self, answer: str, faults: Sequence[str]) -> Request:
+        """What is wrong with an answer becomes the next thing to say."""
+        # Chat templates want the roles to alternate, and an empty turn would be dropped.
+        said = Message("assistant", answer.strip() or "(nothing)")
+        reply = Message("user", self.retry.replace("{faults}", "; ".join(faults[:MAX_FAULTS])))
+        return replace(self, messages=(*self.messages, said, reply))
 
 
 class Backend(Protocol):
@@ -109,54 +125,96 @@ class Backend(Protocol):
         """
 
 
-def check_sampling(sampling: Sampling) -> None:
-    """Refuse values that no back-end can use.
+def clean_text(text: str) -> str:
+    """At most `MAX_ANSWER` characters that can be written as UTF-8, control characters gone."""
+    whole = text[:MAX_ANSWER].encode("utf-8", "replace").decode()
+    return "".join(
+        character if character.isprintable() or character == "\n" else " " if character.isspace() else ""
+        for character in whole.replace("\r\n", "\n")
+    )
+
+
+class Instruction(NamedTuple):
+    """The name of the file that says what is wanted, the sha256 of its text (hex), and the text of its parts."""
+
+    id: str
+    sha256: str
+    parts: dict[str, str]
+
+    def fill(self, part: str, fields: Mapping[str, str]) -> str:
+        """The text of a part with what stands for its placeholders."""
+        return _FIELD.sub(lambda match: fields[match[1]], self.parts[part])
+
+
+@cache
+def read_instruction(task: Task) -> Instruction:
+    """The instruction for a task.
 
     Raises:
-        VidsslError: naming them, and what is allowed.
+        VidsslError: for an unknown one.
     """
-    bounds = {
-        "temperature": (0, 10),
-        "top_p": (1e-6, 1),
-        "top_k": (1, 2**31),
-        "max_new_tokens": (1, 2**31),
-        "seed": (0, 2**63 - 1),
-    }
-    for key, value in sampling.model_dump(exclude_none=True).items():
-        if not bounds[key][0] <= value <= bounds[key][1]:
-            raise VidsslError(f"sampling {key}={value}: must be {bounds[key][0]} to {bounds[key][1]}")
+    check_choice("what", task, INSTRUCTIONS, "{name}={value!r}: unknown{guess} ({allowed})")
+    text = _read(f"{INSTRUCTIONS[task]}.txt")
+    parts = {part: body.strip() for part, body in _PART.findall(text)}
+    return Instruction(INSTRUCTIONS[task], hashlib.sha256(text.encode()).hexdigest(), parts)
 
 
-def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """What is said, for models that know no system role: it becomes the beginning of the first turn."""
-    if messages[0].role != "system":
-        return tuple(messages)
-    first, second, *rest = messages
-    return (Message("user", f"{first.content}\n\n{second.content}"), *rest)
+def first_requests(
+    concepts: ConceptFile, backend: Backend, what: Sequence[Task], count: int, sampling: Sampling
+) -> list[Request]:
+    """What is to be asked about each concept; the arguments are those of `generate`.
+
+    Raises:
+        VidsslError: for an unknown task, and where there is nothing to ask.
+    """
+    if not (concepts.concepts and what):
+        raise VidsslError(f"{concepts.name}: no concepts, or nothing to ask for")
+    found = []
+    for concept, nearest in zip(concepts.concepts, similar_names(concepts.names), strict=True):
+        fields = {
+            "name": concept.name,
+            "context": context_of(concept),
+            "n": str(count),
+            "confusions": f" ({', '.join(nearest)})" if nearest else "",
+            "faults": "{faults}",  # filled in when there are any
+        }
+        for task in dict.fromkeys(what):
+            fill = read_instruction(task).fill
+            messages = tuple(Message(role, fill(role, fields)) for role in ("system", "user"))
+            by = (backend.model, backend.revision)
+            found.append(Request(concept, task, fill("retry", fields), *by, messages, sampling))
+    return found
 
 
-class EchoBackend:
-    """Answers with filler that passes the rules of the concept file and describes nothing; for tests and dry runs."""
-
-    generator = model = "echo"
-    revision: str | None = None
-
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | NoAnswer]]:
-        """The same answer to the same question, in order."""
-        for request in requests:
-            yield request, Answer(json.dumps(_filler(request)), "stop")
+def context_of(concept: Concept) -> str:
+    """The note on a concept, ``none`` when nothing is known of its data sets."""
+    known, key = notes(), join_key(concept.name)
+    senses = [known["senses"].get(source, {}).get(key) for source in concept.sources]
+    sources = [known["sources"][source] for source in concept.sources if source in known["sources"]]
+    return "; ".join(dict.fromkeys([*filter(None, senses), *sources[:1]])) or "none"
 
 
-def _filler(request: Request) -> dict[str, list[str]]:
-    if request.task == "attributes":
-        words = {key: [f"filler {_mark(request.subject)}"] for key in Attributes.model_fields}
-        return {**words, "phases": ["beginning", "end"], "synonyms": []}
-    own = stems(request.subject)
-    a, b, c, d = [word for word in _FILLER if not stems(word) & own][:4]
-    rest = [f"{a} {_mark(f'{request.subject} {n}')} {b} {c} {d}." for n in range(1, request.count)]
-    return {"descriptions": [f"A person is seen {' '.join(request.subject.split()[:14])} here.", *rest]}
+def similar_names(names: Sequence[str], limit: int = SIMILAR) -> list[tuple[str, ...]]:
+    """For each name up to `limit` others that share words with it, those with the rarest common words first."""
+    by_name = [label_stems(name) for name in names]
+    counts = Counter(stem for found in by_name for stem in found)
+    similar = []
+    for index, own in enumerate(by_name):
+        scores = {
+            other: sum(math.log(len(names) / counts[stem]) + 0.01 for stem in own & found)
+            for other, found in enumerate(by_name)
+            if other != index and not own.isdisjoint(found)
+        }
+        best = sorted(scores, key=lambda other: (-round(scores[other], 9), other))[:limit]
+        similar.append(tuple(names[other] for other in best))
+    return similar
 
 
-def _mark(text: str) -> str:
-    """Eight letters that stand for a text."""
-    return "".join(chr(ord("a") + byte % 26) for byte in hashlib.sha256(text.encode()).digest()[:8])
+@cache
+def notes() -> dict[str, Any]:
+    """Notes on data sets under ``sources``; under ``senses``, by data set, labels with a second meaning and the meant one."""
+    return dict(json.loads(_read("notes.json")))
+
+
+def _read(name: str) -> str:
+    return (resource_folder("prompts") / "instructions" / name).read_text(encoding="utf-8")

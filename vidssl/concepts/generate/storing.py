@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any, Literal, get_args
 
-from vidssl.concepts.generate.asking import Answer, NoAnswer, Request
-from vidssl.concepts.generate.server import chat_body, joined, read_completion
-from vidssl.errors import NAMED, VidsslError, check_choice
+from vidssl.concepts.generate.asking import MALFORMED, Answer, NoAnswer, Request, clean_text
+from vidssl.concepts.generate.server import chat_body, read_completion, snippet
+from vidssl.errors import VidsslError
 from vidssl.files import write_text
-
-Format = Literal["batch", "plain"]
-_TEXT_KEYS = ("answer", "content", "text", "output", "response", "completion")
 
 
 class AnswerStore:
@@ -30,46 +25,35 @@ class AnswerStore:
     A process killed in the middle of a write leaves a torn last line; the next one to open the file cuts it off.
 
     Args:
-        path: of the file, made with its folders when it is not there; None keeps answers in memory only.
+        path: of the file, made with its folders when it is not there.
 
     Attributes:
         found: answers by key.
         damaged: lines that could not be read and count as unanswered.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
-        self.path = None if path is None else Path(path).expanduser()
-        self.damaged = 0
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
         self.found: dict[str, Answer] = {}
-        self._file: FileIO | None = None
 
     def __enter__(self) -> AnswerStore:
-        if self.path is None:
-            return self
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = FileIO(self.path, "a+")
-            self._lock(self._file)
+            self._lock()
             data = self.path.read_bytes()
         except OSError as error:
             raise VidsslError(f"{self.path}: cannot be used for answers: {error.strerror}") from None
-        end = data.rfind(b"\n") + 1
-        self._load(data[:end])
-        if data[end:] and self._remember(data[end:]):
+        *lines, tail = data.split(b"\n")
+        self.damaged = sum(not self._remember(line) for line in lines)
+        if self._remember(tail):
             self._file.write(b"\n")
         else:
-            self._file.truncate(end)
+            self._file.truncate(len(data) - len(tail))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def peek(self) -> AnswerStore:
-        """Read the file without locking, mending or making it: for a look at what is there already."""
-        if self.path is not None and self.path.is_file():
-            self._load(self.path.read_bytes())
-        return self
+        self._file.close()
 
     def add(self, request: Request, answer: Answer) -> None:
         """Keep an answer; it is on the disk when this returns.
@@ -77,10 +61,9 @@ class AnswerStore:
         Raises:
             VidsslError: when it cannot be written; what was there before stays good.
         """
+        answer = Answer(clean_text(answer.text), answer.finish)
         self.found[request.key] = answer
-        if self._file is None:
-            return
-        record = {"key": request.key, "subject": request.subject, **request.content}
+        record = {"key": request.key, "subject": request.concept.name, **request.content}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         record |= {"answer": answer.text, "finish": answer.finish, "at": now}
         line = json.dumps(record).encode() + b"\n"
@@ -91,67 +74,48 @@ class AnswerStore:
         except OSError as error:
             raise VidsslError(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    def _lock(self, file: FileIO) -> None:
-        if sys.platform == "win32":
-            return
-        import fcntl
-
+    def _lock(self) -> None:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise VidsslError(f"{self.path}: another process is writing to it") from None
-        except OSError:
-            return  # a file system without locks
-
-    def _load(self, data: bytes) -> None:
-        for line in data.splitlines():
-            if line.strip() and not self._remember(line):
-                self.damaged += 1
+        except (ImportError, OSError):
+            return  # a system, or a file system, without locks
 
     def _remember(self, line: bytes) -> bool:
         try:
             record = json.loads(line)
-            key, answer, finish = record["key"], record["answer"], record.get("finish")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            bytes.fromhex(record["key"])  # a digest
+            self.found[record["key"]] = Answer(record["answer"], record.get("finish"))
+        except MALFORMED:
             return False
-        if not isinstance(key, str) or not isinstance(answer, str):
-            return False
-        self.found[key] = Answer(answer, finish if isinstance(finish, str) else None)
         return True
 
 
 class FileBackend:
-    """Exchanges JSON lines with whoever answers them: a batch interface, a chat window, a machine without a network.
+    """Exchanges JSON lines with whoever answers them: a batch interface, or a machine without a network.
 
     Each run takes in the answers that there are, in any order, and leaves the questions still open, among them those
     whose answers were not good enough.
 
     Args:
-        requests: file for the open questions, written anew by every run; empty when none is open.
+        requests: file for the open questions as a batch interface takes them (custom_id, method, url, body), written
+            anew by every run; empty when none is open.
         answers: files with a ``custom_id`` and an answer on each line: the output of a batch interface, or
             ``{"custom_id": …, "answer": …}``.
         model: who will answer, for the requests and the provenance.
-        format: ``batch`` lines hold custom_id, method, url and body; ``plain`` ones custom_id and messages.
 
     Raises:
-        VidsslError: for an unknown format, a missing model, or answers that cannot be read.
+        VidsslError: for a file of answers that cannot be read.
     """
 
     generator = "file"
     revision: str | None = None
 
-    def __init__(
-        self,
-        requests: str | Path,
-        answers: Sequence[str | Path] = (),
-        *,
-        model: str,
-        format: Format = "batch",
-    ) -> None:
-        check_choice("format", format, get_args(Format), NAMED)
-        if not model.strip():
-            raise VidsslError("model: empty; name the model that will answer")
-        self.model, self._format = model, format
+    def __init__(self, requests: str | Path, answers: Sequence[str | Path] = (), *, model: str) -> None:
+        self.model = model
         self._path = Path(requests).expanduser()
         self._open: list[Request] = []
         self._answers: dict[str, Answer] = {}
@@ -162,52 +126,29 @@ class FileBackend:
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | NoAnswer]]:
         """See `Backend.answer`. Requests of all calls that are open end up in the file."""
         self._open += [request for request in requests if request.custom_id not in self._answers]
-        write_text(self._path, "".join(json.dumps(self._line(request)) + "\n" for request in self._open))
+        post = {"method": "POST", "url": "/v1/chat/completions"}
+        lines = [{"custom_id": each.custom_id, **post, "body": chat_body(each)} for each in self._open]
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
         unusable = f" ({len(self._unusable)} unusable lines: {self._unusable[0]})" if self._unusable else ""
         for request in requests:
             missing = NoAnswer(f"waiting for an answer to {request.custom_id} in {self._path.name}{unusable}")
             yield request, self._answers.get(request.custom_id, missing)
 
-    def _line(self, request: Request) -> dict[str, Any]:
-        line: dict[str, Any] = {"custom_id": request.custom_id}
-        if self._format == "plain":
-            return {**line, "messages": request.content["messages"]}
-        return {**line, "method": "POST", "url": "/v1/chat/completions", "body": chat_body(request)}
-
     def _take(self, path: Path) -> None:
         """All usable lines of a file; the first answer to a question stays."""
         try:
-            lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+            lines = path.read_bytes().splitlines()
         except OSError as error:
             raise VidsslError(f"{path}: cannot be read: {error.strerror}") from None
         for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
-                data = json.loads(line or "{}")
-                self._answers.setdefault(str(data["custom_id"]), read_answer(data))
-            except (ValueError, RecursionError, TypeError, KeyError) as error:
-                if line.strip():
-                    self._unusable.append(f"{path}:{number}: no JSON with custom_id and answer ({error})")
-
-
-def read_answer(line: Mapping[str, Any]) -> Answer:
-    """The answer on a line: a batch interface's output, a completion, a conversation with its last turn, or a text.
-
-    Raises:
-        ValueError: when there is none.
-    """
-    holders = [line]
-    for place in ("response", "result", "body", "message"):
-        holders += [inner for holder in holders if isinstance(inner := holder.get(place), dict)]
-    turns = line.get("messages")
-    if isinstance(turns, list):
-        holders += [turn for turn in turns[-1:] if isinstance(turn, dict) and turn.get("role") == "assistant"]
-    if line.get("error"):
-        raise ValueError(f"error: {json.dumps(line['error'])[:200]}")
-    for holder in holders:
-        if (answer := read_completion(holder)) is not None:
-            return answer
-    for holder in holders:
-        for key in _TEXT_KEYS:
-            if (text := joined(holder.get(key))) is not None:
-                return Answer(text)
-    raise ValueError(f"no answer under {', '.join(_TEXT_KEYS)}, choices or response.body.choices")
+                row = json.loads(line)
+                answer = (
+                    Answer(row["answer"]) if "answer" in row else read_completion(row["response"]["body"])
+                )
+                self._answers.setdefault(row["custom_id"], answer)
+            except MALFORMED:
+                said = snippet(line.decode(errors="replace"))
+                self._unusable.append(f"{path}:{number}: no JSON with custom_id and answer: {said}")
