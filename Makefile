@@ -28,9 +28,10 @@ test: $(STAMP)  ## run the test suite (without the slow tests)
 slow: $(STAMP)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-lint: $(STAMP)  ## check style
+lint: $(STAMP)  ## check style, and that every import goes down
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(STAMP)  ## check types
 	$(BIN)/mypy
