@@ -33,7 +33,7 @@ _BREAKING = {
 }  # fmt: skip
 MAX_PAIRS = 1000  # near-duplicates that are kept for the report
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None] | None
 
 
 def space_builder(text: TextTower | None) -> Callable[..., ConceptSpace] | None:
@@ -52,11 +52,7 @@ def space_builder(text: TextTower | None) -> Callable[..., ConceptSpace] | None:
 
 
 def cached_space(
-    file: ConceptFile,
-    tower: TextTower,
-    progress: Progress | None = None,
-    folder: Path | None = None,
-    **options: Any,
+    file: ConceptFile, tower: TextTower, progress: Progress = None, folder: Path | None = None, **options: Any
 ) -> ConceptSpace:
     """`build_space`, done once for the same words, encoder and options.
 
@@ -94,7 +90,7 @@ def build_space(
     whiten: Whitening = "none",
     merge_threshold: float | None = None,
     batch_size: int = 256,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> ConceptSpace:
     """Encode all names and descriptions.
 
@@ -117,7 +113,7 @@ def build_space(
     _check(file, whiten, merge_threshold)
     plan = _Plan(file, tower)
     features = _encode(list(plan.rows), tower, batch_size, progress)
-    category = F.normalize(features[plan.category].mean(dim=1), dim=-1)
+    category = F.normalize(features[torch.tensor(plan.category)].mean(dim=1), dim=-1)
     sentences = [features[rows] for rows in plan.descriptions]
     description = _mean_rows(sentences)
     ids = file.ids
@@ -177,12 +173,11 @@ class _Plan:
         self.problems: list[Problem] = []
         self.rows: dict[str, int] = {}  # text -> row of its feature
         self._tower = tower
-        category, self.descriptions = [], []
+        self.category, self.descriptions = [], []
         for concept in file.concepts:
-            category.append([self._row(concept.id, text) for text in file.templates.names(concept)])
+            self.category.append([self._row(concept.id, text) for text in file.templates.names(concept)])
             sentences = file.templates.sentences(concept)
             self.descriptions.append([self._row(concept.id, text) for text in sentences])
-        self.category = torch.tensor(category)
 
     def _row(self, concept: str, text: str) -> int:
         tokens, longest = self._tower.num_tokens, self._tower.context_length
@@ -198,7 +193,7 @@ class _Plan:
         return self.rows.setdefault(text, len(self.rows))
 
 
-def _encode(texts: Sequence[str], tower: TextTower, batch_size: int, progress: Progress | None) -> Tensor:
+def _encode(texts: Sequence[str], tower: TextTower, batch_size: int, progress: Progress) -> Tensor:
     """(N, D) float64 unit features on the CPU."""
     rows = []
     for start in range(0, len(texts), batch_size):

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidssl.concepts.space import NearDuplicate, Whitening
+from vidssl.concepts.space import NearDuplicate, Part, Whitening
 from vidssl.errors import VidsslError
 
 NEAR_DUPLICATE = 0.97  # cosine above which two rows are reported
 
 
 def near_duplicates(
-    rows: Tensor,
-    ids: Sequence[str],
-    space: Literal["category", "description"],
-    threshold: float = NEAR_DUPLICATE,
+    rows: Tensor, ids: Sequence[str], space: Part, threshold: float = NEAR_DUPLICATE
 ) -> list[NearDuplicate]:
     """Pairs of unit rows (K, D) with a cosine above the threshold, closest first."""
     cosines = (rows.double() @ rows.double().T).triu(diagonal=1)

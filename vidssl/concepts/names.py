@@ -41,8 +41,7 @@ def display_name(name: str) -> str:
     """
     text = unicodedata.normalize("NFKC", name).translate(_APOSTROPHES).translate(_QUOTES)
     text = _CAMEL.sub(" ", text).translate(_DASHES).lower()
-    text = " ".join(unicodedata.normalize("NFKC", text).split())
-    text = _unquoted(text)
+    text = _unquoted(" ".join(unicodedata.normalize("NFKC", text).split()))
     return ODDITIES.get(text, text)
 
 

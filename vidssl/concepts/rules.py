@@ -24,9 +24,8 @@ WARNINGS = {
     "description-names-label", "attributes-missing", "attributes-empty", "filler",
 }  # fmt: skip
 
-Breach = tuple[
-    Concept | None, str, str
-]  # by whom (None: by the file as a whole), of which rule, what is said
+# By which concept (None: by the file as a whole), of which rule, and what is said.
+Breach = tuple[str | None, str, str]
 
 
 def check_concepts(
@@ -44,10 +43,7 @@ def check_concepts(
     if num_tokens is not None:
         breaches += _of_lengths(file, num_tokens, context_length)
     problems = [
-        Problem(
-            "warning" if rule in WARNINGS else "error", None if concept is None else concept.id, rule, message
-        )
-        for concept, rule, message in breaches
+        Problem("warning" if rule in WARNINGS else "error", id, rule, text) for id, rule, text in breaches
     ]
     return sorted(problems, key=lambda problem: problem.severity)
 
@@ -83,28 +79,28 @@ def _of_names(file: ConceptFile) -> Iterator[Breach]:
     for concept in file.concepts:
         name, key = concept.name, join_key(concept.name)
         if concept.id.isdigit():
-            yield concept, "id-index", f"id {concept.id!r} is an index; write {slug(name)!r}"
+            yield concept.id, "id-index", f"id {concept.id!r} is an index; write {slug(name)!r}"
         elif not concept.id or slug(concept.id) != concept.id:
-            yield concept, "id-slug", f"id {concept.id!r} is no slug; write {slug(name)!r}"
+            yield concept.id, "id-slug", f"id {concept.id!r} is no slug; write {slug(name)!r}"
         if concept.id in by_id:
-            yield concept, "id-repeated", f"id of both {by_id[concept.id]!r} and {name!r}"
+            yield concept.id, "id-repeated", f"id of both {by_id[concept.id]!r} and {name!r}"
         by_id[concept.id] = name
         if not key:
-            yield concept, "name-empty", f"name {name!r} has no letters"
+            yield concept.id, "name-empty", f"name {name!r} has no letters"
         elif key in by_key:
-            yield concept, "name-repeated", f"{by_key[key].name!r} and {name!r} are the same class"
+            yield concept.id, "name-repeated", f"{by_key[key].name!r} and {name!r} are the same class"
         by_key.setdefault(key, concept)
     aliases: dict[str, Concept] = {}
     for concept, alias in [(owner, alias) for owner in file.concepts for alias in owner.aliases]:
         key = join_key(alias)
         if not key:
-            yield concept, "alias-empty", f"alias {alias!r} has no letters"
+            yield concept.id, "alias-empty", f"alias {alias!r} has no letters"
         elif by_key.get(key) is concept:
-            yield concept, "alias-own-name", f"alias {alias!r} is the concept's own name"
+            yield concept.id, "alias-own-name", f"alias {alias!r} is the concept's own name"
         elif key in by_key:
-            yield concept, "alias-clash", f"alias {alias!r} is the name of {by_key[key].id!r}"
+            yield concept.id, "alias-clash", f"alias {alias!r} is the name of {by_key[key].id!r}"
         elif key in aliases:
-            yield concept, "alias-shared", f"alias {alias!r} is an alias of {aliases[key].id!r} too"
+            yield concept.id, "alias-shared", f"alias {alias!r} is an alias of {aliases[key].id!r} too"
         aliases.setdefault(key, concept)
 
 
@@ -114,30 +110,30 @@ def _of_sentences(file: ConceptFile) -> Iterator[Breach]:
     for concept in file.concepts:
         count = len(concept.descriptions)
         if file.described and not count:
-            yield concept, "description-missing", "no descriptions, while other concepts have some"
+            yield concept.id, "description-missing", "no descriptions, while other concepts have some"
         elif file.described and count < MIN_DESCRIPTIONS:
-            yield concept, "description-few", f"{count} descriptions; {MIN_DESCRIPTIONS} make a good row"
+            yield concept.id, "description-few", f"{count} descriptions; {MIN_DESCRIPTIONS} make a good row"
         for position, sentence in enumerate(concept.descriptions, start=1):
             where, length = f"description {position}", len(sentence.split())
             same = " ".join(sentence.casefold().split()).rstrip(".")
             if not same:
-                yield concept, "description-empty", f"{where} is empty"
+                yield concept.id, "description-empty", f"{where} is empty"
                 continue
             if same in seen:
                 other = "this concept" if seen[same] is concept else repr(seen[same].id)
-                yield concept, "description-repeated", f"{where} stands in {other} already: {sentence}"
+                yield concept.id, "description-repeated", f"{where} stands in {other} already: {sentence}"
             seen.setdefault(same, concept)
             if length > MAX_WORDS:
-                yield concept, "description-long", f"{where} has {length} words, more than {MAX_WORDS}"
+                yield concept.id, "description-long", f"{where} has {length} words, more than {MAX_WORDS}"
             if position > 1 and names_label(sentence, concept.name):
-                yield concept, "description-names-label", f"{where} names its label: {sentence}"
+                yield concept.id, "description-names-label", f"{where} names its label: {sentence}"
         if attributed and concept.attributes is None:
-            yield concept, "attributes-missing", "no attributes, while other concepts have some"
+            yield concept.id, "attributes-missing", "no attributes, while other concepts have some"
         for key, phrases in concept.attributes or ():
             if not phrases and key != "objects":  # an action may need none
-                yield concept, "attributes-empty", f"attributes.{key} is empty"
+                yield concept.id, "attributes-empty", f"attributes.{key} is empty"
             if not all(phrase.strip() for phrase in phrases):
-                yield concept, "attributes-blank", f"attributes.{key} holds an empty phrase"
+                yield concept.id, "attributes-blank", f"attributes.{key} holds an empty phrase"
 
 
 def _of_phrases(file: ConceptFile) -> Iterator[Breach]:
@@ -156,13 +152,11 @@ def _of_phrases(file: ConceptFile) -> Iterator[Breach]:
 
 
 def _of_lengths(file: ConceptFile, num_tokens: Callable[[str], int], context_length: int) -> Iterator[Breach]:
-    sound = {
-        kind: [template for template in templates if template_fault(template, kind) is None]
-        for kind, templates in file.templates
-    }
-    templates = Templates.model_validate(sound)
+    templates = Templates.model_validate(
+        {kind: [text for text in listed if not template_fault(text, kind)] for kind, listed in file.templates}
+    )
     for concept in file.concepts:
         for text in templates.names(concept) + templates.sentences(concept):
             length = num_tokens(text)
             if length > context_length:
-                yield concept, "tokens", f"{length} tokens, the encoder reads {context_length}: {text}"
+                yield concept.id, "tokens", f"{length} tokens, the encoder reads {context_length}: {text}"

@@ -24,6 +24,7 @@ from vidssl.schema import Section
 SPACE_FORMAT: Final = "vidssl.space/1"
 TENSORS = ("category", "description", "sentences", "counts")
 Whitening = Literal["none", "center", "zca"]
+Part = Literal["category", "description"]
 
 
 class SpaceConcept(Section):
@@ -38,7 +39,7 @@ class SpaceConcept(Section):
 class NearDuplicate(Section):
     """Two concepts whose rows nearly coincide, so that a softmax splits its mass between them."""
 
-    space: Literal["category", "description"]
+    space: Part
     first: str
     second: str
     cosine: float
@@ -155,10 +156,9 @@ def load_space(path: Path) -> ConceptSpace:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != SPACE_FORMAT:
-                raise VidsslError(
-                    f"no concept space: format {metadata.get('format')!r}, not {SPACE_FORMAT!r}"
-                )
+            found = metadata.get("format")
+            if found != SPACE_FORMAT:
+                raise VidsslError(f"no concept space: format {found!r}, not {SPACE_FORMAT!r}")
             info = SpaceInfo.model_validate_json(metadata["info"])
             space = ConceptSpace(info, *(file.get_tensor(name) for name in TENSORS))
     # ValueError: also VidsslError and pydantic's

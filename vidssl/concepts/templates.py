@@ -34,10 +34,9 @@ def parse_template(template: str) -> tuple[tuple[str, str | None], ...]:
     parsed: list[tuple[str, str | None]] = []
     for literal, field, spec, conversion in pieces:
         if field is not None and (field not in _SYNONYMS or spec or conversion):
-            raise VidsslError(
-                f"template {template!r}: unknown placeholder {{{field}}}{did_you_mean(field, ('name', 'description'))}"
-                " (allowed: {name}, {description}, and {} or {c} for {name})"
-            )
+            guess = did_you_mean(field, ("name", "description"))
+            allowed = "(allowed: {name}, {description}, and {} or {c} for {name})"
+            raise VidsslError(f"template {template!r}: unknown placeholder {{{field}}}{guess} {allowed}")
         parsed.append((literal, None if field is None else _SYNONYMS[field]))
     return tuple(parsed)
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from vidssl.concepts.formats.source import NotThisFormat, Source, expect
+from vidssl.concepts.formats.source import Source, expect
 from vidssl.concepts.names import join_key
 from vidssl.concepts.prompts import FORMAT, ConceptFile, parse_concepts
-from vidssl.errors import VidsslError
 
 # Keys by which a file of several data sets is told from a file of classes.
 _DATASETS = re.compile(
-    r"(k[467]\d0|kinetics|ucf101|hmdb|ssv2|sthv2|something-?something|activitynet|imagenet|cifar)[\w\- ]*",
-    re.IGNORECASE,
+    r"(?i)(k[467]\d0|kinetics|ucf101|hmdb|ssv2|sthv2|something-?something|activitynet|imagenet|cifar)[\w\- ]*"
 )
 
 
@@ -21,8 +19,7 @@ def read_own(source: Source) -> ConceptFile:
     """``{"format": "vidssl.concepts/1", …}``."""
     expect(bool({"format", "concepts"} & set(source.table)), "no key `format`")
     found = source.table.get("format")
-    if found != FORMAT:
-        raise VidsslError(f"{source.path}: format {found!r}; this version reads {FORMAT!r}")
+    source.require(found == FORMAT, f"format {found!r}; this version reads {FORMAT!r}")
     return parse_concepts(source.table, str(source.path))
 
 
@@ -43,19 +40,15 @@ def read_indexed(source: Source) -> ConceptFile:
     titles = [row[0].split(":", 1)[0] if ":" in row[0] else "" for row in rows if row]
     single = all(isinstance(value, str) for value in source.table.values())
     titled = single and sum(0 < len(title.split()) <= 16 for title in titles) > 0.9 * len(rows)
-    if source.classes is None and not titled:
-        expect(not single, "texts without a name or a class list")
-        raise VidsslError(
-            f"{source.path}: keyed by index 0…{len(rows) - 1}; give the class list in that order (classes=FILE)"
-        )
+    named = titled or source.classes is not None
+    expect(named or not single, "texts without a name or a class list")
+    wanted = "give the class list in that order (classes=FILE)"
+    source.require(named, f"keyed by index 0…{len(rows) - 1}; {wanted}")
     names = list(source.classes or titles)
-    if len(names) != len(rows):
-        raise VidsslError(f"{source.path}: {len(rows)} rows, but the class list has {len(names)} names")
+    source.require(len(names) == len(rows), f"{len(rows)} rows, but the class list has {len(names)} names")
     for index, (name, title) in enumerate(zip(names, titles, strict=True) if titled else ()):
-        if join_key(name) != join_key(title):
-            raise VidsslError(
-                f"{source.path}: index {index} is about {title!r}, but the class list has {name!r} there"
-            )
+        clash = f"index {index} is about {title!r}, but the class list has {name!r} there"
+        source.require(join_key(name) == join_key(title), clash)
     return source.described(dict(zip(names, rows, strict=True)))
 
 
@@ -64,8 +57,7 @@ def read_index_to_name(source: Source) -> ConceptFile:
     table = source.table
     if all(str(value).isdigit() for value in table.values()):
         table = {str(int(value)): name for name, value in table.items()}
-        if len(table) < len(source.table):
-            raise VidsslError(f"{source.path}: two names have one index")
+        source.require(len(table) == len(source.table), "two names have one index")
     names = _by_index(table)
     expect(all(isinstance(name, str) for name in names), "values are no names")
     return source.named(names)
@@ -98,15 +90,14 @@ def read_definitions(source: Source) -> ConceptFile:
     items = source.json
     expect(isinstance(items, list) and all(isinstance(item, dict) for item in items), "no list of objects")
 
-    def shared(*keys: str) -> str | None:
-        return next((key for key in keys if all(key in item for item in items)), None)
+    def shared(*keys: str) -> str:
+        return next((key for key in keys if all(key in item for item in items)), "")
 
     name_key = shared("word", "name", "label", "class")
     text_key = shared("cleaned_defn", "defn", "definition", "descriptions", "description")
-    if name_key is None:
-        raise NotThisFormat("objects without a name")
+    expect(bool(name_key), "objects without a name")
     names = [str(item[name_key]) for item in items]
-    if text_key is None:
+    if not text_key:
         return source.named(names)
     texts = [_strings(text_key, item[text_key]) for item in items]
     return source.described(dict(zip(names, texts, strict=True)))

@@ -71,15 +71,23 @@ class Source:
         expect(isinstance(table, dict) and bool(table), "no JSON object")
         return table
 
+    def require(self, fits: bool, otherwise: str) -> None:
+        """The file is of this format, and broken unless it fits.
+
+        Raises:
+            VidsslError: naming the file and the other thing.
+        """
+        if not fits:
+            raise VidsslError(f"{self.path}: {otherwise}")
+
     def at_section(self, sections: Sequence[str]) -> tuple[str, Source]:
         """The section asked for, or the only one; and the source with exactly that one.
 
         Raises:
             VidsslError: naming the sections there are.
         """
-        if self.section is None and len(sections) > 1:
-            listed = ", ".join(sections)
-            raise VidsslError(f"{self.path}: holds {len(sections)} data sets, choose one: {listed}")
+        several = f"holds {len(sections)} data sets, choose one: {', '.join(sections)}"
+        self.require(self.section is not None or len(sections) == 1, several)
         wanted = sections[0] if self.section is None else self.section
         same = [section for section in sections if compact_key(section) == compact_key(wanted)]
         if not same:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from vidssl.concepts.formats.source import NotThisFormat, Source, expect
 from vidssl.concepts.names import display_name
 from vidssl.concepts.prompts import ConceptFile
 from vidssl.data.manifest.classes import NAME_COLUMNS, class_table, content_lines, numbered_names
-from vidssl.errors import VidsslError
 
 LONG_CELL = 60  # words; a cell longer than this, or with line breaks, holds several sentences
 # What begins or ends a line, or stands in it, that is a sentence, a path or markup.
@@ -30,10 +30,9 @@ def read_csv(source: Source) -> ConceptFile:
     width = len(table.header)
     texts: dict[str, list[str]] = {}
     for number, (name, row) in enumerate(zip(table.names, table.rows, strict=True), start=2):
-        if width and len(row) > width:
-            raise VidsslError(f"{source.path}: row {number} has {len(row)} cells, the header {width}: {row}")
-        if name in texts and table.text is None:
-            raise VidsslError(f"{source.path}: row {number}: {name!r} is listed twice")
+        long = f"row {number} has {len(row)} cells, the header {width}: {row}"
+        source.require(not width or len(row) <= width, long)
+        source.require(name not in texts or table.text is not None, f"row {number}: {name!r} is listed twice")
         texts.setdefault(name, []).extend([] if table.text is None else _cell_sentences(row[table.text]))
     return source.described(texts) if any(texts.values()) else source.named(list(texts))
 
@@ -67,8 +66,7 @@ def read_clip_prompts(source: Source) -> ConceptFile:
     expect(bool(sections), "no heading with `classes = […]` below it")
     section, source = source.at_section(list(sections))
     classes = sections[section]["classes"]
-    if not isinstance(classes, list) or not classes:
-        raise VidsslError(f"{source.path}: {section}: no classes")
+    source.require(isinstance(classes, list) and bool(classes), f"{section}: no classes")
     spelled = [item if isinstance(item, list) else [item] for item in classes]  # some have several names
     templates = sections[section].get("templates") or ["{}"]
     return source.named([names[0] for names in spelled], templates, aliases=[names[1:] for names in spelled])
@@ -91,10 +89,8 @@ def _literals(code: str) -> Iterator[tuple[str, Any]]:
         raise NotThisFormat(f"no Python literals ({error.msg})") from None
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
+            with suppress(ValueError):  # no literal
                 yield node.targets[0].id, ast.literal_eval(node.value)
-            except ValueError:
-                continue
 
 
 def _cell_sentences(cell: str) -> list[str]:

@@ -110,9 +110,7 @@ def _class_index(file: ConceptFile) -> str:
 
 
 def _clip_prompts(file: ConceptFile) -> str:
-    classes = [
-        [concept.name, *concept.aliases] if concept.aliases else concept.name for concept in file.concepts
-    ]
+    classes = [[each.name, *each.aliases] if each.aliases else each.name for each in file.concepts]
     templates = [respell(template, "{}") for template in file.templates.category]
     blocks = []
     for name, items in (("classes", classes), ("templates", templates)):
