@@ -1,6 +1,6 @@
 """A process that probes videos, so that a decoder that crashes or hangs takes nobody along.
 
-Run as ``python -m vidssl.data.manifest.probe_worker`` by `vidssl.data.manifest.check`. It writes one line when ready, then for each JSON
+Run as ``python -m vidssl.data.manifest.probe_worker`` by `vidssl.data.manifest.probe`. It writes one line when ready, then for each JSON
 string (a path) on its input one JSON value on its output: the fields of `VideoInfo`, or the reason as a string.
 """
 
