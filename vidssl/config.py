@@ -33,6 +33,7 @@ class DataConfig(Section):
     """Where the videos are and how a window of each is decoded."""
 
     train: str = Field(description="folder of videos (train/<class>/<file>) or a `path,label` CSV")
+    missing: Literal["error", "skip"] = Field("error", description="listed videos that do not exist")
     window_seconds: Positive | None = Field(
         4.0, description="length of the decoded window; null: whole video"
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from vidssl.cli.options import Report, Videos
+from vidssl.cli.options import Missing, Report, Videos
 
 app = typer.Typer(name="data", help="Look at a folder of videos before training on it.", no_args_is_help=True)
 
@@ -16,12 +16,13 @@ app = typer.Typer(name="data", help="Look at a folder of videos before training 
 @app.command()
 def index(
     data: Videos,
+    missing: Missing = "error",
     output: Annotated[Path | None, Option(help="write the list as a path,label CSV")] = None,
 ) -> None:
     """List the videos and classes that would be used."""
     from vidssl.data.manifest.manifest import VideoIndex
 
-    found = VideoIndex.read(data)
+    found = VideoIndex.read(data, missing)
     typer.echo(found.describe())
     if output is not None:
         found.write(output)
@@ -31,6 +32,7 @@ def index(
 @app.command()
 def check(
     data: Videos,
+    missing: Missing = "error",
     output: Report = None,
     workers: Annotated[int, Option(help="decoding processes")] = 2,
     cache: Annotated[bool, Option(help="reuse what is known of unchanged files")] = True,
@@ -40,9 +42,11 @@ def check(
     from vidssl.data.manifest.manifest import VideoIndex
     from vidssl.files import write_json
 
-    report = check_index(VideoIndex.read(data), workers=workers, cache=cache)
+    report = check_index(VideoIndex.read(data, missing), workers=workers, cache=cache)
     for bad in report.bad:
         typer.echo(f"{bad.path}: {bad.reason}")
+    for remark in report.good.remarks:
+        typer.echo(f"{data}: {remark}")
     typer.echo(f"{data}: {len(report.good)} readable, {len(report.bad)} unreadable")
     if output is not None:
         write_json(output, report.record)

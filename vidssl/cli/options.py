@@ -21,6 +21,10 @@ Result = Annotated[
 ]
 Templates = Annotated[str | None, Option(help="preset, file, own (of the class file), or a template with {}")]
 Videos = Annotated[Path, Argument(help="folder of videos or CSV")]
+Missing = Annotated[
+    Literal["error", "skip", "count"],
+    Option(help="listed videos that do not exist: an error, left out, or counted as failed"),
+]
 Report = Annotated[Path | None, Option("--output", help="write the report as JSON")]
 
 

@@ -103,6 +103,8 @@ def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Ru
     data, train, device = config.data, config.train, accelerator.device
     checkpoint = on_first(lambda: claim_folder(Path(config.output), resume))
     index, bad = on_first(lambda: read_videos(config))
+    for remark in index.remarks:
+        accelerator.print(f"{data.train}: {remark}")
     total_steps = _total_steps(train, len(index))
     sampler = GlobalBatchSampler(
         len(index),
@@ -176,13 +178,14 @@ def mixed_precision(train: TrainConfig) -> str:
 
 
 def read_videos(config: Config) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
-    """The readable training videos, and the others with the reason."""
-    index = VideoIndex.read(config.data.train)
+    """The readable training videos, and the others, and those listed but missing, with the reason."""
+    index = VideoIndex.read(config.data.train, config.data.missing)
+    missing = tuple(FailedVideo(-1, path, "listed, but does not exist") for path in index.missing)
     if not config.data.check:
-        return index, ()
+        return index, missing
     report = check_index(index, workers=max(config.data.workers, 1))
     require_readable_classes(report, allow_empty_classes=config.data.allow_empty_classes)
-    return report.good, report.bad
+    return report.good, (*missing, *report.bad)
 
 
 def build_student(config: Config) -> tuple[Student, Composite]:

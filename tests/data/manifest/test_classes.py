@@ -23,6 +23,7 @@ def put(folder: Path, text: str, name: str = "list.txt") -> Path:
         "id,name,text\n# out\n7,brush_hair,\n3,\"moving, slowly\",a text\n",
         "id\tname\tdisplay\na\tbrush_hair\tbrush hair\nb\tmoving, slowly\tm\n",
         "3,brush_hair\n1,\"moving, slowly\"\n",
+        "id;name\n3;brush_hair\n1;moving, slowly\n",
         "Label\nbrush_hair\n\"moving, slowly\"\n",
     ],
 )  # fmt: skip
@@ -56,3 +57,18 @@ def test_quotes_that_do_not_close_are_seen_where_asked() -> None:
     text = 'id,name\n0,run\n1,"jump\n'
     assert list(table_rows(text, strict=True))[-1] == (3, [])
     assert list(table_rows(text))[-1][1] == ["1", "jump\n"]
+
+
+@pytest.mark.parametrize("names", [["moving, slowly", "run"], ["run", "moving, slowly"], ["a; b", "c, d"]])
+def test_names_with_commas_may_stand_first(names: list[str], tmp_path: Path) -> None:
+    listed = read_class_list(put(tmp_path, "\n".join(names)))
+    assert listed is not None
+    assert listed.names == names
+
+
+def test_utf_16_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    file = tmp_path / "classes.csv"
+    file.write_bytes("0\tsauté\n1\trun\n".encode("utf-16"))
+    listed = read_class_list(file)
+    assert listed is not None
+    assert listed.numbered(file) == {0: "sauté", 1: "run"}

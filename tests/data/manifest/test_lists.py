@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -95,10 +96,28 @@ def test_missing_files(folder: Path) -> None:
         VidsslError, match=r"2 of 3 listed videos do not exist, the first is 'zz.mp4' \(line 2\)"
     ):
         read(folder, text)
-    assert VideoIndex.read(folder / "list.csv", missing="skip").paths == ("a.mp4",)
+    skipped = VideoIndex.read(folder / "list.csv", missing="skip")
+    assert (skipped.paths, skipped.missing) == (("a.mp4",), ("zz.mp4", "gone.mp4"))
+    assert skipped.remarks == (
+        "listed but missing, left out: 2 (zz.mp4, gone.mp4)",
+        "classes all of whose videos are missing: 1 (y)",
+    )
+    assert skipped.remarks[0] in skipped.describe()
+    counted = VideoIndex.read(folder / "list.csv", missing="count")
+    assert (counted.paths, counted.missing) == (("a.mp4", "zz.mp4", "gone.mp4"), ("zz.mp4", "gone.mp4"))
+    assert counted.remarks == ("listed but missing, counted as failed: 2 (zz.mp4, gone.mp4)",)
+    assert counted.subset([0]).missing == counted.missing
     (folder / "list.csv").write_text("zz.mp4,x\n")
-    with pytest.raises(VidsslError, match="none of the 1 listed videos exists"):
-        VideoIndex.read(folder / "list.csv", missing="skip")
+    for how in ("skip", "count"):
+        with pytest.raises(VidsslError, match="none of the 1 listed videos exists"):
+            VideoIndex.read(folder / "list.csv", missing=how)
+
+
+def test_the_message_names_what_helps(folder: Path) -> None:
+    with pytest.raises(VidsslError, match=r"--missing skip leaves them out, .*data.missing=skip"):
+        read(folder, "a.mp4,x\nzz.mp4,x\n")
+    with pytest.raises(VidsslError, match=rf"2 of 2 .*; paths count from the folder of the list, {folder}"):
+        read(folder, "zz.mp4,x\nyy.mp4,x\n")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +125,7 @@ def test_missing_files(folder: Path) -> None:
     [
         (
             "a.mp4,x\nb b.mp4,y,z\na.mp4,x\n",
-            "line 2 does not hold a path and at most one label: 'b b.mp4,y,z'",
+            r"line 2 does not hold a path and at most one label but 2 \(y, z\): 'b b.mp4,y,z'",
         ),
         ("path,label\na.mp4,x\nb b.mp4\n", "line 3 does not hold the 2 columns of its header"),
         ('a.mp4,x\n"b b.mp4,y\na.mp4,x\n', "line 2 does not hold"),
@@ -148,10 +167,8 @@ def test_what_is_written_is_read_back(
     except OSError:
         return  # too long for the file system once encoded
     index = VideoIndex.of(folder, list(rows), list(rows.values()))
-    if {
-        label for label in rows.values() if label and label.removeprefix("-").isdecimal() and int(label) == -1
-    }:
-        return  # -1 means "no label" in lists
+    if any(label and re.fullmatch(r"-0*1(\.0+)?|nan|NaN|<NA>|-?\d+\.0+", label) for label in rows.values()):
+        return  # no label in lists, or written as 1.0
     index.write(folder / "list.csv")
     again = VideoIndex.read(folder / "list.csv")
     assert (again.paths, again.labels, again.digest) == (index.paths, index.labels, index.digest)

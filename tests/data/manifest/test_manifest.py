@@ -48,10 +48,64 @@ def test_classes_are_the_folders_of_the_videos(tmp_path: Path) -> None:
 
 
 def test_every_extension_in_any_case(tmp_path: Path) -> None:
-    names = [
-        f"a.{e}" for e in ("mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "MP4", "WebM")
+    endings = [
+        "mp4",
+        "mkv",
+        "webm",
+        "avi",
+        "mov",
+        "m4v",
+        "mpg",
+        "mpeg",
+        "ts",
+        "MP4",
+        "WebM",
+        "wmv",
+        "flv",
+        "3gp",
+        "gif",
+        "ogv",
+        "m2ts",
+        "asf",
     ]
+    names = [f"a.{ending}" for ending in endings]
     assert set(VideoIndex.read(touch(tmp_path, *names)).paths) == set(names)
+
+
+def test_files_that_are_left_out_are_named(tmp_path: Path) -> None:
+    names = (
+        "run/a.mp4",
+        "run/b.xyz",
+        "run/c.JPG",
+        "jump/a.xyz",
+        "deep/er/b.avi",
+        "deep/notes.txt",
+        "top.txt",
+        ".h/x.xyz",
+    )
+    touch(tmp_path, *names)
+    (tmp_path / "none").mkdir()
+    index = VideoIndex.read(tmp_path)
+    assert index.paths == ("deep/er/b.avi", "run/a.mp4")
+    assert index.remarks == (
+        "left out, not named like videos: 4 files, 2 x .xyz, 1 x .txt, 1 x .jpg (deep/notes.txt, jump/a.xyz, run/b.xyz, "
+        "run/c.JPG)",
+        "folders without a video: 2 (jump, none)",
+    )
+    assert all(remark in index.describe() for remark in index.remarks)
+    assert index.subset([1]).remarks == index.remarks
+    assert VideoIndex.read(touch(tmp_path / "clean", "run/a.mp4", "classes.csv")).remarks == ()
+
+
+def test_labels_from_folders(tmp_path: Path) -> None:
+    """UCF101's testlist01.txt."""
+    touch(tmp_path, "Hugging/a.avi", "Kicking/b.avi", "c.avi")
+    (tmp_path / "testlist01.txt").write_text("Hugging/a.avi\nKicking/b.avi\nc.avi\n")
+    index = VideoIndex.read(tmp_path / "testlist01.txt")
+    assert set(index.labels) == {None}
+    by_folder = index.labelled_by_folders()
+    assert by_folder.labels == ("Hugging", "Kicking", None)
+    assert by_folder.remarks == ("the list has no labels; classes are the 2 folders of its paths",)
 
 
 def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:

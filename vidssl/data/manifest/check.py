@@ -44,6 +44,8 @@ class CheckReport:
             "root": str(self.good.root),
             "readable": len(self.good),
             "unreadable": [video.record for video in self.bad],
+            "missing": list(self.good.missing),
+            "remarks": list(self.good.remarks),
             "digest": self.good.digest,
         }
 
@@ -106,16 +108,20 @@ def check_index(
 def require_readable_classes(report: CheckReport, allow_empty_classes: bool = False) -> None:
     """Insist that something is readable, and in every class unless ``allow_empty_classes``.
 
+    Videos that are missing and were read to be counted are no reason to refuse.
+
     Raises:
         VidsslError: naming the class, how many videos it has and what is wrong with the first of them.
     """
     if not report.good.paths:
         first = f", the first is {report.bad[0].path}: {report.bad[0].reason}" if report.bad else ""
         raise VidsslError(f"{report.good.root}: none of the {len(report.bad)} videos can be read{first}")
-    unreadable = Counter(video.label for video in report.bad if video.label is not None)
+    missing = set(report.good.missing)
+    bad = [video for video in report.bad if video.path not in missing]
+    unreadable = Counter(video.label for video in bad if video.label is not None)
     empty = [name for name in unreadable if name not in set(report.good.labels)]
     if empty and not allow_empty_classes:
-        first_bad = next(video for video in report.bad if video.label == empty[0])
+        first_bad = next(video for video in bad if video.label == empty[0])
         more = f" (and {len(empty) - 1} more such classes)" if len(empty) > 1 else ""
         raise VidsslError(
             f"{report.good.root}: class {empty[0]!r}{more}: none of its {unreadable[empty[0]]} videos can be read, "

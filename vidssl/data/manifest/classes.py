@@ -42,18 +42,44 @@ class ClassTable(NamedTuple):
         """The names, as they are spelt."""
         return [row[self.name].strip() for row in self.rows]
 
+    def numbered(self, path: Path) -> dict[int, str]:
+        """number -> name, by a column ``id`` or else the one before the names; empty where that holds no numbers.
+
+        Args:
+            path: of the file, for messages.
+
+        Raises:
+            VidsslError: when only some classes have a number, or two have the same.
+        """
+        at = self.header.index("id") if "id" in self.header else self.name - 1
+        cells = [row[at].strip() for row in self.rows] if at >= 0 else []
+        if not any(cell.isdecimal() for cell in cells):
+            return {}
+        names: dict[int, str] = {}
+        for cell, name in zip(cells, self.names, strict=True):
+            if not cell.isdecimal() or not name:
+                raise VidsslError(f"{path}: class {name!r} has no number but {cell!r}, others have one")
+            if names.setdefault(int(cell), name) != name:
+                raise VidsslError(f"{path}: {names[int(cell)]!r} and {name!r} have the same number, {cell}")
+        return names
+
 
 def read_class_list(path: Path) -> ClassTable | None:
     """The classes of a plain list; None for a file of another kind, such as JSON or Markdown.
 
     Raises:
-        VidsslError: as `read_text`, or for a .csv of several columns none of which is one of names.
+        VidsslError: as `read_text`, for quotes that do not close in a table, or for a .csv of several columns none of
+            which is one of names.
     """
     text = read_text(path)
     if text.lstrip()[0] in "{[" or "\n```" in text:
         return None
     lines = content_lines(text)
-    found = class_table(text) or numbered_names(lines)
+    table = class_table(text)
+    broken = next((number for number, row in table_rows(text, strict=True) if not row), None)
+    if table is not None and broken is not None:
+        raise VidsslError(f"{path}: quotes do not close, seen up to line {broken}")
+    found = table or numbered_names(lines)
     header = next(csv.reader(lines[:1]), [])
     if found is None and path.suffix == ".csv" and len(header) > 1:
         columns = [cell.strip().lower() for cell in header]
@@ -87,14 +113,15 @@ def numbered_names(lines: list[str]) -> ClassTable | None:
 
 
 def table_rows(text: str, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a table as (number of the last line, cells), separated by tabs where the first has one, else by commas.
+    """Rows of a table as (number of the last line, cells), separated by tabs where the first line has one, else by commas
+    where it has one, else by semicolons.
 
     Args:
         text: of the file.
         strict: a row whose quotes do not close has no cells, and is the last.
     """
     lines = content_lines(text)
-    delimiter = "\t" if lines and "\t" in lines[0] else ","
+    delimiter = next((mark for mark in "\t,;" if lines and mark in lines[0]), ",")
     reader = csv.reader(StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=strict)
     try:
         for row in reader:
@@ -114,10 +141,12 @@ def read_text(path: Path) -> str:
     """The content of a text file, without a byte order mark and with plain line ends.
 
     Raises:
-        VidsslError: when it is missing, no UTF-8 text, or empty.
+        VidsslError: when it is missing, no UTF-8 (or marked UTF-16) text, or empty.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # as spreadsheets write it
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise VidsslError(f"{path}: no UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:

@@ -12,15 +12,15 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.data.manifest.lists import VIDEO_EXTENSIONS, is_video_name, read_list, write_list
+from vidssl.data.manifest.extensions import VIDEO_EXTENSIONS, is_video_name
+from vidssl.data.manifest.lists import Missing, read_list, write_list
 from vidssl.errors import VidsslError, did_you_mean
 
 
@@ -33,40 +33,54 @@ class VideoIndex:
         paths: one per video, posix, relative to root where the file lies below it, else absolute.
         labels: class name of each, None where it has none.
         classes: all class names, sorted (by value if all are whole numbers); a subset keeps them all.
+        missing: listed videos that do not exist; left out, or among `paths` if they were read to be counted.
+        remarks: sentences for a person about what else is not as it seems: files left out, folders without videos.
     """
 
     root: Path
     paths: tuple[str, ...] = field(repr=False)
     labels: tuple[str | None, ...] = field(repr=False)
     classes: tuple[str, ...]
+    missing: tuple[str, ...] = field(default=(), repr=False)
+    remarks: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def read(cls, source: str | Path, missing: Literal["error", "skip"] = "error") -> VideoIndex:
+    def read(cls, source: str | Path, missing: Missing = "error") -> VideoIndex:
         """Index a folder or a list file.
 
         A folder holds ``<class>/<video>`` at any depth: the label is the name of a video's own folder, and videos right
-        in the given folder have none. Hidden names are skipped, links followed. A list holds ``path,label`` lines
-        (see `vidssl.data.manifest.lists`), paths relative to its own folder.
+        in the given folder have none. Hidden names are skipped, links followed; files of subfolders that do not end like
+        videos are left out and remarked on. A list holds ``path,label`` lines (see `vidssl.data.manifest.lists`), paths
+        relative to its own folder.
 
         Args:
             source: the folder or file.
-            missing: what to do about listed files that do not exist.
+            missing: what to do about listed files that do not exist: "error", "skip" (left out) or "count" (they stay, so
+                that an evaluation counts them as wrong).
 
         Raises:
             VidsslError: nothing there, no videos in it, or a list that cannot be understood.
         """
         path = Path(source).expanduser().absolute()
         if path.is_dir():
-            found = list(_walk(path, frozenset()))
+            files = list(_walk(path, frozenset()))
+            found = [name for name in files if is_video_name(name)]
             if not found:
                 raise VidsslError(_no_videos(path))
-            names = [PurePosixPath(name) for name in found]
-            labels = [name.parent.name or None for name in names]
-            return cls.of(path, found, labels)
+            index = cls.of(path, found, [_folder(name) for name in found])
+            return replace(index, remarks=tuple(_left_out(files)))
         if not path.exists():
             raise VidsslError(_nothing_there(path))
         listed = read_list(path, missing)
-        return cls.of(path.parent, [name for name, _ in listed], [label for _, label in listed])
+        index = cls.of(
+            path.parent, [name for name, _ in listed.videos], [label for _, label in listed.videos]
+        )
+        gone, known = [name for name, _ in listed.missing], {*index.classes, None}
+        lost = list(dict.fromkeys(str(label) for _, label in listed.missing if label not in known))
+        fate = "counted as failed" if missing == "count" else "left out"
+        remarks = [f"listed but missing, {fate}: {len(gone)} ({_first(gone)})"] if gone else []
+        remarks += [f"classes all of whose videos are missing: {len(lost)} ({_first(lost)})"] if lost else []
+        return replace(index, missing=tuple(gone), remarks=tuple(remarks))
 
     @classmethod
     def of(cls, root: Path, paths: Sequence[str], labels: Sequence[str | None]) -> VideoIndex:
@@ -119,7 +133,13 @@ class VideoIndex:
         """The videos at ``indices``, in that order, with the same classes and ids."""
         chosen = [int(i) for i in indices]
         paths, labels = tuple(self.paths[i] for i in chosen), tuple(self.labels[i] for i in chosen)
-        return VideoIndex(self.root, paths, labels, self.classes)
+        return replace(self, paths=paths, labels=labels)
+
+    def labelled_by_folders(self) -> VideoIndex:
+        """The same videos, each labelled with the name of its own folder; as UCF101's lists of test videos mean it."""
+        index = VideoIndex.of(self.root, self.paths, [_folder(name) for name in self.paths])
+        remark = f"the list has no labels; classes are the {len(index.classes)} folders of its paths"
+        return replace(index, missing=self.missing, remarks=(*self.remarks, remark))
 
     def describe(self) -> str:
         """For a person: number of videos and classes, the sizes of the classes, the first videos."""
@@ -130,6 +150,10 @@ class VideoIndex:
             lines += [f"  {count:6}  {name}" for name, count in sorted(counts.items())[:20]]
             if len(counts) > 20:
                 lines.append(f"  … and {len(counts) - 20} more classes")
+        unlabelled = self.labels.count(None)
+        if counts and unlabelled:
+            lines.append(f"without a label: {unlabelled} videos")
+        lines += self.remarks
         lines.append("first videos:")
         rows = list(zip(self.paths, self.labels, strict=True))[:3]
         lines += [f"  {path}  ({label or 'no label'})" for path, label in rows]
@@ -145,7 +169,10 @@ class VideoIndex:
 
 
 def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "") -> Iterator[str]:
-    """Video paths below ``folder`` relative to it, sorted; a link back to a folder on the way here is not followed."""
+    """Files below ``folder`` relative to it, sorted, and folders without anything in them, which end in a slash.
+
+    A link back to a folder on the way here is not followed.
+    """
     try:
         status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -154,13 +181,39 @@ def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "")
     identity = (status.st_dev, status.st_ino)
     if identity in ancestors:
         return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
+    shown = [entry for entry in entries if not entry.name.startswith(".")]
+    if not shown and prefix:
+        yield prefix
+    for entry in shown:
         if entry.is_dir():
             yield from _walk(Path(entry.path), ancestors | {identity}, f"{prefix}{entry.name}/")
-        elif is_video_name(entry.name) and (entry.is_file() or entry.is_symlink()):
+        elif entry.is_file() or entry.is_symlink():
             yield prefix + entry.name  # a broken link stays: it is to be reported, not forgotten
+
+
+def _folder(name: str) -> str | None:
+    """Name of the folder that a video lies in; None right in the root."""
+    return PurePosixPath(name).parent.name or None
+
+
+def _left_out(files: Sequence[str]) -> Iterator[str]:
+    """What a person has to know of files that are not videos, and of folders without any, below the root."""
+    others = [name for name in files if "/" in name and not name.endswith("/") and not is_video_name(name)]
+    if others:
+        kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
+        shown = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5))
+        yield f"left out, not named like videos: {len(others)} files, {shown} ({_first(others)})"
+    with_videos = {
+        str(folder) for name in files if is_video_name(name) for folder in PurePosixPath(name).parents
+    }
+    folders = dict.fromkeys(name.rpartition("/")[0] for name in files if "/" in name)
+    empty = [folder for folder in folders if folder not in with_videos]
+    if empty:
+        yield f"folders without a video: {len(empty)} ({_first(empty)})"
+
+
+def _first(names: Sequence[str], number: int = 5) -> str:
+    return ", ".join(names[:number]) + (", …" if len(names) > number else "")
 
 
 def _no_videos(folder: Path) -> str:

@@ -1,0 +1,85 @@
+"""Lists and folders that are not as they seem, through the commands: read right, or said in print and in results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import av
+import numpy as np
+import pytest
+
+from tests.command_line import one_line
+
+
+@pytest.fixture
+def ucf(sprites, tmp_path):
+    """Two classes laid out like UCF101 and its official lists: numbers from 1 for training, no labels for the test."""
+    root = tmp_path / "ucf"
+    names = {"MovingLeft": "moving_left", "MovingRight": "moving_right"}
+    lists = {"trainlist01.txt": [], "testlist01.txt": []}
+    for number, (folder, source) in enumerate(names.items(), 1):
+        for file, split in (("trainlist01.txt", "train"), ("testlist01.txt", "val")):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            for video in sorted((sprites / split / source).iterdir())[:3]:
+                shutil.copy(video, root / folder / f"{split}_{video.name}")
+                label = f" {number}" if split == "train" else ""
+                lists[file].append(f"{folder}/{split}_{video.name}{label}\n")
+    for file, lines in lists.items():
+        (root / file).write_text("".join(lines))
+    (root / "classInd.txt").write_text("1 MovingLeft\n2 MovingRight\n")
+    return root
+
+
+def test_training_skips_missing_videos_and_names_them(vidssl, recipe, ucf, tmp_path):
+    listed = ucf / "trainlist01.txt"
+    listed.write_text(listed.read_text() + "MovingLeft/gone.mp4 1\n")
+    arguments = ("pretrain", recipe, f"data.train={listed}", "train.batch_size=4", "train.steps=1")
+    assert "1 of 7 listed videos do not exist" in one_line(*vidssl(*arguments))
+    assert not (tmp_path / "run").exists()
+    code, out, _ = vidssl(*arguments, "data.missing=skip")
+    assert code == 0 and "listed but missing, left out: 1 (MovingLeft/gone.mp4)" in out
+    assert "MovingLeft/gone.mp4" in (tmp_path / "run" / "quarantine.csv").read_text()
+
+
+CODECS = {
+    "wmv": "wmv2",
+    "flv": "flv1",
+    "3gp": "mpeg4",
+    "gif": "gif",
+    "mpg": "mpeg2video",
+    "ts": "mpeg2video",
+    "m4v": "mpeg4",
+}
+
+
+def test_other_containers_are_read_and_other_files_named(vidssl, tmp_path):
+    data = tmp_path / "data"
+    (data / "old").mkdir(parents=True)
+    (data / "pictures").mkdir()
+    for ending, codec in CODECS.items():
+        with av.open(str(data / "old" / f"a.{ending}"), "w") as container:
+            stream = container.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "rgb8" if ending == "gif" else "yuv420p"
+            for number in range(10):
+                picture = np.full((64, 96, 3), 20 * number, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            container.mux(stream.encode())
+    for name in ("1.jpg", "2.jpg"):
+        (data / "pictures" / name).touch()
+    remarks = [
+        "left out, not named like videos: 2 files, 2 x .jpg (pictures/1.jpg, pictures/2.jpg)",
+        "folders without a video: 1 (pictures)",
+    ]
+    code, out, _ = vidssl("data", "index", data)
+    assert (
+        code == 0 and f"{len(CODECS)} videos, 1 classes" in out and all(remark in out for remark in remarks)
+    )
+    file = tmp_path / "check.json"
+    code, out, _ = vidssl("data", "check", data, "--output", file)
+    assert (
+        code == 0
+        and f"{len(CODECS)} readable, 0 unreadable" in out
+        and all(remark in out for remark in remarks)
+    )
+    assert json.loads(file.read_text())["remarks"] == remarks
