@@ -130,22 +130,31 @@ def wait_for_ever() -> None:
     time.sleep(60)
 
 
-def ask_the_first(fails: bool) -> str:
+def ask_the_first(error: type[Exception] | None) -> str:
     def answer() -> str:
-        if fails:
-            raise VidsslError(f"process {dist.get_rank()} could not")
+        if error is not None:
+            raise error(f"process {dist.get_rank()} could not")
         return f"of process {dist.get_rank()}"
 
     try:
         return on_first(answer)
-    except VidsslError as error:
-        return f"error: {error}"
+    except (VidsslError, RuntimeError) as raised:
+        return f"{type(raised).__name__}: {raised}"
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_what_the_first_process_does_all_get(fails: bool) -> None:
-    expected = "error: process 0 could not" if fails else "of process 0"
-    assert run_on_processes(ask_the_first, 2, fails) == [expected, expected]
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, ["of process 0"] * 2),
+        (VidsslError, ["VidsslError: process 0 could not"] * 2),
+        (
+            RuntimeError,
+            ["RuntimeError: process 0 could not", "RuntimeError: on the first process: process 0 could not"],
+        ),
+    ],
+)
+def test_what_the_first_process_does_all_get(error: type[Exception] | None, expected: list[str]) -> None:
+    assert run_on_processes(ask_the_first, 2, error) == expected
 
 
 def test_the_runner_ends_a_deadlock() -> None:

@@ -104,22 +104,28 @@ def gather_objects(value: T) -> list[T]:
 
 
 def on_first(function: Callable[[], T]) -> T:
-    """What a function returns on the first process, or the user's error that it raises there, on all of them.
+    """What a function returns on the first process, or the error that it raises there, on all of them.
 
     Raises:
         VidsslError: as `function`.
+        RuntimeError: on the other processes, when it raised something else.
     """
     if not is_distributed():
         return function()
-    outcome: list[Any] = [None, None]  # result, error
+    outcome: list[Any] = [None, None]  # result, what went wrong
+    error: Exception | None = None
     if rank() == 0:
         try:
             outcome[0] = function()
-        except VidsslError as error:
-            outcome[1] = str(error)
+        except Exception as raised:  # noqa: BLE001  # whatever it is, the others wait to hear of it
+            error = raised
+            outcome[1] = (isinstance(raised, VidsslError), str(raised))
     dist.broadcast_object_list(outcome)
+    if error is not None:
+        raise error
     if outcome[1] is not None:
-        raise VidsslError(outcome[1])
+        of_user, message = outcome[1]
+        raise VidsslError(message) if of_user else RuntimeError(f"on the first process: {message}")
     return cast(T, outcome[0])
 
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests.command_line import FAST, one_line
+from vidssl.files import newest_checkpoint
 
 
 def test_zero_shot(vidssl, checkpoint, sprites):
@@ -88,6 +90,121 @@ def test_a_broken_video_is_reported_and_counts_as_wrong(vidssl, checkpoint, spri
     result = json.loads(file.read_text())
     assert result["scores"]["trained"]["failed"] == 1
     assert result["scores"]["trained"]["total"] == 9
+
+
+def test_weights_that_are_not_finite_are_an_error_that_names_the_file(vidssl, checkpoint, sprites, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(checkpoint, run, ignore=shutil.ignore_patterns("results"))
+    file = newest_checkpoint(run) / "encoder" / "model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.endswith("ln_post.weight"))
+    tensors[name] = tensors[name] * float("nan")
+    save_file(tensors, file)
+    train, val = sprites / "train", sprites / "val"
+    for command in (
+        ("zero-shot", run, val),
+        ("linear-probe", run, train, val),
+        ("knn", run, train, val),
+        ("extract", run, val, tmp_path / "x.safetensors"),
+        ("classify", run, next(val.rglob("*.mp4")), "--labels", "one,two"),
+    ):
+        message = one_line(*vidssl(*command, *FAST))
+        assert f"{file}: 1 of {len(tensors)} tensors are not finite ({name})" in message
+    assert not (tmp_path / "x.safetensors").exists() and not (run / "results").exists()
+
+
+def test_features_that_overflow_are_counted_as_wrong_and_named(
+    vidssl, checkpoint, sprites, tmp_path, monkeypatch
+):
+    """Finite weights, and one video of each split for which the encoder gives nothing finite."""
+    from vidssl.evaluation import features
+
+    extractor = features.encoder_extractor
+
+    def overflowing(encoder, name):
+        def extract(clips):
+            found = extractor(encoder, name)(clips)
+            bad = clips.flatten(1).sum(1) == broken
+            return {key: rows.masked_fill(bad[:, None], torch.inf) for key, rows in found.items()}
+
+        return extract if name == "trained" else extractor(encoder, name)
+
+    sums = []
+    monkeypatch.setattr(
+        features,
+        "motion_energy",
+        lambda clips: sums.extend(clips.flatten(1).sum(1)) or {"motion": clips.flatten(1)[:, :4]},
+    )
+    train, val = sprites / "train", sprites / "val"
+    options = (*FAST, "--batch-size", 1)
+    file = tmp_path / "r.json"
+    assert vidssl("knn", checkpoint, val, val, *options, "--output", file, "--k", 1)[0] == 0
+    clean = json.loads(file.read_text())["scores"]
+    broken = sums[0]
+    monkeypatch.setattr(features, "encoder_extractor", overflowing)
+    for command in (("zero-shot", checkpoint, val), ("linear-probe", checkpoint, train, val)):
+        code, out, _ = vidssl(*command, *options, "--output", file)
+        assert code == 0
+        assert "features are not finite (trained" in out and "counted as wrong" in out
+        scores = json.loads(file.read_text())["scores"]
+        assert (scores["trained"]["failed"], scores["untrained"]["failed"]) == (1, 0)
+    code, out, _ = vidssl("knn", checkpoint, val, val, *options, "--output", file, "--k", 1)
+    result = json.loads(file.read_text())
+    assert result["scores"]["trained, k = 1"]["correct"] == 8
+    assert result["scores"]["untrained, k = 1"] == clean["untrained, k = 1"]
+    assert result["comparisons"]["trained, k = 1"]["only_second"] == 1
+    assert "left out of training" in out
+    assert "9 of 9 test videos are in the training split too" in out
+    assert vidssl("extract", checkpoint, val, tmp_path / "f.safetensors", *options)[0] == 0
+    tensors = load_file(tmp_path / "f.safetensors")
+    assert tensors["ok"].sum() == 8 and bool(tensors["features"].isfinite().all())
+    assert "not finite" in json.loads((tmp_path / "f.json").read_text())["data"]["failed"][0]["reason"]
+    message = one_line(
+        *vidssl("classify", checkpoint, val / result["val"]["failed"][0]["path"], "--labels", "a,b", *options)
+    )
+    assert "finite for none of the 1 videos" in message
+
+
+def test_options_that_cannot_be_are_one_line_before_anything_is_loaded(vidssl, sprites):
+    assert "k=0: must be at least 1" in one_line(*vidssl("knn", "no", "no", "no", "--k", 0))
+    for command in (
+        ("zero-shot", "no", "no"),
+        ("knn", "no", "no", "no"),
+        ("extract", "no", "no", "no"),
+        ("dynamics", "no", sprites / "val"),
+    ):
+        message = one_line(*vidssl(*command, "--device", "foo"))
+        assert "device='foo': not on this machine" in message
+
+
+def test_more_neighbours_than_videos_and_a_top_5_of_one_neighbour(vidssl, checkpoint, sprites, tmp_path):
+    data = tmp_path / "data"
+    for split in ("train", "val"):
+        for number, video in enumerate(sorted((sprites / split).rglob("*.mp4"))):
+            folder = data / split / f"class {number % 7}"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(video, folder / f"{number}.mp4")
+    file = tmp_path / "r.json"
+    arguments = ("--k", 1, "--k", 5, "--k", 24, "--k", 1000, "--output", file)
+    code, out, _ = vidssl("knn", checkpoint, data / "train", data / "val", *FAST, *arguments)
+    assert code == 0 and "k = 1000: there are 24 training videos" in out
+    result = json.loads(file.read_text())
+    assert result["k"] == [1, 5, 24]
+    assert [name for name in result["scores"] if name.startswith("trained")] == [
+        f"trained, k = {k}" for k in (1, 5, 24)
+    ]
+    assert "top5" not in result["scores"]["trained, k = 1"] and "top5" in result["scores"]["trained, k = 5"]
+
+
+def test_a_result_never_overwrites_another(vidssl, checkpoint, sprites, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(checkpoint, run, ignore=shutil.ignore_patterns("results"))
+    knn = ("knn", run, sprites / "train", sprites / "val", *FAST, "--k")
+    for arguments in ((1,), (2,), (1, "--frames", 2), (1,)):
+        assert vidssl(*knn, *arguments)[0] == 0
+    files = list((run / "results").iterdir())
+    assert len(files) == 3  # the last measurement is the first again
+    assert all("step" in file.name for file in files)
 
 
 def test_checkpoint_of_another_architecture(vidssl, checkpoint, sprites, tmp_path):

@@ -29,26 +29,26 @@ def test_names_join_whatever_their_spelling(words):
     name = " ".join(words)
     classes = class_list([name, f"not {name} but another"], "list")
     for spelling in (name.upper(), "_".join(words), "-".join(words), display_name(name), "".join(words)):
-        assert join_labels([spelling], classes, "data").tolist() == [0]
+        assert join_labels([spelling], classes, "data").ids.tolist() == [0]
 
 
 def test_labels_join_by_name_not_by_order():
     classes = class_list(["HandstandPushups", "biking"], "list")
-    assert join_labels(["Biking", "handstand_pushups", "biking"], classes, "data").tolist() == [1, 0, 1]
+    assert join_labels(["Biking", "handstand_pushups", "biking"], classes, "data").ids.tolist() == [1, 0, 1]
 
 
 def test_classes_that_differ_by_a_blank_only_stay_apart():
     """Kinetics-400 has "push up", HMDB51 "pushup": in one list they are two, alone each is found by either spelling."""
     both = class_list(["push up", "pushup"], "list")
-    assert join_labels(["Pushup", "Push_Up"], both, "data").tolist() == [1, 0]
-    assert join_labels(["pushup"], class_list(["push up", "run"], "list"), "data").tolist() == [0]
+    assert join_labels(["Pushup", "Push_Up"], both, "data").ids.tolist() == [1, 0]
+    assert join_labels(["pushup"], class_list(["push up", "run"], "list"), "data").ids.tolist() == [0]
 
 
 @pytest.mark.parametrize("dataset", PRESETS)
 def test_a_vocabulary_is_a_class_list_for_the_data_set_it_is_named_after(dataset):
     """Every class in the data set's own spelling finds a concept of its own, with descriptions."""
     classes = concept_classes(dataset)
-    found = join_labels(class_names(dataset), classes, dataset)
+    found = join_labels(class_names(dataset), classes, dataset).ids
     assert sorted(found.tolist()) == list(range(len(classes.names)))
     assert len(classes.descriptions) == len(classes.names) and all(classes.descriptions)
     assert classes.texts == classes.names
@@ -66,10 +66,21 @@ def test_a_vocabulary_or_a_concept_file_can_be_named_as_classes(tmp_path):
         find_classes(tmp_path, ["run"], "ufc101")
 
 
-def test_differences_are_named():
+def test_differences_are_named_and_counted():
+    classes = class_list(["biking", "running", "rowing"], "my list")
+    found = join_labels(["flying", "running", "bikng", "flying"], classes, "data")
+    assert found.ids.tolist() == [4, 1, 3, 4]  # 3 and 4 are classes of their own that no answer gives
+    assert found.record() == {"unknown": {"bikng": 1, "flying": 2}, "unused": ["biking", "rowing"]}
+
+
+def test_labels_of_which_none_is_a_class_are_an_error():
     classes = class_list(["biking", "running"], "my list")
-    with pytest.raises(VidsslError, match="1 classes are not in my list: bikng; did you mean 'biking'"):
-        join_labels(["bikng", "running"], classes, "data")
+    with pytest.raises(
+        VidsslError, match=r"none of its 1 classes \(bikng\) are in my list; did you mean 'biking'"
+    ):
+        join_labels(["bikng", "bikng"], classes, "data")
+    with pytest.raises(VidsslError, match="bare numbers are no names"):
+        join_labels(["0", "1"], classes, "data")
     with pytest.raises(VidsslError, match="1 of 2 videos have no label"):
         join_labels([None, "running"], classes, "data")
     with pytest.raises(VidsslError, match="same class"):
@@ -118,12 +129,12 @@ def test_what_concepts_read_is_a_class_list(name, text, tmp_path):
     file.write_text(text)
     classes = find_classes(tmp_path, ["YoYo"], str(file))
     assert classes == read_classes(file)
-    assert join_labels(["yo_yo", "ApplyEyeMakeup"], classes, "data").tolist() == [1, 0]
+    assert join_labels(["yo_yo", "ApplyEyeMakeup"], classes, "data").ids.tolist() == [1, 0]
     assert classes.texts == ("apply eye makeup", "yo yo")
     assert resolve_templates(None, classes) == template_presets()["clip_k700"]
     assert bool(classes.descriptions) == ("discription" in text or "description" in text)
     if name == "clip.txt":
-        assert join_labels(["Lipstick"], classes, "data").tolist() == [0]
+        assert join_labels(["Lipstick"], classes, "data").ids.tolist() == [0]
     if "templates" in text:
         assert resolve_templates("own", classes) == ("see {}",)
     if name == "classInd.txt":
@@ -136,6 +147,13 @@ def test_class_list_beside_the_data_is_found_only_when_it_covers_it(tmp_path):
     (tmp_path / "classes.csv").write_text("id,name,text\n0,jump,a person jumping\n")
     assert find_classes(tmp_path / "val", ["Jump"], None).texts == ("a person jumping",)
     assert find_classes(tmp_path / "val", ["Jump", "run"], None).names == ("Jump", "run")
+
+
+def test_bare_numbers_are_no_class_names(tmp_path):
+    with pytest.raises(VidsslError, match=r"bare numbers \(0, 10\) name no class.*--classes"):
+        find_classes(tmp_path, ["0", "10", "run"], None)
+    (tmp_path / "classes.csv").write_text("id,name,text\n0,0,a zero\n1,10,a ten\n")
+    assert find_classes(tmp_path, ["0", "10"], None).texts == ("a zero", "a ten")
 
 
 def test_templates(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,15 @@ import torch
 import vidssl
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.evaluation.features import _in_order, _Part, extract_features, motion_energy
+from vidssl.errors import VidsslError
+from vidssl.evaluation.features import (
+    FeatureSet,
+    _in_order,
+    _Part,
+    extract_features,
+    motion_energy,
+    new_clips,
+)
 from vidssl.evaluation.setup import EvalOptions, Subject
 
 
@@ -25,10 +35,15 @@ def test_a_video_is_the_mean_of_its_clips_whatever_the_batch(subject, sprites):
     index = VideoIndex.read(sprites / "val")
     features = extract_features(subject, index, motion=True, description="test")
     assert set(features.features) == {"trained", "trained/unit", "motion"}
-    assert bool(features.ok.all()) and features.failures == ()
+    assert all(bool(ok.all()) for ok in features.ok.values()) and features.failures == ()
+    assert features.fewer_clips == 0
     alone = replace(subject, options=replace(subject.options, batch_size=1))
     for name, rows in extract_features(alone, index, motion=True, description="test").features.items():
         torch.testing.assert_close(rows, features.features[name], atol=1e-5, rtol=0)
+
+
+def index_of(total: int) -> VideoIndex:
+    return VideoIndex.of(Path("/videos"), [f"{number}.mp4" for number in range(total)], [None] * total)
 
 
 def test_rows_of_several_processes_come_in_the_order_of_the_index():
@@ -38,12 +53,52 @@ def test_rows_of_several_processes_come_in_the_order_of_the_index():
         _Part([torch.tensor([1, 3])], [torch.tensor([True, False])],
               {"x": [torch.tensor([[1.0], [3]])]}, [FailedVideo(1, "b", "empty")]),
     ]  # fmt: skip
-    found = _in_order(parts, 5)
+    found = _in_order(parts, index_of(5), "run")
     assert found.features["x"][:, 0].tolist() == [0, 0, 0, 3, 4]
-    assert found.ok.tolist() == [True, False, False, True, True]
+    assert found.ok["x"].tolist() == [True, False, False, True, True]
     assert [failure.path for failure in found.failures] == ["b", "c"]
     with pytest.raises(AssertionError, match="exactly once"):
-        _in_order(parts[:1], 3)
+        _in_order(parts[:1], index_of(3), "run")
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, 1e30])
+def test_features_that_are_not_finite_are_those_of_a_failed_video(broken):
+    """Only for the encoder that gave them; a length that overflows would become a row of zeros when normalised."""
+    rows = {"x": torch.tensor([[1.0, 2], [broken, 0], [3, 4]]), "y": torch.ones(3, 2)}
+    part = _Part([torch.arange(3)], [torch.zeros(3, dtype=torch.bool)], {k: [v] for k, v in rows.items()}, [])
+    found = _in_order([part], index_of(3), "run")
+    assert found.ok["x"].tolist() == [True, False, True] and bool(found.ok["y"].all())
+    assert found.features["x"].tolist() == [[1, 2], [0, 0], [3, 4]]
+    assert [(x.path, x.reason) for x in found.failures] == [("/videos/1.mp4", "features are not finite (x)")]
+    part.rows["x"] = [torch.full((3, 2), broken)]
+    with pytest.raises(VidsslError, match="run: the features of 'x' are finite for none of the 3 videos"):
+        _in_order([part], index_of(3), "run")
+
+
+def test_constant_features_are_recognised():
+    rows = 5 + torch.tensor([[0.0], [1e-7], [1.0]])
+    found = FeatureSet({"x": rows}, {"x": torch.tensor([True, True, False])}, (), 0)
+    assert found.constant("x")
+    assert not FeatureSet({"x": rows}, {"x": torch.ones(3, dtype=torch.bool)}, (), 0).constant("x")
+    assert not FeatureSet({"x": rows}, {"x": torch.tensor([True, False, False])}, (), 0).constant("x")
+
+
+def test_clips_of_the_same_frames_are_one():
+    index = [torch.tensor(rows) for rows in ([[0, 1], [0, 1]], [[0, 1], [1, 2]], [[0, 1], [0, 1]])]
+    assert new_clips(index).tolist() == [[True, True], [False, True], [False, False]]
+
+
+def test_a_short_video_is_shown_as_often_as_it_has_clips(subject, sprites, monkeypatch):
+    """Of 12 frames, 11 leave room for two clips: the three asked for are the first, the second and the second again."""
+    options = EvalOptions(clips=3, frames=11, stride=1, size=32, workers=0, batch_size=4)
+    index = VideoIndex.read(sprites / "val").subset(range(4))
+    three = extract_features(replace(subject, options=options), index, description="test")
+    assert three.fewer_clips == 4
+    two = extract_features(replace(subject, options=replace(options, clips=2)), index, description="test")
+    assert two.fewer_clips == 0
+    torch.testing.assert_close(three.features["trained"], two.features["trained"])
+    whole = replace(options, stride=None, seconds=math.inf)
+    assert whole.spec(subject.encoder).clips_per_video == 1
 
 
 def test_motion_energy_says_where_and_when_pixels_change():

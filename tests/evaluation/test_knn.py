@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidssl.evaluation.knn import knn_accuracy, knn_scores
+from vidssl.errors import VidsslError
+from vidssl.evaluation.knn import knn, knn_accuracy, knn_scores
 
 
 def brute_force(train, labels, test, k, classes, temperature):
@@ -38,6 +39,22 @@ def test_equals_brute_force(seed, k, temperature):
 def test_class_missing_in_train_is_wrong_and_chance_is_chance():
     train = torch.eye(2)
     assert knn_accuracy(train, torch.tensor([0, 1]), torch.eye(2), torch.tensor([0, 5]), k=1) == 0.5
+
+
+def test_what_is_not_finite_earns_nothing():
+    train, labels = torch.eye(3), torch.arange(3)
+    test = torch.eye(3).index_fill(0, torch.tensor([0]), torch.nan)
+    assert knn_accuracy(train, labels, test, labels, k=1) == pytest.approx(2 / 3)
+    assert knn_scores(train, labels, test, 1, 3)[0].isnan().all()
+    with pytest.raises(VidsslError, match="1 of 3 training rows are not finite"):
+        knn_accuracy(test, labels, train, labels, k=1)
+
+
+def test_bad_k_is_an_error_before_anything_is_loaded():
+    with pytest.raises(VidsslError, match="k=0: must be at least 1"):
+        knn("nowhere", "nowhere", "nowhere", k=(5, 0))
+    with pytest.raises(VidsslError, match="temperature=0"):
+        knn("nowhere", "nowhere", "nowhere", temperature=0)
 
 
 def test_bad_k_is_an_error():

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from vidssl.evaluation.metrics import classification_scores, majority_scores, wilson_interval
+from vidssl.errors import VidsslError
+from vidssl.evaluation.metrics import (
+    chance_scores,
+    classification_scores,
+    majority_scores,
+    require_finite,
+    wilson_interval,
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -42,6 +49,40 @@ def test_top5_and_mean_class_by_hand():
         torch.eye(2)[[0, 0, 0, 0]], torch.tensor([0, 0, 0, 1]), torch.ones(4, dtype=torch.bool)
     )
     assert unbalanced["mean_class"] == 0.5
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_wrong_and_counted(broken):
+    """Nothing is at least as good as a nan, so that it would win; an infinity elsewhere in the row counts as well."""
+    labels, ok = torch.tensor([0, 1, 0, 2]), torch.ones(4, dtype=torch.bool)
+    result = classification_scores(torch.full((4, 8), broken), labels, ok)
+    assert (result["top1"], result["top5"], result["mean_class"], result["not_finite"]) == (0, 0, 0, 4)
+    one = torch.eye(3)[labels]
+    one[3, 0] = broken
+    result = classification_scores(one, labels, ok)
+    assert (result["correct"], result["not_finite"], result["failed"]) == (3, 1, 0)
+
+
+def test_each_class_that_cannot_be_predicted_counts_in_the_mean_over_classes():
+    """Classes 2 and 3 have no column: with them the mean is over four classes, of which one is right."""
+    labels = torch.tensor([0, 0, 1, 2, 3, 3])
+    scores = torch.eye(2)[[0, 0, 0, 0, 1, 0]]
+    result = classification_scores(scores, labels, torch.ones(6, dtype=torch.bool))
+    assert result["mean_class"] == pytest.approx(1 / 4)
+    assert result["top1"] == pytest.approx(1 / 3)
+
+
+def test_chance_is_less_where_classes_cannot_be_predicted():
+    assert chance_scores(torch.tensor([0, 1, 2]), 3)["top1"] == 1 / 3
+    assert chance_scores(torch.tensor([0, 1, 2, 3]), 2)["top1"] == 1 / 4
+
+
+def test_rows_to_learn_from_must_be_finite():
+    rows = torch.zeros(5, 2)
+    require_finite("probe", rows)
+    rows[3, 1] = torch.inf
+    with pytest.raises(VidsslError, match="probe: 1 of 5 training rows are not finite, first row 3"):
+        require_finite("probe", rows)
 
 
 def test_majority_comes_from_the_reference_split():

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 
+from tests.distributed_runner import run_on_processes
 from vidssl.errors import VidsslError
+from vidssl.evaluation import EvalOptions, probes
+from vidssl.evaluation.features import FeatureSet
 from vidssl.evaluation.probes import choose_l2, fit_logistic, probe, stratified_split
+from vidssl.evaluation.setup import Subject
+from vidssl.evaluation.splits import Splits
 
 
 def blobs(rng: np.random.Generator, n: int, d: int = 6, k: int = 3, spread: float = 1.0):
@@ -58,6 +66,55 @@ def test_stratified_split_holds_out_some_of_every_class():
     kept, out = stratified_split(labels, 0.2, np.random.default_rng(0))
     assert sorted(kept.tolist() + out.tolist()) == list(range(13))
     assert torch.bincount(labels[out], minlength=3).tolist() == [2, 1, 0]
+
+
+def test_one_infinity_among_the_training_rows_is_an_error():
+    x, y = blobs(np.random.default_rng(4), 60)
+    x[7, 2] = torch.inf
+    with pytest.raises(VidsslError, match="1 of 60 training rows are not finite, first row 7"):
+        probe(x, y, x, 3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_has_the_results_of_a_cpu():
+    x, y = blobs(np.random.default_rng(5), 300, d=20, spread=3.0)
+    expected, l2 = probe(x[:200], y[:200], x[200:], 3)
+    found, there = probe(x[:200].cuda(), y[:200], x[200:].cuda(), 3)
+    assert there == l2
+    torch.testing.assert_close(found.cpu().log_softmax(1), expected.log_softmax(1), atol=1e-6, rtol=0)
+
+
+def fit_once(x: torch.Tensor, y: torch.Tensor) -> tuple[int, dict]:
+    """The scores of a probe on made-up features, and how often this process fitted one."""
+    ok = torch.ones(len(x), dtype=torch.bool)
+    features = FeatureSet({"trained": x, "untrained": x.flip(1)}, {"trained": ok, "untrained": ok}, (), 0)
+    splits = Splits(("a", "b", "c"), features, features, y, y, {"notes": []})
+    subject = Subject(Path("x"), nn.Identity(), None, EvalOptions(), torch.device("cpu"))
+    fitted = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("load_subject", subject), ("read_splits", splits), ("result_header", {})):
+            patch.setattr(probes, name, lambda *_, value=value: value)
+        patch.setattr(probes, "probe", lambda *given, **options: fitted.append(1) or probe(*given, **options))
+        result = probes.linear_probe("x", "x", "x")
+    return len(fitted), result
+
+
+def test_only_the_first_process_fits_and_all_have_the_result():
+    x, y = blobs(np.random.default_rng(6), 60)
+    [(first, result), (second, same)] = run_on_processes(fit_once, 2, x.float(), y)
+    assert (first, second) == (2, 0)
+    assert result == same == fit_once(x.float(), y)[1]
+    assert result["comparisons"]["trained"]["to"] == "untrained"
+
+
+def test_a_penalty_at_the_edge_of_the_grid_is_said():
+    noise = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    _, result = fit_once(noise, torch.arange(60) % 3)
+    assert result["l2"]["trained"] == 100
+    assert "trained: the penalty, 100, lies at the edge of the grid, 1e-05 to 100" in result["notes"][0]
+    x, y = blobs(np.random.default_rng(7), 60, spread=3.0)
+    assert fit_once(x.float(), y)[1]["notes"] == []
 
 
 def test_nothing_to_hold_out_is_an_error():

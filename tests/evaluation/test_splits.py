@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import vidssl
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.evaluation.splits import read_splits
@@ -28,12 +29,18 @@ def test_a_class_without_training_videos_is_always_wrong(subject, sprites, tmp_p
     splits = read_splits(subject, known, sprites / "val")
     assert splits.names == ("growing", "moving_left")
     assert splits.train_labels.tolist() == [0] * 3 + [1] * 3
-    assert splits.test_labels.tolist() == [0] * 3 + [1] * 3 + [-1] * 3
-    assert [title for title, _, _ in splits.features()] == ["trained", "motion energy"]
-    scores = splits.scores({"constant": torch.tensor([[0.0, 1.0]]).expand(9, 2)})
+    assert splits.test_labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert splits.record["classes"]["unknown"] == {"moving_right": 3}
+    frozen = list(splits.frozen())
+    assert [x.title for x in frozen] == ["trained", "motion energy"]
+    scores = splits.scored({"constant": (frozen[0], torch.tensor([[0.0, 1.0]]).expand(9, 2))})["scores"]
     assert list(scores) == ["constant", "majority class", "chance"]
     assert scores["constant"]["correct"] == 3
-    assert scores["chance"]["top1"] == 0.5
+    assert scores["constant"]["mean_class"] == pytest.approx(1 / 3)
+    assert scores["chance"]["top1"] == pytest.approx(1 / 3)  # half of the six videos that can be right
+    assert [pair["val"] for pair in splits.record["in_both_splits"]] == [
+        path for path in VideoIndex.read(sprites / "val").paths if "moving_right" not in path
+    ]
 
 
 def test_unreadable_training_videos_are_left_out_and_unreadable_test_videos_kept(subject, sprites, tmp_path):
@@ -41,15 +48,23 @@ def test_unreadable_training_videos_are_left_out_and_unreadable_test_videos_kept
     shutil.copytree(sprites / "val", broken)
     sorted((broken / "growing").iterdir())[0].write_bytes(b"no video")
     splits = read_splits(subject, broken, broken)
-    assert len(splits.readable_labels) == 8 and len(splits.test_labels) == 9
-    for _, train, test in splits.features():
-        assert len(train) == 8 and len(test) == 9
-        assert test[0].abs().max() == 0
+    for frozen in splits.frozen():
+        assert len(frozen.train) == 8 == len(frozen.labels) and len(frozen.test) == 9
+        assert frozen.test[0].abs().max() == 0 and frozen.ok.tolist() == [False] + [True] * 8
     assert len(splits.record["train"]["failed"]) == 1
+
+
+def test_videos_without_a_label_are_left_out_and_named(subject, sprites, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(sprites / "val", data)
+    shutil.copy(next((data / "growing").iterdir()), data / "stray.mp4")
+    splits = read_splits(subject, data, sprites / "val")
+    assert splits.record["train"]["unlabelled"] == ["stray.mp4"]
+    assert splits.record["train"]["videos"] == 9 == len(splits.train_labels)
 
 
 def test_splits_without_a_common_class_are_an_error(subject, sprites, tmp_path):
     for split, name in (("train", "growing"), ("val", "moving_left")):
         shutil.copytree(sprites / "val" / name, tmp_path / split / name)
-    with pytest.raises(VidsslError, match=r"none of its classes \(moving_left\) occur in"):
+    with pytest.raises(VidsslError, match=r"none of its 1 classes \(moving_left\) are in"):
         read_splits(subject, tmp_path / "train", tmp_path / "val")

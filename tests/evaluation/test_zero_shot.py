@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from vidssl.evaluation import EvalOptions, zero_shot
 from vidssl.evaluation.classes import class_list, concept_classes
 from vidssl.evaluation.report import show_result
 from vidssl.evaluation.zero_shot import (
+    class_prompts,
+    cut_texts,
     name_setting,
-    scores_with_debiased,
+    rated_with_debiased,
     text_classifier,
     training_vocabulary,
     zero_shot_scores,
@@ -96,7 +99,9 @@ def test_debiasing_takes_away_what_all_videos_share():
     labels = torch.arange(120) % 6
     rows = classifier[labels] + 0.05 * torch.randn(120, 16, generator=generator) + 1.5 * classifier[0]
     ok = torch.ones(120, dtype=torch.bool)
-    scores = scores_with_debiased("x", rows, classifier, labels, ok, "inductive")
+    rated = rated_with_debiased("x", rows, classifier, labels, ok, "inductive")
+    scores = {name: row.score for name, row in rated.items()}
+    assert rated["x"].correct.sum() == scores["x"]["correct"]
     assert scores["x"]["top1"] < 0.5
     assert scores["x, debiased (transductive)"]["top1"] > 0.95
     assert scores["x"]["setting"] == {"videos": "inductive", "names": "inductive"}
@@ -108,7 +113,8 @@ def test_videos_that_could_not_be_read_take_no_part_in_the_mean():
     ok = torch.tensor([True, True, False])
     scores = zero_shot_scores(rows, classifier, debias=True, ok=ok)
     torch.testing.assert_close(scores[:2], torch.tensor([[0.5, -0.5, 0], [-0.5, 0.5, 0]]))
-    assert scores[2].tolist() == [0, 0, 0]
+    assert not bool(scores[2].isfinite().any())  # and is therefore wrong, see `correct_rows`
+    torch.testing.assert_close(zero_shot_scores(rows, classifier, debias=True)[:2], scores[:2])
 
 
 @pytest.mark.parametrize(
@@ -175,6 +181,55 @@ def test_a_result_says_all_of_it(run_folder, words, sprites, capsys):
     out = capsys.readouterr().out
     assert "3 of 3 are in the vocabulary of training" in out
     assert "transductive" in out
+
+
+def test_one_video_without_finite_features_is_one_wrong_video():
+    """Its nan would spread through the mean that debiasing subtracts."""
+    rows = torch.eye(3)[[0, 1, 2, 0]]
+    rows[3] = torch.nan
+    labels, ok = torch.tensor([0, 1, 2, 0]), torch.ones(4, dtype=torch.bool)
+    rated = rated_with_debiased("x", rows, torch.eye(3), labels, ok, "inductive")
+    for row in rated.values():
+        assert row.correct.tolist() == [True, True, True, False]
+        assert row.score["not_finite"] == 1
+
+
+def test_texts_that_are_longer_than_the_context_are_named(encoder):
+    long, snowmen = " ".join(["word"] * 90), "☃ " * 30  # few letters, many tokens
+    classes = class_list(["run", long, snowmen], "list")
+    found = cut_texts(encoder, class_prompts(classes, ("{}", "see {}")))
+    assert found["context_length"] == 77
+    assert set(found["texts"]) == {text for text in found["texts"] if encoder.text.num_tokens(text) > 77}
+    assert {long, f"see {long}"} <= set(found["texts"]) and "run" not in found["texts"]
+
+
+def test_classes_that_are_not_listed_count_as_wrong_and_are_named(run_folder, sprites, tmp_path, capsys):
+    """As in probes and nearest neighbours."""
+    file = tmp_path / "list.txt"
+    file.write_text("moving left\ngrowing\njumping\n")
+    run = run_folder({"hsic": {}})
+    result = zero_shot(run / "encoder", sprites / "val", classes=str(file), options=FAST)
+    assert result["classes"]["unknown"] == {"moving_right": 3}
+    assert result["classes"]["unused"] == ["jumping"]
+    assert result["scores"]["trained"]["total"] == 9
+    assert result["scores"]["chance"]["top1"] == pytest.approx(2 / 9)
+    assert result["scores"]["majority class"]["top1"] == pytest.approx(1 / 3)
+    assert result["comparisons"]["trained"]["p"] == 1  # the encoder is the untrained one
+    show_result("zero-shot", result)
+    out = capsys.readouterr().out
+    assert (
+        "3 videos of 1 classes that are not among the 3 to choose from, counted as wrong: moving_right (3)"
+        in out
+    )
+    assert "1 of 3 classes have no video in the test: jumping" in out
+
+
+def test_one_class_is_said_to_be_no_test(run_folder, sprites, tmp_path, capsys):
+    shutil.copytree(sprites / "val" / "growing", tmp_path / "data" / "growing")
+    result = zero_shot(run_folder({"hsic": {}}) / "encoder", tmp_path / "data", options=FAST)
+    assert result["scores"]["trained"]["top1"] == 1 == result["scores"]["chance"]["top1"]
+    show_result("zero-shot", result)
+    assert "there is one class: every answer is right, whatever the encoder" in capsys.readouterr().out
 
 
 def test_descriptions_need_a_vocabulary(run_folder, sprites):

@@ -103,13 +103,15 @@ def build(
     """Encode names and descriptions into a concept space, once for the same words and encoder."""
     from vidssl.concepts.build import cached_space
     from vidssl.concepts.vocabulary import load_concepts
+    from vidssl.devices import find_device
     from vidssl.models.load import load_text_tower
     from vidssl.progress import progress_bar
 
     concepts = load_concepts(given, templates)
+    place = None if device is None else find_device(device)
     tower = load_text_tower(encoder, pretrained)
-    if device is not None:
-        tower.to(device)
+    if place is not None:
+        tower.to(place)
     options: Any = {"whiten": whiten, "merge_threshold": merge_threshold}
     with progress_bar("encoding", "text") as progress:
         record = cached_space(concepts, tower, progress=progress, **options).record()

@@ -98,11 +98,14 @@ def classify(
 ) -> None:
     """Say which of the given actions a video shows."""
     from vidssl.evaluation import classify as run
+    from vidssl.evaluation.notes import cut_texts_note
     from vidssl.files import write_json
 
     result = run(checkpoint, video, labels, templates=templates, options=options)
     for name, probability in result["probabilities"].items():
         typer.echo(f"{100 * probability:5.1f} %  {name}")
+    for line in cut_texts_note(result["cut_texts"]):
+        typer.echo(line)
     if output is not None:
         write_json(output, result)
 
@@ -126,11 +129,10 @@ def dynamics(
     """Show what a model of motion learned: forecasts, calibration, eigenvalues, as PNG files and JSON."""
     from vidssl import distributed
     from vidssl.evaluation.dynamics.report import dynamics as run
-    from vidssl.evaluation.dynamics.report import dynamics_lines
-    from vidssl.evaluation.report import result_file
+    from vidssl.evaluation.dynamics.report import dynamics_lines, result_folder
 
-    folder = output or result_file(Path(checkpoint), "dynamics", data).with_suffix("")
     chosen: dict[str, Any] = {"horizon": horizon, "objective": objective, "weights": weights, "plots": plots}
+    folder = output or result_folder(checkpoint, data, options=options, **chosen)
     result = run(checkpoint, data, output=folder, options=options, **chosen)
     if distributed.rank() == 0:
         for line in dynamics_lines(result):
@@ -160,7 +162,7 @@ def _finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, out
     from vidssl.files import write_json
 
     if distributed.rank() == 0:
-        file = output or result_file(Path(checkpoint), result["task"], data)
+        file = output or result_file(Path(checkpoint), result["task"], data, result)
         write_json(file, result)
         show_result(f"{title} on {data}", result)
         typer.echo(f"written to {file}")

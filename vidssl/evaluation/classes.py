@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -115,6 +116,9 @@ def find_classes(data: Path, names: Sequence[str], given: str | None) -> ClassLi
 
     In order: the file (.csv, .txt) or vocabulary `given`; a ``classes.csv`` in the folder of the data or the one above
     (``train/`` and ``val/`` commonly share one) that covers its classes; the folder's own class names.
+
+    Raises:
+        VidsslError: for a list that cannot be read, or class names that are bare numbers and no list beside them.
     """
     if given is not None:
         is_list = Path(given).suffix in (".csv", ".txt")
@@ -125,29 +129,58 @@ def find_classes(data: Path, names: Sequence[str], given: str | None) -> ClassLi
             found = read_classes(candidate)
             if None not in match_names(names, found.names):
                 return found
+    numbers = [name for name in names if name.isdecimal()]
+    if numbers:
+        raise VidsslError(
+            f"{data}: labels that are bare numbers ({', '.join(numbers[:5])}) name no class; "
+            "write names into the list, or give the classes with --classes"
+        )
     return class_list(sorted(names), f"class names of {data}")
 
 
-def join_labels(labels: Sequence[str | None], classes: ClassList, source: str) -> Tensor:
-    """(N,) int64 positions of the labels in the class list, joined by name.
+class JoinedLabels(NamedTuple):
+    """Labels of N videos as places in a list of K classes.
+
+    Attributes:
+        ids: (N,) int64, in [0, K) for a listed class; K, K + 1, … for the others, one number each: no answer is right.
+        unknown: class that is not listed -> how many videos have it.
+        unused: listed classes that no video has.
+    """
+
+    ids: Tensor
+    unknown: dict[str, int]
+    unused: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """What a result says of them."""
+        return {"unknown": self.unknown, "unused": list(self.unused)}
+
+
+def join_labels(labels: Sequence[str | None], classes: ClassList, source: str) -> JoinedLabels:
+    """Labels joined with the class list by name, never by index; all protocols treat what does not fit alike.
 
     Raises:
-        VidsslError: when a video has no label, or a label is not in the list, naming the difference.
+        VidsslError: when a label is None, or none is in the list.
     """
-    unlabelled = sum(label is None for label in labels)
-    if unlabelled:
-        raise VidsslError(
-            f"{source}: {unlabelled} of {len(labels)} videos have no label (expected <class>/<file>)"
-        )
+    if None in labels:
+        raise VidsslError(f"{source}: {labels.count(None)} of {len(labels)} videos have no label")
     spelled = sorted({str(label) for label in labels})
     positions = dict(zip(spelled, match_names(spelled, classes.names, classes.aliases), strict=True))
-    unknown = [label for label, position in positions.items() if position is None]
-    if unknown:
+    missing = [label for label, position in positions.items() if position is None]
+    if len(missing) == len(spelled):
+        numbers = "; bare numbers are no names" if all(name.isdecimal() for name in missing) else ""
         raise VidsslError(
-            f"{source}: {len(unknown)} classes are not in {classes.source}: {', '.join(unknown[:5])}"
-            f"{', …' if len(unknown) > 5 else ''}{did_you_mean(unknown[0], classes.names)}"
+            f"{source}: none of its {len(missing)} classes ({', '.join(missing[:5])}{', …' if missing[5:] else ''}) are in "
+            f"{classes.source}{did_you_mean(missing[0], classes.names)}{numbers}"
         )
-    return torch.tensor([positions[str(label)] for label in labels], dtype=torch.int64)
+    places = {label: place for label, place in positions.items() if place is not None}
+    used = {classes.names[place] for place in places.values()}
+    places |= {label: len(classes.names) + number for number, label in enumerate(missing)}
+    return JoinedLabels(
+        torch.tensor([places[str(label)] for label in labels], dtype=torch.int64),
+        {label: labels.count(label) for label in missing},
+        tuple(name for name in classes.names if name not in used),
+    )
 
 
 def resolve_templates(given: str | None, classes: ClassList) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from vidssl.evaluation.classes import class_list, read_classes, resolve_template
 from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.report import Result, list_hash, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject
-from vidssl.evaluation.zero_shot import text_classifier, zero_shot_scores
+from vidssl.evaluation.zero_shot import class_prompts, cut_texts, text_classifier, zero_shot_scores
 
 
 def classify(
@@ -30,7 +30,7 @@ def classify(
         JSON-able result; ``probabilities`` maps names to numbers that sum to 1, most likely first.
 
     Raises:
-        VidsslError: when the video cannot be decoded (named with the reason).
+        VidsslError: when the video cannot be decoded, or its features are not finite (named with the reason).
     """
     subject = load_subject(checkpoint, options)
     if Path(labels).is_file():
@@ -38,6 +38,7 @@ def classify(
     else:
         listed = class_list([name.strip() for name in labels.split(",") if name.strip()], "labels")
     chosen = resolve_templates(templates, listed)
+    cut = cut_texts(subject.encoder, class_prompts(listed, chosen))
     features = extract_features(subject, VideoIndex.of_files([video]), description="classify")
     if features.failures:
         raise VidsslError(f"{video}: {features.failures[0].reason}")
@@ -50,5 +51,6 @@ def classify(
         **result_header("classify", subject),
         "video": str(video),
         "templates": {"list": chosen, "hash": list_hash(chosen)},
+        "cut_texts": cut,
         "probabilities": {listed.names[i]: probabilities[i].item() for i in order.tolist()},
     }

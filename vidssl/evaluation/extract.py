@@ -18,7 +18,8 @@ def extract(
 ) -> Result:
     """Write the clip features (N, D) of every video of a folder to `output` (safetensors), names to a JSON beside it.
 
-    Tensors: ``features`` float32 (rows of unreadable videos are zero) and ``ok`` bool.
+    Tensors: ``features`` float32 and ``ok`` bool; the rows of videos that are unreadable, or whose features are not finite,
+    are zero and not ok, and named in the JSON.
     """
     subject = replace(load_subject(checkpoint, options), untrained=None)
     index = VideoIndex.read(data)
@@ -27,12 +28,12 @@ def extract(
     record = {
         **result_header("extract", subject),
         "shape": list(rows.shape),
-        "data": data_record(data, index, features.failures),
+        "data": data_record(data, index, features.failures, fewer_clips=features.fewer_clips),
         "videos": [
             {"path": path, "label": label} for path, label in zip(index.paths, index.labels, strict=True)
         ],
     }
     if distributed.rank() == 0:
-        write_tensors(output, {"features": rows, "ok": features.ok})
+        write_tensors(output, {"features": rows, "ok": features.ok["trained"]})
         write_json(Path(output).with_suffix(".json"), record)
     return record

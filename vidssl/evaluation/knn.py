@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidssl.errors import check_value
+from vidssl.evaluation.metrics import require_finite
 from vidssl.evaluation.report import Result, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.evaluation.splits import read_splits
@@ -23,22 +26,46 @@ def knn(
     temperature: float = 0.07,
     options: EvalOptions | None = None,
 ) -> Result:
-    """Weighted k-nearest-neighbour classification of frozen clip features, one score for each k."""
+    """Weighted k-nearest-neighbour classification of frozen clip features, one score for each k.
+
+    A k beyond the number of training videos becomes that number, and says so. The top 5 are given from k = 5 on: fewer
+    neighbours name fewer classes.
+
+    Raises:
+        VidsslError: for a k below 1 or a temperature not above 0, before anything is loaded.
+    """
+    for neighbours in k:
+        check_value("k", neighbours, neighbours >= 1, "at least 1")
+    check_value("temperature", temperature, 0 < temperature < math.inf, "above 0")
     subject = load_subject(checkpoint, options)
     splits = read_splits(subject, train, val)
-    labels, classes = splits.readable_labels, len(splits.names)
+    classes, total = len(splits.names), len(splits.train_labels)
+    counts = list(dict.fromkeys(min(neighbours, total) for neighbours in k))
     votes = {
-        f"{title}, k = {neighbours}": knn_scores(bank, labels, rows, neighbours, classes, temperature)
-        for title, bank, rows in splits.features()
-        for neighbours in k
+        f"{frozen.title}, k = {count}": (
+            frozen,
+            knn_scores(frozen.train, frozen.labels, frozen.test, count, classes, temperature),
+        )
+        for frozen in splits.frozen()
+        for count in counts
     }
-    return {
+    scored = splits.scored(votes)
+    for title, score in scored["scores"].items():
+        if any(title.endswith(f", k = {count}") for count in counts if count < 5):
+            score.pop("top5", None)
+    result = {
         **result_header("knn", subject),
-        "k": list(k),
+        "k": counts,
         "temperature": temperature,
         **splits.record,
-        "scores": splits.scores(votes),
+        **scored,
     }
+    result["notes"] += [
+        f"k = {neighbours}: there are {total} training videos, all of which vote (k = {total})"
+        for neighbours in k
+        if neighbours > total
+    ]
+    return result
 
 
 def knn_scores(
@@ -58,13 +85,15 @@ def knn_scores(
         chunk: test rows compared at a time.
 
     Returns:
-        (M, num_classes) votes, scaled so that the nearest neighbour's vote is 1.
+        (M, num_classes) votes, scaled so that the nearest neighbour's vote is 1; nan for a test row that is not finite.
 
     Raises:
         ValueError: if k < 1 or there are no training rows.
+        VidsslError: if training rows are not finite.
     """
     if k < 1 or len(train_features) == 0:
         raise ValueError(f"knn: k = {k} with {len(train_features)} training rows; both must be at least 1")
+    require_finite("knn", train_features)
     k = min(k, len(train_features))
     bank = F.normalize(train_features.float(), dim=1)
     rows = []
@@ -73,7 +102,8 @@ def knn_scores(
         # Relative to the nearest neighbour: exp(1 / 0.07) would be large, and votes are scale-free.
         weights = ((similarity - similarity[:, :1]) / temperature).exp()
         votes = weights.new_zeros(len(queries), num_classes)
-        rows.append(votes.scatter_add_(1, train_labels[neighbours], weights))
+        votes.scatter_add_(1, train_labels[neighbours], weights)
+        rows.append(votes.masked_fill_(~queries.isfinite().all(dim=1, keepdim=True), math.nan))
     return torch.cat(rows) if rows else bank.new_zeros(0, num_classes)
 
 
@@ -85,7 +115,9 @@ def knn_accuracy(
     k: int,
     temperature: float = 0.07,
 ) -> float:
-    """Top-1 accuracy in [0, 1] of `knn_scores`; a test class without training rows is wrong."""
+    """Top-1 accuracy in [0, 1] of `knn_scores`; a test class without training rows, and a test row that is not finite, is
+    wrong."""
     num_classes = int(torch.cat([train_labels, test_labels]).max()) + 1
     scores = knn_scores(train_features, train_labels, test_features, k, num_classes, temperature)
-    return (scores.argmax(1) == test_labels).double().mean().item()
+    right = (scores.argmax(1) == test_labels) & scores.isfinite().all(dim=1)
+    return right.double().mean().item()

@@ -1,4 +1,7 @@
-"""Accuracies with their uncertainty."""
+"""Accuracies with their uncertainty.
+
+What is not finite is never right: a row of scores that holds a nan or an infinity is wrong, and counted.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from vidssl.errors import VidsslError
 
 Score = dict[str, Any]
 
@@ -26,30 +31,45 @@ def wilson_interval(correct: int, total: int, z: float = 1.959963984540054) -> t
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def correct_rows(scores: Tensor, labels: Tensor, ok: Tensor, best: int = 1) -> Tensor:
+    """(N,) bool: rows whose true class is one of the `best` with the highest scores.
+
+    Args:
+        scores: (N, K), higher is better; a tie between the truth and another class counts against it, so that constant
+            scores are not rewarded. A row with a score that is not finite is wrong.
+        labels: (N,) int64 in [0, K); any other number is a class that cannot be predicted: always wrong.
+        ok: (N,) bool; False for a video that could not be used: always wrong, never left out.
+    """
+    classes = scores.shape[1]
+    possible = ok & scores.isfinite().all(dim=1) & (labels >= 0) & (labels < classes)
+    truth = scores.gather(1, labels.clamp(0, classes - 1)[:, None])
+    rivals = (scores >= truth).sum(dim=1) - 1  # others that are at least as good
+    return possible & (rivals < best)
+
+
 def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor) -> Score:
     """Top-1 (with interval), top-5 and mean-class accuracy.
 
     Args:
-        scores: (N, K), higher is better; a tie between the truth and another class counts as wrong, so that constant
-            scores are not rewarded.
-        labels: (N,) int64; -1 for a class that cannot be predicted (always wrong).
-        ok: (N,) bool; False for a video that could not be decoded (always wrong, never left out).
+        scores, labels, ok: as in `correct_rows`. Every number among the labels is a class of the mean over classes, those
+            that cannot be predicted too.
+
+    Returns:
+        `top1`, `top1_interval`, `correct`, `total`, `failed` (not ok), `not_finite` (ok, but with a score that is not),
+        `mean_class`, and `top5` for more than five classes.
     """
     total, classes = scores.shape
-    known = ok & (labels >= 0)
-    truth = scores.gather(1, labels.clamp(min=0)[:, None])
-    # Others that are at least as good; nan compares False and is handled by `ok`.
-    rivals = (scores >= truth).sum(1) - 1
-    top1 = known & (rivals < 1)
+    top1 = correct_rows(scores, labels, ok)
     result: Score = {
         "top1": top1.double().mean().item(),
         "top1_interval": wilson_interval(int(top1.sum()), total),
         "correct": int(top1.sum()),
         "total": total,
         "failed": int((~ok).sum()),
+        "not_finite": int((ok & ~scores.isfinite().all(dim=1)).sum()),
     }
     if classes > 5:
-        result["top5"] = (known & (rivals < 5)).double().mean().item()
+        result["top5"] = correct_rows(scores, labels, ok, best=5).double().mean().item()
     per_class = [top1[labels == label].double().mean().item() for label in labels.unique().tolist()]
     result["mean_class"] = float(np.mean(per_class))
     return result
@@ -57,9 +77,27 @@ def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor) -> Score:
 
 def majority_scores(labels: Tensor, reference: Tensor | None = None) -> Score:
     """Accuracy of always answering the most frequent class of `reference` (default: of the labels themselves)."""
-    counts = torch.bincount((labels if reference is None else reference).clamp(min=0))
+    counts = torch.bincount(labels if reference is None else reference)
     correct = int((labels == counts.argmax()).sum())
     return {"top1": correct / len(labels), "top1_interval": wilson_interval(correct, len(labels))}
+
+
+def chance_scores(labels: Tensor, num_classes: int) -> Score:
+    """Accuracy of answering any of the classes [0, num_classes) at random; other labels are never right."""
+    return {"top1": (labels < num_classes).double().mean().item() / num_classes}
+
+
+def require_finite(name: str, rows: Tensor) -> None:
+    """Rows to learn from must be finite: one that is not would decide everything.
+
+    Raises:
+        VidsslError: naming the first row that is not.
+    """
+    broken = (~rows.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
+    if broken:
+        raise VidsslError(
+            f"{name}: {len(broken)} of {len(rows)} training rows are not finite, first row {broken[0]}"
+        )
 
 
 def format_score(score: Score) -> str:

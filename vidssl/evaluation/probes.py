@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidssl import distributed
 from vidssl.errors import VidsslError
+from vidssl.evaluation.metrics import require_finite
 from vidssl.evaluation.report import Result, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject
-from vidssl.evaluation.splits import read_splits
+from vidssl.evaluation.splits import Splits, read_splits
 
 L2_GRID = tuple(float(x) for x in np.logspace(-5, 2, 15))
 
@@ -33,20 +35,43 @@ def linear_probe(
 ) -> Result:
     """Logistic regression on frozen clip features, its penalty chosen on a held-out part of `train`.
 
+    Fitted by the first process, on its GPU if there is one.
+
     Returns:
         JSON-able result; ``scores`` holds the trained encoder, the untrained one, motion energy, majority and chance.
     """
     subject = load_subject(checkpoint, options)
     splits = read_splits(subject, train, val)
-    labels, classes = splits.readable_labels, len(splits.names)
-    fitted = {title: probe(fit, labels, test, classes, seed=seed) for title, fit, test in splits.features()}
+    header = result_header("linear-probe", subject)  # on all processes: it counts them
+    fitted = distributed.on_first(lambda: _fitted(splits, subject.device, seed))
     return {
-        **result_header("linear-probe", subject),
-        "feature": "clip (mean over frames and clips, in the encoder's output space)",
-        "l2": {title: l2 for title, (_, l2) in fitted.items()},
+        **header,
         "seed": seed,
         **splits.record,
-        "scores": splits.scores({title: logits for title, (logits, _) in fitted.items()}),
+        **fitted,
+        "notes": splits.record["notes"] + fitted["notes"],
+    }
+
+
+def _fitted(splits: Splits, device: torch.device, seed: int) -> Result:
+    """Penalties, scores and what has to be said of them."""
+    place = device if device.type == "cuda" else torch.device("cpu")  # others may know no float64
+    l2, predictions = {}, {}
+    for frozen in splits.frozen():
+        train, test = frozen.train.to(place), frozen.test.to(place)
+        logits, l2[frozen.title] = probe(train, frozen.labels, test, len(splits.names), seed=seed)
+        predictions[frozen.title] = (frozen, logits.cpu())
+    return {
+        "feature": "clip (mean over frames and clips, in the encoder's output space)",
+        "l2": l2,
+        "l2_grid": L2_GRID,
+        "notes": [
+            f"{title}: the penalty, {penalty:g}, lies at the edge of the grid, {min(L2_GRID):g} to {max(L2_GRID):g}; a "
+            "better one may lie outside"
+            for title, penalty in l2.items()
+            if penalty in (min(L2_GRID), max(L2_GRID))
+        ],
+        **splits.scored(predictions),
     }
 
 
@@ -81,7 +106,7 @@ def fit_logistic(
         l2: at least 0.
         start: a solution for another `l2` of the same features to start from.
     """
-    x = features.double()
+    x, labels = features.double(), labels.to(features.device)
     mean, std = x.mean(0), x.std(0, unbiased=False)
     # A dimension that is constant up to rounding carries nothing; scaling it up would turn the rounding into a feature.
     constant = std <= 1e-7 * x.abs().amax(0).clamp(min=1e-30)
@@ -146,15 +171,18 @@ def choose_l2(
     generator = np.random.default_rng(seed)
     total = np.zeros(len(grid))
     for _ in range(5 if len(labels) < 2000 else 1):
-        kept, out = stratified_split(labels, 0.2, generator)
+        kept, out = stratified_split(labels.cpu(), 0.2, generator)
         # Weak penalties take the longest to fit and are never chosen once over-fitting has set in, so the rest counts
         # as infinitely bad once weakening it has hurt twice. Each fit starts from that of the next stronger penalty.
         losses = np.full(len(grid), np.inf)
+        fit, fit_labels, test, test_labels = (
+            rows[part.to(rows.device)] for part in (kept, out) for rows in (features, labels)
+        )
         model, last, rises = None, np.inf, 0
         for position in np.argsort(grid)[::-1]:
             l2 = grid[position]
-            model = fit_logistic(features[kept], labels[kept], num_classes, l2, model, max_iterations=100)
-            losses[position] = F.cross_entropy(model(features[out]), labels[out]).item()
+            model = fit_logistic(fit, fit_labels, num_classes, l2, model, max_iterations=100)
+            losses[position] = F.cross_entropy(model(test), test_labels.to(test.device)).item()
             rises += bool(losses[position] > last)
             last = losses[position]
             if rises == 2:
@@ -175,7 +203,11 @@ def probe(
     """Choose the penalty on the training rows, refit on all of them, score the test rows.
 
     Returns:
-        (N_test, num_classes) float64 logits and the chosen penalty.
+        (N_test, num_classes) float64 logits, on the device of the features, and the chosen penalty.
+
+    Raises:
+        VidsslError: for training rows that are not finite, or when no class has two rows.
     """
+    require_finite("linear probe", train_features)
     l2 = choose_l2(train_features, train_labels, num_classes, grid=grid, seed=seed)
     return fit_logistic(train_features, train_labels, num_classes, l2)(test_features), l2

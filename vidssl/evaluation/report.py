@@ -15,7 +15,9 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.environment import environment
 from vidssl.evaluation.metrics import format_score
+from vidssl.evaluation.notes import result_notes
 from vidssl.evaluation.setup import Subject
+from vidssl.files import newest_checkpoint
 
 Result = dict[str, Any]
 
@@ -26,6 +28,7 @@ def result_header(task: str, subject: Subject) -> Result:
     return {
         "task": task,
         "checkpoint": str(subject.path),
+        "loaded": str(newest_checkpoint(subject.path) or subject.path),
         "model": {key: value for key, value in subject.encoder.spec.items() if key != "model_cfg"},
         "sampling": {
             "frames": spec.clip.frames,
@@ -41,13 +44,29 @@ def result_header(task: str, subject: Subject) -> Result:
     }
 
 
-def data_record(data: str | Path, index: VideoIndex, failures: Sequence[FailedVideo]) -> dict[str, Any]:
-    """What a result says of a data set: its list's hash, and every file that could not be read."""
+def data_record(
+    data: str | Path,
+    index: VideoIndex,
+    failures: Sequence[FailedVideo],
+    *,
+    unlabelled: Sequence[str] = (),
+    fewer_clips: int = 0,
+) -> dict[str, Any]:
+    """What a result says of a data set: its list's hash, and every video that is not what it should be.
+
+    Args:
+        index: the videos that were looked at.
+        failures: those of them that could not be used.
+        unlabelled: further ones, which were not looked at because they have no label.
+        fewer_clips: how many are too short for as many different clips as were asked for.
+    """
     return {
         "path": str(data),
         "digest": index.digest,
         "videos": len(index),
         "failed": [failure.record for failure in failures],
+        "unlabelled": list(unlabelled),
+        "fewer_clips": fewer_clips,
     }
 
 
@@ -56,10 +75,21 @@ def list_hash(values: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:16]
 
 
-def result_file(checkpoint: Path, task: str, data: Path) -> Path:
-    """``<checkpoint>/results/<task>-<last folders of the data>.json``."""
+def result_file(checkpoint: Path, task: str, data: Path, record: Mapping[str, Any]) -> Path:
+    """``<checkpoint>/results/<task>-<last folders of the data>[-<step>]-<hash>.json``.
+
+    The 8 digits are of all that the record says, but for its `environment`: results that differ never share a file, and
+    one that is measured again replaces itself.
+
+    Args:
+        record: JSON-able.
+    """
     named = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(data.resolve().parts[-2:])).strip("-.")
-    return checkpoint / "results" / f"{task}-{named}.json"
+    newest = newest_checkpoint(checkpoint)
+    said = json.dumps({key: value for key, value in record.items() if key != "environment"}, sort_keys=True)
+    digits = hashlib.sha256(said.encode()).hexdigest()[:8]
+    parts = [task, named, *([] if newest is None else [newest.name]), digits]
+    return checkpoint / "results" / f"{'-'.join(parts)}.json"
 
 
 def show_result(title: str, result: Mapping[str, Any]) -> None:
@@ -80,42 +110,5 @@ def show_result(title: str, result: Mapping[str, Any]) -> None:
         table.add_row(name, format_score(score), *others, *names)
     console = Console(highlight=False)
     console.print(table)
-    for line in _notes(result):
+    for line in result_notes(result):
         console.print(line, markup=False, soft_wrap=True)
-
-
-def _notes(result: Mapping[str, Any]) -> list[str]:
-    sampling = result["sampling"]
-    extent = (
-        f"stride {sampling['stride']}" if sampling["stride"] else f"over {sampling['seconds'] or 'all'} s"
-    )
-    notes = [
-        f"{sampling['clips_per_video']} clips of {sampling['frames']} frames {extent}, "
-        f"{sampling['resize']} to {sampling['size']} pixels"
-    ]
-    if "templates" in result:
-        templates = result["templates"]["list"]
-        notes.append(
-            f"classes: {result['classes']['source']}; {len(templates)} templates such as {templates[0]!r} "
-            f"(hashes {result['classes']['hash']}, {result['templates']['hash']})"
-        )
-    if "names" in result:
-        notes.append(_names_note(result["names"]))
-    if "untrained" not in " ".join(result["scores"]):
-        notes.append("the untrained encoder is not kept beside this checkpoint, so its score is missing")
-    for split in ("data", "train", "val"):
-        for failure in result.get(split, {}).get("failed", []):
-            notes.append(f"unreadable, counted as wrong: {failure['path']}: {failure['reason']}")
-    return notes
-
-
-def _names_note(names: Mapping[str, Any]) -> str:
-    """How much training knew of the classes' names."""
-    if names["setting"] == "unknown":
-        return f"class names: whether the vocabulary of training held them is unknown ({names['reason']})"
-    if names["vocabulary"] is None:
-        return "class names: no vocabulary was used in training (inductive)"
-    return (
-        f"class names: {names['known']} of {names['classes']} are in the vocabulary of training, "
-        f"{names['vocabulary']} ({names['setting']})"
-    )

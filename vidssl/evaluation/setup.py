@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from vidssl.data.loader import build_eval_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
+from vidssl.devices import find_device
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.load import load
@@ -34,7 +35,7 @@ class EvalOptions:
         frames: frames of a clip.
         seconds: temporal extent of a clip; `math.inf` for the whole video.
         stride: distance of two frames, instead of `seconds`.
-        clips: clips of a video, whose features are averaged.
+        clips: clips of a video, whose features are averaged; of whole videos there is one.
         crops: 1 (centre) or 3 along the long side.
         resize: "squash" shows the whole frame as a square, "crop" a central square.
         size: side of the square in pixels.
@@ -66,7 +67,7 @@ class EvalOptions:
             seconds = None if stride else (trained.get("seconds") or math.inf)
         return EvalSpec(
             clip=ClipSpec(frames, stride=stride, seconds=seconds),
-            clips_per_video=self.clips,
+            clips_per_video=1 if seconds == math.inf else self.clips,
             size=self.size or trained.get("size") or encoder.image_size,
             resize=self.resize,
             crops=self.crops,
@@ -95,22 +96,37 @@ def load_subject(checkpoint: str | Path, options: EvalOptions | None = None) -> 
     """Load an encoder and, when the run keeps it, the encoder it started from.
 
     Raises:
-        VidsslError: for anything that is not a run, a checkpoint or an exported encoder.
+        VidsslError: for anything that is not a run, a checkpoint or an exported encoder, weights that are not finite, or a
+            device that is not there.
     """
     path, options = Path(checkpoint), options or EvalOptions()
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = find_device(options.device)
     encoder, initial = load(path).to(device), find_initial(path)
     untrained = None if initial is None else load(initial).to(device)
     return Subject(path, encoder, untrained, options, device)
 
 
-def read_labelled(data: str | Path, workers: int) -> VideoIndex:
-    """A labelled index whose classes all have a readable video; broken files stay in and will count as wrong."""
-    index = VideoIndex.read(data)
-    if all(label is None for label in index.labels):
+class Labelled(NamedTuple):
+    """The labelled videos of a data set, and the paths of those without a label, which no score can use."""
+
+    videos: VideoIndex
+    unlabelled: tuple[str, ...]
+
+
+def read_labelled(data: str | Path, workers: int) -> Labelled:
+    """The labelled videos of a data set; broken files stay among them and will count as wrong.
+
+    Raises:
+        VidsslError: when no video has a label, or a class has no readable video.
+    """
+    everything = VideoIndex.read(data)
+    rows = [row for row, label in enumerate(everything.labels) if label is not None]
+    if not rows:
         raise VidsslError(f"{data}: no labels; expected <class>/<file> or a CSV with path,label")
+    left_out = sorted(set(range(len(everything))) - set(rows))
+    index = everything.subset(rows) if left_out else everything
     require_readable_classes(check_index(index, workers=max(workers, 1)))
-    return index
+    return Labelled(index, tuple(everything.paths[row] for row in left_out))
 
 
 def shown_batches(

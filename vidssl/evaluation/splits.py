@@ -5,20 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from vidssl.concepts.names import match_names
+from vidssl import distributed
+from vidssl.data.manifest.duplicates import same_files
 from vidssl.errors import VidsslError
 from vidssl.evaluation.classes import class_list, join_labels
+from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
-from vidssl.evaluation.metrics import Score, classification_scores, majority_scores
+from vidssl.evaluation.metrics import chance_scores, classification_scores, correct_rows, majority_scores
 from vidssl.evaluation.report import data_record, list_hash
 from vidssl.evaluation.setup import Subject, read_labelled
 
 _TITLES = {"trained": "trained", "untrained": "untrained", "motion": "motion energy"}
+
+
+class Frozen(NamedTuple):
+    """What one encoder or baseline sees of both splits.
+
+    train: (n, D) rows of the training videos it can use; labels: (n,) of these; test: (M, D) rows of all test videos;
+    ok: (M,) bool, those it can use.
+    """
+
+    title: str
+    train: Tensor
+    labels: Tensor
+    test: Tensor
+    ok: Tensor
 
 
 @dataclass(frozen=True)
@@ -29,8 +44,8 @@ class Splits:
         names: the K classes of the training split.
         train, test: features of the trained and the untrained encoder, and motion energy.
         train_labels: (N,) in [0, K).
-        test_labels: (M,), joined by class name; -1 for a class that the training split does not have.
-        record: what a result says of them: ``train``, ``val``, ``classes``.
+        test_labels: (M,), joined by class name; K and above for classes that the training split does not have.
+        record: what a result says of them: ``train``, ``val``, ``classes``, ``in_both_splits``, ``notes``.
     """
 
     names: tuple[str, ...]
@@ -40,25 +55,41 @@ class Splits:
     test_labels: Tensor
     record: dict[str, Any]
 
-    @property
-    def readable_labels(self) -> Tensor:
-        """Labels of the training videos that could be decoded."""
-        return self.train_labels[self.train.ok]
+    def frozen(self) -> Iterator[Frozen]:
+        """What each encoder and baseline has to work with.
 
-    def features(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """The title of each encoder or baseline, its rows of the readable training videos, and of all test videos."""
+        Raises:
+            VidsslError: for an encoder that can use none of the training videos.
+        """
         for key, title in _TITLES.items():
-            if key in self.train.features:
-                yield title, self.train.features[key][self.train.ok], self.test.features[key]
+            if key not in self.train.features:
+                continue
+            ok = self.train.ok[key]
+            if not bool(ok.any()):
+                raise VidsslError(f"{title}: none of the {len(ok)} training videos can be used")
+            rows, labels = self.train.features[key][ok], self.train_labels[ok]
+            yield Frozen(title, rows, labels, self.test.features[key], self.test.ok[key])
 
-    def scores(self, predictions: Mapping[str, Tensor]) -> dict[str, Score]:
-        """Accuracies of (M, K) class scores by title, then of the majority class and of chance."""
-        measured = {
-            title: classification_scores(rows, self.test_labels, self.test.ok)
-            for title, rows in predictions.items()
+    def scored(self, predictions: Mapping[str, tuple[Frozen, Tensor]]) -> dict[str, Any]:
+        """`scores` and `comparisons` of a result.
+
+        Args:
+            predictions: title -> whose it is, and (M, K) class scores.
+
+        Returns:
+            Accuracies by title, then of the majority class and of chance; and trained against untrained.
+        """
+        labels = self.test_labels
+        scores = {
+            title: classification_scores(rows, labels, frozen.ok)
+            for title, (frozen, rows) in predictions.items()
         }
-        majority = majority_scores(self.test_labels, self.train_labels)
-        return {**measured, "majority class": majority, "chance": {"top1": 1 / len(self.names)}}
+        scores["majority class"] = majority_scores(labels, self.train_labels)
+        scores["chance"] = chance_scores(labels, len(self.names))
+        right = {
+            title: correct_rows(rows, labels, frozen.ok) for title, (frozen, rows) in predictions.items()
+        }
+        return {"scores": scores, "comparisons": compare_to_untrained(right)}
 
 
 def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
@@ -68,20 +99,26 @@ def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
         VidsslError: for a data set without labels or with a class that has no readable video, and when no class of
             `val` occurs in `train`.
     """
-    known, new = (read_labelled(data, subject.options.workers) for data in (train, val))
+    (known, known_left_out), (new, new_left_out) = (
+        read_labelled(data, subject.options.workers) for data in (train, val)
+    )
     classes = class_list(known.classes, str(train))
-    train_labels = join_labels(known.labels, classes, str(train))
-    found = match_names([label or "" for label in new.labels], classes.names)
-    rows = [row for row, position in enumerate(found) if position is not None]
-    if not rows:
-        raise VidsslError(f"{val}: none of its classes ({', '.join(new.classes[:5])}) occur in {train}")
-    test_labels = torch.full((len(found),), -1, dtype=torch.int64)
-    test_labels[rows] = join_labels([new.labels[row] for row in rows], classes, str(val))
+    train_labels = join_labels(known.labels, classes, str(train)).ids
+    joined = join_labels(new.labels, classes, str(val))
+    both = distributed.on_first(lambda: same_files(known, new))
     fit = extract_features(subject, known, motion=True, description="train features")
     test = extract_features(subject, new, motion=True, description="val features")
     record = {
-        "train": data_record(train, known, fit.failures),
-        "val": data_record(val, new, test.failures),
-        "classes": {"names": classes.names, "hash": list_hash(classes.names)},
+        "train": data_record(
+            train, known, fit.failures, unlabelled=known_left_out, fewer_clips=fit.fewer_clips
+        ),
+        "val": data_record(val, new, test.failures, unlabelled=new_left_out, fewer_clips=test.fewer_clips),
+        "classes": {"names": classes.names, "hash": list_hash(classes.names), **joined.record()},
+        "in_both_splits": [{"train": known.paths[a], "val": new.paths[b]} for a, b in both],
+        "notes": [
+            f"{title}: all training videos have the same features, so that it gives one answer for all test videos"
+            for key, title in _TITLES.items()
+            if key in fit.features and fit.constant(key)
+        ],
     }
-    return Splits(classes.names, fit, test, train_labels, test_labels, record)
+    return Splits(classes.names, fit, test, train_labels, joined.ids, record)

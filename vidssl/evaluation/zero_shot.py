@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,15 @@ from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 from vidssl.config import load_config
 from vidssl.errors import NAMED, VidsslError, check_choice
 from vidssl.evaluation.classes import ClassList, find_classes, join_labels, resolve_templates
+from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import extract_features
-from vidssl.evaluation.metrics import Score, classification_scores, majority_scores
+from vidssl.evaluation.metrics import (
+    Score,
+    chance_scores,
+    classification_scores,
+    correct_rows,
+    majority_scores,
+)
 from vidssl.evaluation.report import Result, data_record, list_hash, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject, read_labelled
 from vidssl.models.encoder import TextTower, VideoEncoder
@@ -55,37 +62,50 @@ def zero_shot(
         videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
     """
     subject = load_subject(checkpoint, options)
-    index = read_labelled(data, subject.options.workers)
-    features = extract_features(subject, index, description="zero-shot")
+    index, unlabelled = read_labelled(data, subject.options.workers)
     listed = find_classes(Path(data), index.classes, classes)
-    labels = join_labels(index.labels, listed, str(data))
+    joined = join_labels(index.labels, listed, str(data))
     chosen = resolve_templates(templates, listed)
+    cut = cut_texts(subject.encoder, class_prompts(listed, chosen, texts))
+    features = extract_features(subject, index, description="zero-shot")
+    labels = joined.ids
     initial = find_initial(subject.path)
     names = name_setting(None if initial is None else initial.parent, listed)
-    scores: dict[str, Score] = {}
+    rated: dict[str, Rated] = {}
     for name, encoder, setting in (
         ("untrained", subject.untrained, "inductive"),  # no vocabulary has touched it
         ("trained", subject.encoder, names["setting"]),
     ):
         if encoder is not None:
             classifier = text_classifier(encoder, listed, chosen, texts).cpu()
-            rows = features.features[f"{name}/unit"]
-            scores |= scores_with_debiased(name, rows, classifier, labels, features.ok, setting)
-    scores["majority class"] = majority_scores(labels)
-    scores["chance"] = {"top1": 1 / len(listed.names)}
+            rows, ok = features.features[f"{name}/unit"], features.ok[f"{name}/unit"]
+            rated |= rated_with_debiased(name, rows, classifier, labels, ok, setting)
+    scores = {name: row.score for name, row in rated.items()}
+    scores["majority class"] = majority_scores(labels, labels[labels < len(listed.names)])
+    scores["chance"] = chance_scores(labels, len(listed.names))
     return {
         **result_header("zero-shot", subject),
-        "data": data_record(data, index, features.failures),
+        "data": data_record(
+            data, index, features.failures, unlabelled=unlabelled, fewer_clips=features.fewer_clips
+        ),
         "classes": {
             "source": listed.source,
             "names": listed.names,
             "texts": listed.texts,
             "hash": listed.fingerprint,
+            **joined.record(),
         },
         "texts": texts,
+        "cut_texts": cut,
         "templates": {"list": chosen, "hash": list_hash(chosen)},
         "names": names,
+        "notes": [
+            f"{name}: all videos have the same features, so that it gives one answer for all of them"
+            for name in ("untrained", "trained")
+            if f"{name}/unit" in features.features and features.constant(f"{name}/unit")
+        ],
         "scores": scores,
+        "comparisons": compare_to_untrained({name: row.correct for name, row in rated.items()}),
     }
 
 
@@ -102,22 +122,53 @@ def text_classifier(
             normalised mean of the two rows.
 
     Raises:
-        VidsslError: for an encoder without a text tower, another `texts`, or classes without descriptions.
+        VidsslError: for an encoder without a text tower, another `texts`, classes without descriptions, or embeddings that
+            are not finite.
     """
-    if encoder.text is None:
-        raise VidsslError("zero-shot: this encoder has no text tower; it has to start from a CLIP model")
+    prompts = class_prompts(classes, templates, texts)
+    rows = torch.stack([_class_rows(_tower(encoder), kind) for kind in prompts])
+    finite = rows.isfinite().all(dim=-1).all(dim=0)
+    if not bool(finite.all()):
+        named = ", ".join(name for name, fine in zip(classes.names, finite.tolist(), strict=True) if not fine)
+        raise VidsslError(f"zero-shot: the text tower gives nothing finite for {named}")
+    return F.normalize(rows.mean(dim=0), dim=-1)
+
+
+def class_prompts(
+    classes: ClassList, templates: Sequence[str], texts: str = "category"
+) -> list[Sequence[Sequence[str]]]:
+    """For each kind of text that `texts` asks for, the prompts of each class; arguments as in `text_classifier`.
+
+    Raises:
+        VidsslError: for another `texts`, or classes without descriptions.
+    """
     check_choice("texts", texts, get_args(Texts), NAMED)
     if texts != "category" and not classes.descriptions:
         raise VidsslError(
             f"texts {texts!r}: {classes.source} has no descriptions; name a concept file or a vocabulary as classes"
         )
-    rows = []
+    prompts: list[Sequence[Sequence[str]]] = []
     if texts != "description":
-        prompts = [[render(template, text) for template in templates] for text in classes.texts]
-        rows.append(_class_rows(encoder.text, prompts))
+        prompts.append([[render(template, text) for template in templates] for text in classes.texts])
     if texts != "category":
-        rows.append(_class_rows(encoder.text, classes.descriptions))
-    return F.normalize(torch.stack(rows).mean(dim=0), dim=-1)
+        prompts.append(classes.descriptions)
+    return prompts
+
+
+def cut_texts(encoder: VideoEncoder, prompts: Sequence[Sequence[Sequence[str]]]) -> dict[str, Any]:
+    """The tower's `context_length` in tokens, and the `texts` that are longer: it sees only their beginning."""
+    tower = _tower(encoder)
+    texts = dict.fromkeys(text for kind in prompts for own in kind for text in own)
+    # A token is at least a byte; start and end are one each.
+    long = [text for text in texts if len(text.encode()) + 2 > tower.context_length]
+    cut = [text for text in long if tower.num_tokens(text) > tower.context_length]
+    return {"context_length": tower.context_length, "texts": cut}
+
+
+def _tower(encoder: VideoEncoder) -> TextTower:
+    if encoder.text is None:
+        raise VidsslError("zero-shot: this encoder has no text tower; it has to start from a CLIP model")
+    return encoder.text
 
 
 def _class_rows(tower: TextTower, prompts: Sequence[Sequence[str]]) -> Tensor:
@@ -134,31 +185,40 @@ def zero_shot_scores(
     Args:
         debias: subtract each class's mean score over the evaluated videos. This takes away the advantage of class texts
             that are close to every video; it uses the test videos as a set and is therefore transductive.
-        ok: (N,) rows that take part in that mean.
+        ok: (N,) rows that take part in that mean; those that are not finite never do.
     """
     scores = F.normalize(features.float(), dim=-1) @ classifier.to(features.device).float().T
     if debias:
-        rows = scores if ok is None else scores[ok]
-        scores = scores - rows.mean(0)
-    return torch.nan_to_num(scores)
+        part = scores.isfinite().all(dim=1) if ok is None else ok & scores.isfinite().all(dim=1)
+        if bool(part.any()):
+            scores = scores - scores[part].mean(0)
+    return scores
 
 
-def scores_with_debiased(
+class Rated(NamedTuple):
+    """A row of the table, and (N,) bool, which videos it got right."""
+
+    score: Score
+    correct: Tensor
+
+
+def rated_with_debiased(
     name: str, features: Tensor, classifier: Tensor, labels: Tensor, ok: Tensor, names: str
-) -> dict[str, Score]:
+) -> dict[str, Rated]:
     """Accuracies of one encoder, plain and debiased, each with the `setting` it was measured in.
 
     Args:
         name: of the row.
-        features: (N, D). classifier: (K, D). labels: (N,). ok: (N,) videos that could be decoded.
+        features: (N, D). classifier: (K, D). labels: (N,). ok: (N,) videos that can be used.
         names: setting of the class names, as `name_setting` gives it.
     """
     rows = {}
     for suffix, debias in (("", False), (", debiased (transductive)", True)):
-        scores = classification_scores(zero_shot_scores(features, classifier, debias, ok), labels, ok)
+        scores = zero_shot_scores(features, classifier, debias, ok)
+        score = classification_scores(scores, labels, ok)
         videos = "transductive" if debias else "inductive"
-        scores["setting"] = {"videos": videos, "names": names}
-        rows[name + suffix] = scores
+        score["setting"] = {"videos": videos, "names": names}
+        rows[name + suffix] = Rated(score, correct_rows(scores, labels, ok))
     return rows
 
 

@@ -96,14 +96,21 @@ def first_of(keys: Sequence[str], number: int = 5) -> str:
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str, hint: str = "") -> None:
-    """`load_state_dict` whose error is one line, which ends in `hint`.
+    """`load_state_dict` whose error is one line; that of weights which do not fit ends in `hint`.
 
     Raises:
-        VidsslError: naming `source` and the missing, unexpected and differently shaped keys.
+        VidsslError: naming `source` and the missing, unexpected and differently shaped keys, or those that hold a nan or
+            an infinity: what a diverged training or a damaged file leaves behind.
     """
     difference = mismatch(module.state_dict(), tensors)
     if difference:
         raise VidsslError(f"{source}: weights do not fit: {difference}{hint}")
+    broken = sorted(key for key, value in tensors.items() if not bool(value.isfinite().all()))
+    if broken:
+        raise VidsslError(
+            f"{source}: {len(broken)} of {len(tensors)} tensors are not finite ({first_of(broken)}); the training has "
+            "diverged, or the file is damaged"
+        )
     module.load_state_dict(dict(tensors))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from vidssl.concepts.generate.asking import Answer, NoAnswer, Request
+from vidssl.devices import find_device
 from vidssl.errors import VidsslError
 
 _EDGE = 2**20  # bytes at either end of a weights file that stand for the whole
@@ -43,7 +44,7 @@ class TransformersBackend:
     def __init__(self, model: str | Path, *, device: str | None = None, batch_size: int = 8) -> None:
         folder = Path(model).expanduser()
         self._source = str(folder if folder.is_dir() else model)
-        self._device, self._batch_size = device, batch_size
+        self._device, self._batch_size = find_device(device), batch_size
         self.revision: str | None
         if folder.is_dir():
             # The name of a folder stands for it, wherever it lies.
@@ -97,7 +98,7 @@ class TransformersBackend:
     def _network(self) -> Any:
         torch.manual_seed(0)  # weights that a file lacks are drawn
         network = self._load("AutoModelForCausalLM", dtype="auto", use_safetensors=True)
-        return network.to(self._device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        return network.to(self._device).eval()
 
     def _load(self, kind: str, **options: Any) -> Any:
         import transformers  # takes seconds

@@ -101,10 +101,11 @@ def encode_sequences(
         options: decoder, batch size and workers count.
 
     Returns:
-        Latents by name, of the videos that could be read, in the order of the index; and those that could not.
+        Latents by name, of the videos that could be read and whose latents are finite for all students, in the order of
+        the index; and the others.
 
     Raises:
-        VidsslError: when none could, or the encoder or head cannot take `spec.frames` frames.
+        VidsslError: when there are none, or the encoder or head cannot take `spec.frames` frames.
     """
     view = EvalSpec(ClipSpec(spec.frames, stride=spec.stride or 1), size=spec.size, resize=spec.resize)
     step, backend = spec.seconds, options.backend
@@ -116,15 +117,20 @@ def encode_sequences(
     for batch, views in shown_batches(dataset, encoder, options, "latents", device):
         latents = {name: _latents(*student, views[0]) for name, student in students.items()}
         for row, video in enumerate(batch.video_id.tolist()):
-            if not bool(batch.failed[row]):
-                rows.append(_Row(video, batch.times[0][row], {name: z[row] for name, z in latents.items()}))
+            own = {name: z[row] for name, z in latents.items()}
+            broken = [name for name, z in own.items() if not bool(z.isfinite().all())]
+            if broken and not bool(batch.failed[row]):
+                reason = f"latents are not finite ({', '.join(broken)})"
+                failures.append(FailedVideo(video, str(index.path(video)), reason))
+            elif not bool(batch.failed[row]):
+                rows.append(_Row(video, batch.times[0][row], own))
         failures.extend(batch.failures)
     parts = distributed.gather_objects((rows, failures))
     rows = sorted((row for part, _ in parts for row in part), key=lambda row: row.video)
     failures = sorted((failure for _, part in parts for failure in part), key=lambda f: f.video_id)
     if not rows:
         raise VidsslError(
-            f"none of {len(index)} videos could be read; {failures[0].path}: {failures[0].reason}"
+            f"none of {len(index)} videos could be used; {failures[0].path}: {failures[0].reason}"
         )
     return _stacked(rows, tuple(index.paths[row.video] for row in rows)), tuple(failures)
 
@@ -146,8 +152,6 @@ def _stacked(rows: list[_Row], names: tuple[str, ...]) -> dict[str, LatentSequen
     times, found = torch.stack([row.times for row in rows]).double(), {}
     for name in rows[0].latents:
         z = torch.stack([row.latents[name] for row in rows])
-        if not bool(z.isfinite().all()):
-            raise VidsslError(f"{name}: latents are not finite")
         found[name] = LatentSequences(z, *_steps(times, z.shape[1]), names)
     return found
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.devices import find_device
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
 from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, Model, measure_dynamics
 from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
-from vidssl.evaluation.report import data_record
+from vidssl.evaluation.report import data_record, result_file
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.files import write_json
 from vidssl.models.encoder import VideoEncoder
@@ -51,7 +51,7 @@ def dynamics(
 
     One clip of every video, from its middle, at the rate of the training: `options.frames` makes it longer at that rate
     (default: as trained); `options.seconds` together with frames, or `options.stride`, changes the rate. A video that
-    ends early is used as far as it goes, one that cannot be read is reported and left out. `options.clips` and
+    ends early is used as far as it goes; one that cannot be read, or whose latents are not finite, is reported and left out. `options.clips` and
     `crops` are not used.
 
     Args:
@@ -69,14 +69,15 @@ def dynamics(
         JSON-able result; see docs/dynamics.md.
 
     Raises:
-        VidsslError: for a run without this objective, videos that are all unreadable or too short, or missing matplotlib.
+        VidsslError: for a run without this objective, videos that are all unreadable or too short, a device that is not
+            there, or missing matplotlib.
     """
     options = options or EvalOptions()
+    device = find_device(options.device)
     drawn = plots and output is not None
     if drawn:
         check_matplotlib()
     name = objective_name(checkpoint, "ldm", objective)
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     chosen: tuple[Weights, ...] = (weights, "initial")
     runs: dict[str, Restored] = {key: load_run(checkpoint, key, [name]) for key in chosen}
     models = {key: cast(LDM, dict(run.objective.items())[name]) for key, run in runs.items()}
@@ -130,6 +131,16 @@ def dynamics(
     return result
 
 
+def result_folder(checkpoint: str | Path, data: Path, *, options: EvalOptions, **chosen: Any) -> Path:
+    """Where `dynamics` writes unless told otherwise; other videos or arguments lead to another folder.
+
+    Args:
+        chosen: arguments of `dynamics`.
+    """
+    record = {"digest": VideoIndex.read(data).digest, "options": asdict(options), **chosen}
+    return result_file(Path(checkpoint), "dynamics", data, record).with_suffix("")
+
+
 def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
     """What the command prints."""
     calibration, forecast = result["calibration"], result["forecast"]
@@ -154,7 +165,7 @@ def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
             f"{_estimate(result['untrained']['forecast']['ratio_to_persistence'][i])} of persistence"
         )
     lines += result["notes"]
-    return lines + [f"unreadable, left out: {x['path']}: {x['reason']}" for x in data["failed"]]
+    return lines + [f"left out: {x['path']}: {x['reason']}" for x in data["failed"]]
 
 
 def step_spec(encoder: VideoEncoder, options: EvalOptions) -> StepSpec:

@@ -1,0 +1,123 @@
+"""What has to be said under a table of scores: everything without which its numbers would look better than they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import shorten
+from typing import Any
+
+from vidssl.evaluation.comparison import format_comparison
+
+LINES = 20  # of one kind on the screen; the result file has all of them
+
+
+def result_notes(result: Mapping[str, Any]) -> list[str]:
+    """Lines for the screen: how videos were shown, classes, comparisons, and whatever counts against a number."""
+    return [
+        _sampling(result["sampling"]),
+        *_classes(result),
+        *(format_comparison(name, record) for name, record in result.get("comparisons", {}).items()),
+        *result.get("notes", ()),
+        *_untrained(result),
+        *_scores(result["scores"]),
+        *_both_splits(result),
+        *_videos(result),
+    ]
+
+
+def _sampling(sampling: Mapping[str, Any]) -> str:
+    extent = (
+        f"stride {sampling['stride']}" if sampling["stride"] else f"over {sampling['seconds'] or 'all'} s"
+    )
+    clips = sampling["clips_per_video"]
+    return (
+        f"{clips} clip{'s' * (clips > 1)} of {sampling['frames']} frames {extent}, "
+        f"{sampling['resize']} to {sampling['size']} pixels"
+    )
+
+
+def _classes(result: Mapping[str, Any]) -> Iterator[str]:
+    classes = result["classes"]
+    if "templates" in result:
+        templates = result["templates"]["list"]
+        yield (
+            f"classes: {classes['source']}; {len(templates)} templates such as {templates[0]!r} "
+            f"(hashes {classes['hash']}, {result['templates']['hash']})"
+        )
+    if "names" in result:
+        yield _names(result["names"])
+    total = len(classes["names"])
+    if total == 1:
+        yield "there is one class: every answer is right, whatever the encoder"
+    if classes["unknown"]:
+        videos = sum(classes["unknown"].values())
+        named = [f"{name} ({count})" for name, count in classes["unknown"].items()]
+        yield (
+            f"{videos} videos of {len(named)} classes that are not among the {total} to choose from, counted as wrong: "
+            f"{_first(named)}"
+        )
+    if classes["unused"]:
+        yield f"{len(classes['unused'])} of {total} classes have no video in the test: {_first(classes['unused'])}"
+    if "cut_texts" in result:
+        yield from cut_texts_note(result["cut_texts"])
+
+
+def cut_texts_note(cut: Mapping[str, Any]) -> Iterator[str]:
+    """A line about texts that are longer than the text tower's context, if there are any."""
+    if cut["texts"]:
+        yield (
+            f"{len(cut['texts'])} texts are longer than the {cut['context_length']} tokens of the text tower and were cut, "
+            f"such as {shorten(cut['texts'][0], 80)!r}"
+        )
+
+
+def _names(names: Mapping[str, Any]) -> str:
+    """How much training knew of the classes' names."""
+    if names["setting"] == "unknown":
+        return f"class names: whether the vocabulary of training held them is unknown ({names['reason']})"
+    if names["vocabulary"] is None:
+        return "class names: no vocabulary was used in training (inductive)"
+    return (
+        f"class names: {names['known']} of {names['classes']} are in the vocabulary of training, "
+        f"{names['vocabulary']} ({names['setting']})"
+    )
+
+
+def _untrained(result: Mapping[str, Any]) -> Iterator[str]:
+    if "untrained" not in " ".join(result["scores"]):
+        yield "the untrained encoder is not kept beside this checkpoint, so its score is missing"
+
+
+def _scores(scores: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, score in scores.items():
+        if score.get("not_finite"):
+            yield f"{name}: the scores of {score['not_finite']} videos are not finite, counted as wrong"
+
+
+def _both_splits(result: Mapping[str, Any]) -> Iterator[str]:
+    both = result.get("in_both_splits", ())
+    if both:
+        yield f"{len(both)} of {result['val']['videos']} test videos are in the training split too (same content):"
+        yield from _capped([f"  {pair['val']} = {pair['train']}" for pair in both])
+
+
+def _videos(result: Mapping[str, Any]) -> Iterator[str]:
+    for split in ("data", "train", "val"):
+        data = result.get(split)
+        if data is None:
+            continue
+        if data.get("fewer_clips"):
+            clips = result["sampling"]["clips_per_video"]
+            yield f"{data['fewer_clips']} videos of {data['path']} are too short for {clips} different clips"
+        yield from _capped([f"no label, left out: {path}" for path in data.get("unlabelled", ())])
+        fate = "left out of training" if split == "train" else "counted as wrong"
+        yield from _capped([f"{fate}: {x['path']}: {x['reason']}" for x in data["failed"]])
+
+
+def _first(names: Sequence[str], number: int = 5) -> str:
+    return ", ".join(shorten(name, 80) for name in names[:number]) + (", …" if len(names) > number else "")
+
+
+def _capped(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - LINES
+    return [*lines[:LINES], *([f"  … and {more} more, in the result file"] if more > 0 else [])]
