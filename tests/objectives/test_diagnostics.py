@@ -102,6 +102,19 @@ def test_half_precision_rows_are_measured_in_float32() -> None:
         assert measure(z.to(torch.bfloat16)).item() == pytest.approx(measure(z).item(), abs=0.05)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_rows_that_cannot_be_measured_give_nan(value: float) -> None:
+    """Also rows that are finite while their squares are not."""
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    broken = rows.clone()
+    broken[2, 1] = value
+    pairs = torch.stack([broken, rows], dim=1)
+    assert lidar(pairs).isnan()
+    assert rankme(broken).isnan() == (value != 1e30)
+    assert effective_rank(broken).isnan()
+    assert lidar(torch.stack([rows, rows.flip(0)], dim=1)).isfinite()
+
+
 def test_warning_in_words() -> None:
     assert collapse_warning(loss=-0.2, hsic_xx=0.01, gamma_squared=9, std=0.08, dim=128, rank=30) is None
     message = collapse_warning(loss=0.0, hsic_xx=1e-9, gamma_squared=9.0, std=1e-4, dim=128, rank=1.2)

@@ -1,9 +1,11 @@
 """Is the representation alive? Label-free measures of rows (N, d), and one sentence when it is not.
 
-All are computed in float32 or wider, without gradient.
+All are computed in float32 or wider, without gradient. Rows that are not finite, or whose squares are not, give NaN.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
@@ -27,7 +29,7 @@ def rankme(z: Tensor, eps: float = 1e-7) -> Tensor:
     """
     z = _rows(z)
     with full_precision(z):
-        return _entropy_rank(torch.linalg.svdvals(z), eps)
+        return _entropy_rank(_spectrum(torch.linalg.svdvals, z), eps)
 
 
 @torch.no_grad()
@@ -60,10 +62,11 @@ def lidar(z: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
         scatter_within = within.T @ within / (n * k) + delta * torch.eye(d, dtype=z.dtype, device=z.device)
         scatter_between = between.T @ between / n
         # Same eigenvalues as the symmetric form: S_w = R R', R^-1 S_b R^-T.
-        root = torch.linalg.cholesky(scatter_within)
+        root, failed = torch.linalg.cholesky_ex(scatter_within)
+        root = root.masked_fill(failed != 0, torch.nan)  # too large for the ridge to hold
         half = torch.linalg.solve_triangular(root, scatter_between, upper=False)
         whitened = torch.linalg.solve_triangular(root, half.T, upper=False)
-        eigenvalues = torch.linalg.eigvalsh((whitened + whitened.T) / 2).clamp_min(0)
+        eigenvalues = _spectrum(torch.linalg.eigvalsh, (whitened + whitened.T) / 2).clamp_min(0)
         return _entropy_rank(eigenvalues, eps)
 
 
@@ -158,6 +161,13 @@ def collapse_warning(
     if gamma_squared is not None and rank is not None and rank < gamma_squared:
         advice = f"spreading pays only above an effective rank of gamma² = {gamma_squared:g}; {advice}"
     return f"the representation looks collapsed: {'; '.join(signs)}. {advice[0].upper()}{advice[1:]}."
+
+
+def _spectrum(decompose: Callable[[Tensor], Tensor], matrix: Tensor) -> Tensor:
+    """Singular values or eigenvalues; NaN instead of torch's error where the matrix is not finite."""
+    return (
+        decompose(matrix) if bool(matrix.isfinite().all()) else matrix.new_full(matrix.shape[:1], torch.nan)
+    )
 
 
 def _entropy_rank(spectrum: Tensor, eps: float) -> Tensor:

@@ -14,6 +14,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vidssl.config import Config
@@ -23,7 +24,7 @@ from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
 from vidssl.training.checkpoint import save_checkpoint
-from vidssl.training.guard import may_update
+from vidssl.training.guard import BeforeStep, all_finite, skip
 from vidssl.training.optim import set_learning_rate
 from vidssl.training.report import Report, representation_logs
 from vidssl.training.setup import Run, make_accelerator, set_up, warm_start
@@ -62,20 +63,24 @@ def train(run: Run) -> Path:
 
 
 def train_step(run: Run, batch: ClipBatch, report: Report) -> dict[str, Tensor]:
-    """One step of the optimiser, unless the loss is not finite; returns what there is to log."""
+    """One step of the optimiser, or none where loss or gradient is not finite; returns what there is to log."""
+    before = BeforeStep(run)
     set_learning_rate(run.optimizer, run.learning_rate)
     run.objective.set_progress(run.step / run.total_steps)
     views = run.render(batch)
     outputs = run.model(views)
     info = BatchInfo(batch.video_id, batch.times, anchors=run.anchors(views))
     output = compute_loss(run, views, outputs.heads, info)
-    logs = {**output.logs, "loss": output.loss.detach()}
     run.step += 1
+    run.accelerator.backward(output.loss)
+    norm, own_norm = gradient_norms(run)
+    logs = {**output.logs, "loss": output.loss.detach(), "grad_norm": norm}
+    if not all_finite(output.loss, norm, own_norm):
+        skip(run, batch, before, report.say)
+        return logs
     if report.is_due():
         logs |= representation_logs([features.clip for features in outputs.features[:2]])
-    if may_update(run, output.loss, report.say):
-        run.accelerator.backward(output.loss)
-        logs["grad_norm"] = update(run)
+    update(run)
     return logs
 
 
@@ -91,19 +96,25 @@ def compute_loss(
     return output
 
 
-def update(run: Run) -> Tensor:
-    """Move the student, then the teacher after it; returns the norm of the gradient before clipping."""
+def gradient_norms(run: Run) -> tuple[Tensor, Tensor]:
+    """The norms of the student's gradient, which is then clipped, and of what the objectives own."""
     # The objectives' own gradients come from global rows and agree already up to the order of additions.
     average_gradients(run.objective)
+    own = [parameter.grad for parameter in run.objective.parameters() if parameter.grad is not None]
     limit = run.config.train.clip_grad or float("inf")
     norm: Tensor = run.accelerator.clip_grad_norm_(run.model.parameters(), limit)
+    return norm.detach(), torch.nn.utils.get_total_norm(own).to(norm.device)
+
+
+def update(run: Run) -> None:
+    """Move the student, then the teacher after it."""
+    run.skipped = 0
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     run.objective.after_step()
     teacher = run.config.teacher
     momentum = cosine_momentum(run.step, run.total_steps, teacher.momentum, teacher.final)
     run.teacher.update(run.student, momentum)
-    return norm.detach()
 
 
 def save(run: Run) -> None:

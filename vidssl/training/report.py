@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ class Report:
             self._bar.write(message)
 
     def is_due(self) -> bool:
-        """Whether the step is logged: the first ten (where things go wrong), every `log_every`-th and the last."""
+        """Whether the step is logged if made: the first ten (where things go wrong), every `log_every`-th, the last."""
         step = self.run.step
         return step <= 10 or step % self.run.config.train.log_every == 0 or step == self.run.total_steps
 
@@ -70,31 +71,35 @@ class Report:
             write_quarantine(run.folder / QUARANTINE, [failure])
             self.say(f"{failure.path}: {failure.reason}; replaced ({self.failed_videos} clips so far)")
         self._bar.update(1)
-        if not self.is_due():
+        if not (self.is_due() or run.skipped):
             return
         values = {name: float(value) for name, value in logs.items()}
         clips = len(batch.times) * run.config.train.batch_size
         record: dict[str, Any] = {
             "step": run.step,
-            **values,
+            **{name: value if math.isfinite(value) else None for name, value in values.items()},
             "lr": run.learning_rate,
             "clips_per_second": clips / (waited + worked),
             "data_wait": waited / (waited + worked),
             "failed_videos": self.failed_videos,
         }
-        self._log.write(json.dumps(record) + "\n")
+        if run.skipped:
+            record |= {"skipped": run.skipped, "skipped_videos": run.shown(batch)}
+        self._log.write(json.dumps(record, allow_nan=False) + "\n")
         self._log.flush()
         self._bar.set_postfix_str(
-            f"loss {record['loss']:.4f}, {record['clips_per_second']:.1f} clips/s, "
+            f"loss {values['loss']:.4f}, {record['clips_per_second']:.1f} clips/s, "
             f"{record['data_wait']:.0%} waiting for data",
             refresh=False,
         )
-        said = warning(values, run.student.encoder.embed_dim)
-        if said and not self.warned:  # once for each time it sets in
-            self.say(f"step {run.step}: {said}")
-        self.warned = said is not None
+        if not run.skipped:
+            said = warning(values, run.student.encoder.embed_dim)
+            if said and not self.warned:  # once for each time it sets in
+                self.say(f"step {run.step}: {said}")
+            self.warned = said is not None
         if run.config.train.trackers:
-            run.accelerator.log(record, step=run.step)
+            numbers = {name: value for name, value in record.items() if isinstance(value, int | float)}
+            run.accelerator.log(numbers, step=run.step)
 
     def close(self) -> None:
         """Close files, bar and trackers."""

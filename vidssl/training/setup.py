@@ -87,6 +87,10 @@ class Run(State):
         """Those of a batch's views that the teacher is shown."""
         return views[: sum(view.count for view in self.config.views if view.teacher)]
 
+    def shown(self, batch: ClipBatch) -> list[str]:
+        """The videos of a step's global batch. Every process has to call this."""
+        return [str(self.dataset.videos.path(i)) for i in gather_rows(batch.video_id).tolist()]
+
     @torch.no_grad()
     def anchors(self, views: list[Tensor]) -> list[Tensor]:
         """(B, D) of each view: what the anchor makes of it; empty without one."""
