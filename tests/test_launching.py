@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from accelerate.commands.config import config_args
 
 from vidssl import launching
 from vidssl.launching import asked_processes, relaunch_on_cpu
@@ -23,6 +24,28 @@ from vidssl.launching import asked_processes, relaunch_on_cpu
 )
 def test_the_number_asked_for(command, processes):
     assert asked_processes(command.split()) == processes
+
+
+@pytest.mark.parametrize(
+    ("command", "processes"),
+    [
+        ("accelerate launch --config_file {file} -m vidssl pretrain x", 3),
+        ("accelerate launch --config-file={file} --cpu -m vidssl pretrain x", 3),
+        ("accelerate launch --config_file {file} --num_processes 2 -m vidssl pretrain x", 2),
+        ("accelerate launch --config_file {file} /venv/bin/vidssl pretrain x --num_processes 5", 3),
+        ("accelerate launch --config_file {file}.no -m vidssl pretrain x", 1),
+        ("accelerate launch -m vidssl pretrain x", 4),
+        ("accelerate launch --cpu -m vidssl pretrain x", 1),
+        ("vidssl pretrain --config_file {file}", 1),
+    ],
+)
+def test_the_number_in_a_config_file(tmp_path, monkeypatch, command, processes):
+    """accelerate reads the user's own file where none is named, but not after --cpu."""
+    file, own = tmp_path / "cpu.yaml", tmp_path / "own.yaml"
+    file.write_text("distributed_type: MULTI_CPU\nnum_processes: 3\nuse_cpu: true\n")
+    own.write_text("distributed_type: MULTI_CPU\nnum_processes: 4\nuse_cpu: true\n")
+    monkeypatch.setattr(config_args, "default_config_file", str(own))
+    assert asked_processes(command.format(file=file).split()) == processes
 
 
 def test_processes_started_for_the_cpu_see_no_gpu(monkeypatch):

@@ -1,4 +1,4 @@
-"""`accelerate launch --cpu --num_processes N`, made to start N processes.
+"""`accelerate launch --cpu --num_processes N`, made to start N processes; N may stand in accelerate's config file.
 
 For CPU-only runs accelerate's launcher starts a single process, whatever N is, unless MPI is installed and a host file
 given, and says nothing (huggingface/accelerate, issue 2741). A user would compare "two processes" with one and find them
@@ -9,16 +9,19 @@ under torch's own launcher, which accelerate understands on every machine.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 # Set by torchrun, by MPI and by SLURM's PMI: the processes are there already.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 def relaunch_on_cpu(arguments: Sequence[str]) -> None:
-    """Replace this process by N when `accelerate launch --cpu --num_processes N` started it alone; else return.
+    """Replace this process by N when `accelerate launch`, for the CPU and N processes, started it alone; else return.
 
     Args:
         arguments: of the vidssl command, without its name.
@@ -41,10 +44,45 @@ def asked_for_cpu() -> bool:
 
 
 def asked_processes(command: Sequence[str]) -> int:
-    """N of an `accelerate launch … --num_processes N … -m vidssl …` command line; 1 for any other."""
-    launcher, _, _ = " ".join(command).partition(" vidssl ")  # what follows are our own arguments
-    found = re.search(r" --num[-_]processes[= ](\d+)\b", launcher)
-    return int(found[1]) if found and "accelerate" in launcher else 1
+    """N of an `accelerate launch … --num_processes N … -m vidssl …` command line, or of the config file that such a
+    command reads; 1 for any other."""
+    end = next((i for i, word in enumerate(command) if Path(word).name == "vidssl"), len(command))
+    launcher = command[:end]  # what follows are our own arguments
+    if not any("accelerate" in word for word in launcher):
+        return 1
+    given = _option(launcher, "num_processes")
+    if given is None and (file := _config_file(launcher)) is not None:
+        given = str(_read(file).get("num_processes"))
+    return int(given) if given is not None and given.isdecimal() else 1
+
+
+def _option(command: Sequence[str], name: str) -> str | None:
+    """The value of `--name value`, `--na-me value` or `--name=value`."""
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        key, equals, value = word.partition("=")
+        if key.replace("-", "_") == f"__{name}":
+            return value if equals else following
+    return None
+
+
+def _config_file(launcher: Sequence[str]) -> Path | None:
+    """The file that accelerate's launcher read: the one it was given, or the user's own unless there was `--cpu`."""
+    if (given := _option(launcher, "config_file")) is not None:
+        return Path(given)
+    if "--cpu" in launcher:
+        return None
+    from accelerate.commands.config.config_args import default_config_file
+
+    return Path(default_config_file)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A config file of accelerate's, YAML or JSON; empty where there is none."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _parent_command() -> list[str]:

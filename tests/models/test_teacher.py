@@ -15,8 +15,8 @@ from torch import nn
 
 import vidssl
 from vidssl.errors import VidsslError
+from vidssl.models.batch_norm import GlobalBatchNorm1d
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.heads import GlobalBatchNorm1d
 from vidssl.models.teacher import Teacher, cosine_momentum
 
 

@@ -131,8 +131,8 @@ def on_this_process(recipe: str, overrides: list[str], poison: str) -> list[list
 def test_both_processes_skip_what_is_broken_on_one(
     recipe: Path, tmp_path: Path, name: str, poison: str
 ) -> None:
-    overrides = [objective_of(name, tmp_path)]
-    for changed in run_on_processes(on_this_process, 2, str(recipe), overrides, poison):
+    args = str(recipe), [objective_of(name, tmp_path)], poison
+    for changed in run_on_processes(on_this_process, 2, *args, time_limit=200.0):
         assert changed == [[], []]
 
 

@@ -13,7 +13,7 @@ from vidssl.config import TrainConfig
 from vidssl.errors import VidsslError
 from vidssl.models.student import Student
 from vidssl.models.teacher import Teacher, cosine_momentum
-from vidssl.training.optim import freeze_parameters, learning_rate, parameter_groups
+from vidssl.training.optim import freeze_parameters, is_temporal, learning_rate, parameter_groups
 
 
 def test_schedule_rises_then_falls_to_the_final_rate():
@@ -154,6 +154,27 @@ def test_a_freeze_that_does_not_fit_is_refused(tiny_clip):
     convolutions = Student(vidssl.create_model("pytorchvideo/x3d_xs"), {})
     with pytest.raises(VidsslError, match="projection: this encoder has no projection"):
         freeze_parameters(convolutions, "projection")
+
+
+def test_a_scale_of_zero_freezes_what_was_pretrained(fresh):
+    """It would otherwise gather gradients that nobody takes away, and that count in the norm for clipping."""
+    fresh.encoder.spec["pretrained"] = "somewhere"
+    freeze_parameters(fresh, "none", pretrained_lr_scale=0.0)
+    trained = {name for name, parameter in fresh.encoder.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, _ in fresh.encoder.named_parameters() if is_temporal(name)} != set()
+    assert all(parameter.requires_grad for parameter in fresh.heads.parameters())
+    assert {scale > 0 for scale in rates(fresh, pretrained_lr_scale=0.0).values()} == {True}
+    freeze_parameters(fresh, "projection", pretrained_lr_scale=0.0)
+    assert trained == {
+        name for name, parameter in fresh.encoder.named_parameters() if parameter.requires_grad
+    }
+
+
+def test_a_scale_of_zero_that_leaves_nothing_is_refused(tiny_clip):
+    source = f"local-dir:{tiny_clip}"
+    frames = Student(vidssl.create_model(source, source, temporal="none"), {})
+    with pytest.raises(VidsslError, match="pretrained_lr_scale=0: leaves nothing"):
+        freeze_parameters(frames, "none", pretrained_lr_scale=0.0)
 
 
 def test_momentum_one_is_a_frozen_teacher(fresh):

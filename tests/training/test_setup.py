@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,18 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from tests.distributed_runner import run_on_processes
 from tests.training.small_runs import weights_of
 from vidssl.config import load_config
+from vidssl.distributed import rank, world_size
+from vidssl.errors import VidsslError
 from vidssl.training import pretrain
-from vidssl.training.setup import mixed_precision, set_up
+from vidssl.training.accelerator import mixed_precision
+from vidssl.training.loop import train_step
+from vidssl.training.report import Report
+from vidssl.training.setup import set_up
+
+X3D = ["model.name=pytorchvideo/x3d_xs", "model.pretrained=null"]
 
 
 def test_one_process_can_train_in_one_precision_after_another(recipe, tmp_path):
@@ -58,3 +69,50 @@ def test_layer_decay_reaches_the_optimiser(recipe: Path) -> None:
     made = set_up(config, Accelerator(cpu=True))
     scales = {group["lr_scale"] for group in made.optimizer.param_groups}
     assert scales >= {1.0, 0.2, 0.2 * 0.5, 0.2 * 0.25}  # heads, last block, first block, embeddings
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["train.batch_size=1"], "train.batch_size=1: the head of objective.hsic has batch norm"),
+        (["train.batch_size=1", *X3D], "train.batch_size=1: model.name=pytorchvideo/x3d_xs has batch norm"),
+        (["train.accumulation=2", *X3D], "train.accumulation=2: model.name=pytorchvideo/x3d_xs has batch"),
+    ],
+)
+def test_batch_norm_of_less_than_a_batch_is_refused_at_once(
+    recipe: Path, overrides: list[str], said: str
+) -> None:
+    config = load_config(recipe, ["data.train=not-looked-at-yet", *overrides])
+    with pytest.raises(VidsslError, match=re.escape(said)):
+        pretrain(config)
+    assert not Path(config.output).exists()
+
+
+def test_one_video_is_enough_for_heads_without_batch_norm(recipe: Path) -> None:
+    byol = "objective={byol: {norm: layer, projector: [16, 8]}}"
+    made = set_up(load_config(recipe, ["train.batch_size=1", byol]), Accelerator(cpu=True))
+    assert made.sampler.batch_size == 1
+
+
+def first_losses(recipe: str, folder: str) -> list[dict[str, torch.Tensor]]:
+    """Losses of two steps on these processes, and what the encoder's batch norm remembers after them."""
+    processes = world_size()
+    os.environ |= {"RANK": str(rank()), "LOCAL_RANK": str(rank()), "WORLD_SIZE": str(processes)}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    config = load_config(recipe, [f"output={folder}/{processes}", *X3D, "train.steps=2"])
+    made = set_up(config, Accelerator(cpu=True))
+    assert made.accelerator.num_processes == processes
+    with closing(Report(made)) as report:
+        logs = [train_step(made, batch, report) for batch, _ in made.batches()]
+    state = made.student.encoder.state_dict()
+    return [*({"loss": log["loss"]} for log in logs), {k: x for k, x in state.items() if "running" in k}]
+
+
+def test_an_encoder_with_batch_norm_trains_alike_on_one_and_two_processes(
+    recipe: Path, tmp_path: Path
+) -> None:
+    [one] = run_on_processes(first_losses, 1, str(recipe), str(tmp_path), time_limit=200.0)
+    for many in run_on_processes(first_losses, 2, str(recipe), str(tmp_path), time_limit=200.0):
+        for ours, reference in zip(many, one, strict=True):
+            for key, value in reference.items():
+                torch.testing.assert_close(ours[key], value, atol=1e-4, rtol=1e-4)

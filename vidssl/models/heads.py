@@ -10,8 +10,8 @@ import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from vidssl.distributed import all_sum, is_distributed
 from vidssl.errors import COUNT, OR_NULL, SIZES, SWITCH, WORD, VidsslError, check_choice, check_value
+from vidssl.models.batch_norm import GlobalBatchNorm1d
 from vidssl.models.encoder import ClipFeatures
 
 NORMS = ("batch", "layer", "none")
@@ -38,46 +38,6 @@ class HeadOutput(NamedTuple):
     def predicted(self) -> Tensor:
         """(B, d) the prediction where the head has a predictor, else the projection."""
         return self.projection if self.prediction is None else self.prediction
-
-
-class GlobalBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm over the rows of all processes (Ioffe & Szegedy 2015, arXiv 1502.03167).
-
-    On N processes forward, gradient and running statistics are those of `nn.BatchNorm1d` on one process with the rows
-    concatenated, however unevenly they are spread. Two passes, the mean first and then the centred squares, keep the
-    variance accurate in float32. Parameters and buffers are named as in `nn.BatchNorm1d`.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """input: (n, C), n may differ between processes. Returns the same shape and dtype."""
-        if not (is_distributed() and self.training):
-            return super().forward(input)
-        if input.ndim != 2 or input.shape[1] != self.num_features:
-            raise VidsslError(
-                f"batch norm: input of shape {tuple(input.shape)}: must be (n, {self.num_features})"
-            )
-        with torch.autocast(input.device.type, enabled=False):
-            rows = input.to(torch.promote_types(input.dtype, torch.float32))
-            count = all_sum(rows.new_tensor(rows.shape[0]))
-            mean = all_sum(rows.sum(dim=0)) / count
-            centred = rows - mean
-            variance = all_sum(centred.square().sum(dim=0)) / count
-            self._track(mean.detach(), variance.detach(), count)
-            output = centred * torch.rsqrt(variance + self.eps)
-            if self.affine:
-                output = output * self.weight + self.bias
-        return output.to(input.dtype)
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Running statistics, with the unbiased variance as in `nn.BatchNorm1d`."""
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return  # track_running_stats=False
-        self.num_batches_tracked.add_(1)
-        share = 1 / self.num_batches_tracked.to(mean) if self.momentum is None else self.momentum
-        unbiased = variance * (count / (count - 1).clamp(min=1))
-        self.running_mean.copy_((1 - share) * self.running_mean + share * mean)
-        self.running_var.copy_((1 - share) * self.running_var + share * unbiased)
 
 
 class MLPHead(nn.Module):

@@ -39,6 +39,7 @@ class State:
     Attributes:
         step: number of finished steps.
         skipped: how many of the last ones made no update.
+        failed_videos: how many clips were replaced so far, on all processes.
     """
 
     student: Student
@@ -49,6 +50,7 @@ class State:
     total_steps: int
     step: int = 0
     skipped: int = 0
+    failed_videos: int = 0
 
     @property
     def averaged(self) -> Student:
@@ -71,6 +73,7 @@ def save_checkpoint(run: Path, state: State, keep: int) -> Path:
         "seed": state.seed,
         "total_steps": state.total_steps,
         "skipped": state.skipped,
+        "failed_videos": state.failed_videos,
     }
     with whole_folder(folder) as partial:
         save_encoder(state.averaged.encoder, partial / ENCODER)
@@ -105,6 +108,7 @@ def load_checkpoint(folder: Path, state: State) -> None:
                 f"{folder}: was written with {key} {record[key]}, this configuration has {getattr(state, key)}"
             )
     state.step, state.skipped = record["step"], record["skipped"]
+    state.failed_videos = record.get("failed_videos", 0)  # older checkpoints do not know
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, folder: Path, groups: list[dict[str, Any]]) -> None:

@@ -23,11 +23,12 @@ from vidssl.distributed import average_gradients
 from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
+from vidssl.training.accelerator import make_accelerator
 from vidssl.training.checkpoint import save_checkpoint
 from vidssl.training.guard import BeforeStep, all_finite, skip
 from vidssl.training.optim import set_learning_rate
 from vidssl.training.report import Report, representation_logs
-from vidssl.training.setup import Run, make_accelerator, set_up, warm_start
+from vidssl.training.setup import Run, set_up, warm_start
 from vidssl.training.stop import stop_on_signal
 
 
@@ -41,7 +42,7 @@ def pretrain(config: Config, resume: bool = False) -> Path:
     Raises:
         VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder.
     """
-    return train(set_up(config, make_accelerator(config.train), resume))
+    return train(set_up(config, make_accelerator(config), resume))
 
 
 def train(run: Run) -> Path:

@@ -22,17 +22,25 @@ PROJECTION = ("proj", "ln_post")
 _BLOCK = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.")
 
 
-def freeze_parameters(student: Student, freeze: str) -> None:
+def freeze_parameters(student: Student, freeze: str, pretrained_lr_scale: float = 1.0) -> None:
     """Freeze parts of the encoder. Its text tower is never trained, whatever is chosen here.
+
+    What does not learn has no gradient either: none that is computed, or that counts in the norm for clipping.
 
     Args:
         student: encoder and heads.
         freeze: ``"none"``, ``"projection"`` (the final norm and the map into the joint image-text space keep their
             meaning) or ``"all_but_temporal"`` (only what the image model did not have is trained).
+        pretrained_lr_scale: 0 freezes all weights that came from a checkpoint.
 
     Raises:
-        VidsslError: when the encoder has nothing to freeze, or would have nothing left to train.
+        VidsslError: when the encoder has nothing to freeze, or there would be nothing left to train.
     """
+    if pretrained_lr_scale == 0 and student.encoder.spec.get("pretrained") is not None:
+        for name, parameter in student.encoder.named_parameters():
+            parameter.requires_grad_(is_temporal(name))
+        if not any(parameter.requires_grad for parameter in student.parameters()):
+            raise VidsslError("train.pretrained_lr_scale=0: leaves nothing to train; choose one above 0")
     if freeze == "none":
         return
     trained = is_temporal if freeze == "all_but_temporal" else _is_before_projection
@@ -41,7 +49,7 @@ def freeze_parameters(student: Student, freeze: str) -> None:
         missing = "attention over time" if freeze == "all_but_temporal" else "projection (proj, ln_post)"
         raise VidsslError(f"model.freeze={freeze}: this encoder has no {missing}; choose another freeze")
     for name, parameter in student.encoder.named_parameters():
-        parameter.requires_grad_(chosen[name])
+        parameter.requires_grad_(parameter.requires_grad and chosen[name])
 
 
 def is_temporal(name: str) -> bool:
@@ -116,7 +124,6 @@ def parameter_groups(
             "constant_lr": False,
         }
         for (scale, decay), parameters in buckets.items()
-        if scale > 0
     ]
     for group in objective_groups:
         constant = "lr" in group

@@ -28,13 +28,12 @@ class Report:
     """One JSON object a line in ``log.jsonl``, and a progress bar with loss, clips/s and the share of waiting.
 
     Lines of steps that are still to come (of a run that was killed after its last checkpoint) are dropped when resuming,
-    so that the file reads as that of an uninterrupted run. Only the first process writes them and speaks; every process
-    names the videos that failed on it.
+    so that the file reads as that of an uninterrupted run. Only the first process writes and speaks, for all of them.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.failed_videos, self.warned = 0, False
+        self.warned = False
         self._speaks: bool = run.accelerator.is_main_process
         file = run.folder / "log.jsonl" if self._speaks else Path(os.devnull)
         if file.is_file():
@@ -51,7 +50,7 @@ class Report:
         for warning in leaks(run.student, run.objective):
             self.say(warning)
         if run.config.train.trackers:
-            run.accelerator.init_trackers("vidssl", config=run.config.model_dump(mode="json"))
+            run.accelerator.init_trackers("vidssl", config=_flat(run.config.model_dump(mode="json")))
 
     def say(self, message: str) -> None:
         """A line above the bar."""
@@ -66,10 +65,11 @@ class Report:
     def step(self, batch: ClipBatch, logs: Mapping[str, Tensor], waited: float, worked: float) -> None:
         """Report a step, which has just been counted, and its seconds of waiting for data and of work."""
         run = self.run
-        for failure in batch.failures:
-            self.failed_videos += 1
-            write_quarantine(run.folder / QUARANTINE, [failure])
-            self.say(f"{failure.path}: {failure.reason}; replaced ({self.failed_videos} clips so far)")
+        for failure in run.failures(batch):
+            run.failed_videos += 1
+            if self._speaks:
+                write_quarantine(run.folder / QUARANTINE, [failure])
+            self.say(f"{failure.path}: {failure.reason}; replaced ({run.failed_videos} clips so far)")
         self._bar.update(1)
         if not (self.is_due() or run.skipped):
             return
@@ -81,7 +81,7 @@ class Report:
             "lr": run.learning_rate,
             "clips_per_second": clips / (waited + worked),
             "data_wait": waited / (waited + worked),
-            "failed_videos": self.failed_videos,
+            "failed_videos": run.failed_videos,
         }
         if run.skipped:
             record |= {"skipped": run.skipped, "skipped_videos": run.shown(batch)}
@@ -142,6 +142,17 @@ def warning(logs: Mapping[str, float], dim: int) -> str | None:
             if said:
                 return said
     return concept_warning(logs) or diagnostics.collapse_warning(**seen)
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+    """A recipe as trackers take it: dotted keys and scalars; what else there is, as text."""
+    values: dict[str, bool | int | float | str] = {}
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            values |= _flat(value, f"{prefix}{key}.")
+        else:
+            values[prefix + key] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    return values
 
 
 def _drop_after(log: Path, step: int) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from vidssl.concepts.build import space_builder
@@ -26,19 +25,18 @@ from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views.render import render_views
 from vidssl.data.views.spec import ViewSpec
-from vidssl.distributed import gather_rows, on_first
+from vidssl.distributed import all_sum, gather_objects, gather_rows, on_first
 from vidssl.errors import VidsslError
-from vidssl.launching import asked_for_cpu
+from vidssl.models.batch_norm import has_batch_norm, share_statistics
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.factory import create_model
 from vidssl.models.student import Student
 from vidssl.models.teacher import Teacher
 from vidssl.objectives.composite import Composite, build_objectives
+from vidssl.training.accelerator import check_accelerator
 from vidssl.training.checkpoint import State, load_checkpoint
 from vidssl.training.folder import begin_folder, claim_folder
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
-
-OURS = "made_by_vidssl"  # in accelerate's state of the process
 
 
 @dataclass(kw_only=True)
@@ -91,6 +89,12 @@ class Run(State):
         """The videos of a step's global batch. Every process has to call this."""
         return [str(self.dataset.videos.path(i)) for i in gather_rows(batch.video_id).tolist()]
 
+    def failures(self, batch: ClipBatch) -> list[FailedVideo]:
+        """The videos of a step's global batch that were replaced. Every process has to call this."""
+        if not int(all_sum(torch.tensor(len(batch.failures), device=batch.video_id.device))):
+            return []  # nearly always, for the price of one number
+        return [failure for own in gather_objects(batch.failures) for failure in own]
+
     @torch.no_grad()
     def anchors(self, views: list[Tensor]) -> list[Tensor]:
         """(B, D) of each view: what the anchor makes of it; empty without one."""
@@ -105,7 +109,9 @@ def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Ru
         VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder.
     """
     data, train, device = config.data, config.train, accelerator.device
+    check_accelerator(accelerator)
     checkpoint = on_first(lambda: claim_folder(Path(config.output), resume))
+    student, objective = build_student(config)
     index, bad = on_first(lambda: read_videos(config))
     for remark in index.remarks:
         accelerator.print(f"{data.train}: {remark}")
@@ -121,7 +127,6 @@ def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Ru
     views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
     window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts"})
     dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
-    student, objective = build_student(config)
     student.to(device)
     objective.to(device)
     run = Run(
@@ -149,38 +154,6 @@ def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Ru
     return run
 
 
-def make_accelerator(train: TrainConfig) -> Accelerator:
-    """accelerate's view of this process; one process may train in one precision after another.
-
-    Accelerate keeps its state for the life of the process and refuses another precision. The state of an earlier run is
-    let go; that of an accelerator which somebody else made is not touched.
-
-    Raises:
-        VidsslError: when somebody else's accelerator has another precision.
-    """
-    precision, shared = mixed_precision(train), AcceleratorState._shared_state
-    ours = not shared or OURS in shared
-    if shared and (has := AcceleratorState().mixed_precision) != precision:
-        if not ours:
-            raise VidsslError(
-                f"train.precision: this process has an Accelerator with mixed_precision={has!r}, and the recipe needs "
-                f"{precision!r}; train in a process of its own or in that precision"
-            )
-        AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=precision, log_with=list(train.trackers) or None)
-    if ours:
-        AcceleratorState._shared_state[OURS] = True
-    return accelerator
-
-
-def mixed_precision(train: TrainConfig) -> str:
-    """The recipe's precision in accelerate's words."""
-    if train.precision == "auto":
-        on_gpu = torch.cuda.is_available() and not asked_for_cpu()
-        return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
-    return "no" if train.precision == "fp32" else train.precision
-
-
 def read_videos(config: Config) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
     """The readable training videos, and the others, and those listed but missing, with the reason."""
     index = VideoIndex.read(config.data.train, config.data.missing)
@@ -201,11 +174,34 @@ def build_student(config: Config) -> tuple[Student, Composite]:
     # How the first view is cut; evaluation takes it as its default.
     sampling = view.model_dump(include={"frames", "seconds", "stride", "size"})
     encoder.spec["sampling"] = {**sampling, "seconds": view.seconds or config.data.window_seconds}
+    share_statistics(encoder)
     student = Student(encoder, heads, micro_batches=config.train.accumulation)
-    freeze_parameters(student, model.freeze)
+    check_batch_norm(student, config)
+    freeze_parameters(student, model.freeze, config.train.pretrained_lr_scale)
     if config.train.compile:
         encoder.compile()
     return student, objective
+
+
+def check_batch_norm(student: Student, config: Config) -> None:
+    """Batch norm compares the videos of a whole batch: it needs more than one, and the encoder to see them at once.
+
+    Raises:
+        VidsslError: naming the key, when batch size or accumulation do not allow this.
+    """
+    train, of_encoder = config.train, has_batch_norm(student.encoder)
+    heads = [name for name, head in student.heads.items() if has_batch_norm(head)]
+    if train.batch_size == 1 and (of_encoder or heads):
+        where = f"model.name={config.model.name}" if of_encoder else f"the head of objective.{heads[0]}"
+        instead = "" if of_encoder else f", or objective.{heads[0]}.norm=layer"
+        raise VidsslError(
+            f"train.batch_size=1: {where} has batch norm, which needs at least 2 videos{instead}"
+        )
+    if train.accumulation > 1 and of_encoder:
+        raise VidsslError(
+            f"train.accumulation={train.accumulation}: model.name={config.model.name} has batch norm, whose statistics "
+            "are those of the whole batch; set it to 1"
+        )
 
 
 @torch.no_grad()
