@@ -24,7 +24,8 @@ SPEC: dict[str, dict[str, Any]] = {
     "logdet": {"entropy": "logdet", "horizon": 2},
     "knn": {"entropy": "knn", "drop_frames": 0.3, "max_rows": 20},
     "rnn": {"dynamics": "rnn", "hidden_dim": 4, "entropy": "kde", "bandwidth": 1.0},
-    "teacher": {"target": "teacher", "entropy": "taylor", "transition": "continuous"},
+    "teacher": {"target": "teacher", "entropy": "stopgrad", "transition": "continuous"},
+    "taylor": {"entropy": "taylor", "transition": "continuous"},
     "noisy": {"observation_noise": "input", "entropy": "stopgrad", "process_noise": "full"},
 }
 ROWS = {1: [8], 2: [5, 3], 3: [4, 1, 3]}

@@ -13,6 +13,28 @@ from vidssl.objectives.entropy import gaussian_entropy, kde_entropy, knn_entropy
 
 ESTIMATORS = ("logdet", "knn", "kde", "taylor")
 POOLS = ("batch_time", "per_step")
+ENTROPIES = ("auto", *ESTIMATORS, "stopgrad")
+# Up to this many dimensions nearest neighbours are near enough to follow a density of any shape.
+KNN_DIMS = 8
+
+
+def check_entropy(entropy: str, target: str) -> str:
+    """The entropy that goes with what is predicted: with a teacher's rows "stopgrad", none.
+
+    z → s z adds m log s to the entropy of a frame. Where z itself is predicted, errors grow with it, and the likelihood
+    holds the scale; a teacher's rows are of the size that they are, and once it has followed, nothing has been lost.
+
+    Raises:
+        VidsslError: for an unknown entropy, or another one with a teacher's rows.
+    """
+    check_choice("entropy", entropy, ENTROPIES)
+    if target == "student":
+        return entropy
+    if entropy not in ("auto", "stopgrad"):
+        raise VidsslError(
+            f"entropy={entropy!r}: must be 'stopgrad' with target='teacher'; nothing would hold the scale of the latents"
+        )
+    return "stopgrad"
 
 
 @dataclass(frozen=True)

@@ -38,14 +38,11 @@ from vidssl.objectives.base import (
     frame_rows,
     frame_times,
 )
-from vidssl.objectives.ldm.frame_entropy import ESTIMATORS, FrameEntropy
+from vidssl.objectives.ldm.frame_entropy import KNN_DIMS, FrameEntropy, check_entropy
 from vidssl.objectives.ldm.prediction import MotionModel, log_likelihood, noise_scale, predict
 from vidssl.objectives.ldm.views import LatentView, latent_view
 
 DYNAMICS = ("kalman", "rnn")
-ENTROPIES = ("auto", *ESTIMATORS, "stopgrad")
-# Up to this many dimensions nearest neighbours are near enough to follow a density of any shape.
-KNN_DIMS = 8
 # How much faster than the encoder the model learns, as published for either predictor.
 LR_MULTIPLIERS = {"kalman": 100.0, "rnn": 30.0}
 MAX_RADIUS = 1.02
@@ -61,13 +58,13 @@ class LDM(DrawingObjective):
             function that makes either, called with the `generator` of start values. The options of the model are then
             not read: ``LDM(2, partial(RecurrentPredictor, 2, hidden_dim=10, head=(), start_variance=0.19))``.
         entropy: "logdet", "knn", "kde", "taylor" (see `vidssl.objectives.entropy`); "auto": knn up to 8 dimensions,
-            else logdet; "stopgrad": none, the target is cut off from the gradient instead, which has the gradient of
+            else logdet (stopgrad with a teacher); "stopgrad": none, the target is cut off from the gradient instead, which has the gradient of
             a conditional entropy as long as the model is at its optimum for the encoder of the moment.
         entropy_weight: w; exactly 1 where the model learns the scale. 0 collapses.
         pool: "batch_time": one entropy of all frames of the batch; "per_step": the mean of one per frame number, for
             clips whose distribution drifts, but wrong for clips that all start at the same point of a cycle.
         target: what is predicted: the rows of the "student", or of the "teacher" for the same view, from the student's
-            past; views that the teacher does not see are left out.
+            past; views that the teacher does not see are left out. Only with "stopgrad", see `check_entropy`.
         state_dim: n of the Kalman model, m when None. More leaves room for velocities.
         transition, process_noise: of the Kalman model, see `LinearGaussianSSM`. "continuous" uses the frames' times.
         scale: "learned": Q and R share a learned factor; "fixed"; "auto": learned with "stopgrad", whose small latents
@@ -136,8 +133,8 @@ class LDM(DrawingObjective):
         super().__init__(seed)
         if isinstance(dynamics, str):
             check_choice("dynamics", dynamics, DYNAMICS)
-        check_choice("entropy", entropy, ENTROPIES)
         check_choice("target", target, ("student", "teacher"))
+        entropy = check_entropy(entropy, target)
         check_choice("scale", scale, ("auto", "fixed", "learned"))
         check_choice("reduction", reduction, ("sum", "mean"))
         check_value("horizon", horizon, horizon >= 1, "at least 1 frame")
