@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.command_line import one_line
+from tests.command_line import FAST, one_line
 
 
 @pytest.fixture
@@ -83,3 +83,23 @@ def test_other_containers_are_read_and_other_files_named(vidssl, tmp_path):
         and all(remark in out for remark in remarks)
     )
     assert json.loads(file.read_text())["remarks"] == remarks
+
+
+def test_evaluations_count_missing_videos_and_take_classes_from_folders(vidssl, checkpoint, ucf, tmp_path):
+    train, test = ucf / "trainlist01.txt", ucf / "testlist01.txt"
+    test.write_text(test.read_text() + "MovingLeft/gone.mp4\n")
+    file = tmp_path / "r.json"
+    arguments = ("knn", checkpoint, train, test, *FAST, "--output", file, "--k", 1)
+    assert "1 of 7 listed videos do not exist" in one_line(*vidssl(*arguments))
+    totals = {}
+    for missing in ("skip", "count"):
+        code, out, _ = vidssl(*arguments, "--missing", missing)
+        assert code == 0 and "the list has no labels; classes are the 2 folders of its paths" in out
+        assert "listed but missing" in out and "MovingLeft/gone.mp4" in out
+        result = json.loads(file.read_text())
+        assert result["val"]["missing"] == ["MovingLeft/gone.mp4"]
+        score = result["scores"]["trained, k = 1"]
+        totals[missing] = (score["total"], score["failed"])
+    assert totals == {"skip": (6, 0), "count": (7, 1)}
+    code, out, _ = vidssl("zero-shot", checkpoint, test, *FAST, "--output", file, "--missing", "count")
+    assert code == 0 and json.loads(file.read_text())["scores"]["trained"]["failed"] == 1

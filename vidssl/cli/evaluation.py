@@ -82,6 +82,8 @@ def extract(
 
     record = run(checkpoint, data, output, options=options)
     typer.echo(f"{output}: features {record['shape']} of {record['data']['videos']} videos")
+    for remark in record["data"]["remarks"]:
+        typer.echo(remark)
     for failure in record["data"]["failed"]:
         typer.echo(f"{failure['path']}: {failure['reason']}")
 

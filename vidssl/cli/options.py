@@ -54,6 +54,7 @@ def eval_arguments(
     device: Annotated[
         str | None, Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
     ] = None,
+    missing: Missing = "error",
 ) -> None:
     """The options of all evaluations; only the signature is used."""
 

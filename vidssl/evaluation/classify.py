@@ -47,6 +47,8 @@ def classify(
     assert subject.encoder.text is not None, "text_classifier needs it"
     order = cosines.argsort(descending=True)
     probabilities = (cosines / subject.encoder.text.temperature).softmax(0)
+    if not bool(probabilities.isfinite().all()):
+        raise VidsslError(f"{checkpoint}: the probabilities are not finite; is its logit_scale?")
     return {
         **result_header("classify", subject),
         "video": str(video),

@@ -22,7 +22,7 @@ def extract(
     are zero and not ok, and named in the JSON.
     """
     subject = replace(load_subject(checkpoint, options), untrained=None)
-    index = VideoIndex.read(data)
+    index = VideoIndex.read(data, subject.options.missing)
     features = extract_features(subject, index, description="extract")
     rows = features.features["trained"]
     record = {

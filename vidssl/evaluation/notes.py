@@ -106,6 +106,7 @@ def _videos(result: Mapping[str, Any]) -> Iterator[str]:
         data = result.get(split)
         if data is None:
             continue
+        yield from (f"{data['path']}: {remark}" for remark in data.get("remarks", ()))
         if data.get("fewer_clips"):
             clips = result["sampling"]["clips_per_video"]
             yield f"{data['fewer_clips']} videos of {data['path']} are too short for {clips} different clips"

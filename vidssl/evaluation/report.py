@@ -65,7 +65,9 @@ def data_record(
         "digest": index.digest,
         "videos": len(index),
         "failed": [failure.record for failure in failures],
+        "missing": list(index.missing),
         "unlabelled": list(unlabelled),
+        "remarks": list(index.remarks),
         "fewer_clips": fewer_clips,
     }
 

@@ -18,6 +18,7 @@ from vidssl.data.clips import ClipSpec
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.loader import build_eval_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
+from vidssl.data.manifest.lists import Missing
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.devices import find_device
@@ -43,6 +44,7 @@ class EvalOptions:
         workers: decoding processes; 0 decodes in this one.
         backend: decoder, as in `vidssl.data.decode.open_video`.
         device: None takes a GPU if there is one.
+        missing: listed videos that do not exist: "error", "skip" (left out) or "count" (wrong); both are named.
     """
 
     frames: int | None = None
@@ -56,6 +58,7 @@ class EvalOptions:
     workers: int = 2
     backend: str = "auto"
     device: str | None = None
+    missing: Missing = "error"
 
     def spec(self, encoder: VideoEncoder) -> EvalSpec:
         """The views, completed by what the encoder was trained with."""
@@ -113,19 +116,24 @@ class Labelled(NamedTuple):
     unlabelled: tuple[str, ...]
 
 
-def read_labelled(data: str | Path, workers: int) -> Labelled:
+def read_labelled(data: str | Path, options: EvalOptions) -> Labelled:
     """The labelled videos of a data set; broken files stay among them and will count as wrong.
 
+    Where a list gives no labels at all, as UCF101's of test videos, the folders of its paths do.
+
     Raises:
-        VidsslError: when no video has a label, or a class has no readable video.
+        VidsslError: when no video has a label, or a class has no readable video (unless missing ones are to be counted).
     """
-    everything = VideoIndex.read(data)
+    everything = VideoIndex.read(data, options.missing)
+    if not everything.classes:
+        everything = everything.labelled_by_folders()
     rows = [row for row, label in enumerate(everything.labels) if label is not None]
     if not rows:
         raise VidsslError(f"{data}: no labels; expected <class>/<file> or a CSV with path,label")
     left_out = sorted(set(range(len(everything))) - set(rows))
     index = everything.subset(rows) if left_out else everything
-    require_readable_classes(check_index(index, workers=max(workers, 1)))
+    report = check_index(index, workers=max(options.workers, 1))
+    require_readable_classes(report, allow_empty_classes=options.missing == "count")
     return Labelled(index, tuple(everything.paths[row] for row in left_out))
 
 

@@ -100,7 +100,7 @@ def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
             `val` occurs in `train`.
     """
     (known, known_left_out), (new, new_left_out) = (
-        read_labelled(data, subject.options.workers) for data in (train, val)
+        read_labelled(data, subject.options) for data in (train, val)
     )
     classes = class_list(known.classes, str(train))
     train_labels = join_labels(known.labels, classes, str(train)).ids
@@ -119,6 +119,8 @@ def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
             f"{title}: all training videos have the same features, so that it gives one answer for all test videos"
             for key, title in _TITLES.items()
             if key in fit.features and fit.constant(key)
-        ],
+        ]
+        + ["classes are bare numbers: that they mean the same in both splits is taken on trust"]
+        * all(name.isdecimal() for name in classes.names),
     }
     return Splits(classes.names, fit, test, train_labels, joined.ids, record)

@@ -62,7 +62,7 @@ def zero_shot(
         videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
     """
     subject = load_subject(checkpoint, options)
-    index, unlabelled = read_labelled(data, subject.options.workers)
+    index, unlabelled = read_labelled(data, subject.options)
     listed = find_classes(Path(data), index.classes, classes)
     joined = join_labels(index.labels, listed, str(data))
     chosen = resolve_templates(templates, listed)

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from tqdm import tqdm
+
 from vidssl.data.manifest.manifest import VideoIndex
 
 HEAD = 1 << 16  # bytes
@@ -33,7 +35,7 @@ def same_files(first: VideoIndex, second: VideoIndex) -> list[tuple[int, int]]:
 def _looked_at(index: VideoIndex, keys: dict[int, str], step: Callable[[Path], str]) -> dict[int, str]:
     """What is known of the files, and what one more look tells."""
     known = {}
-    for row, key in keys.items():
+    for row, key in tqdm(keys.items(), desc="same files", unit="file", delay=2, disable=step is _size):
         try:
             known[row] = f"{key} {step(index.path(row))}"
         except OSError:

@@ -83,7 +83,7 @@ def dynamics(
     models = {key: cast(LDM, dict(run.objective.items())[name]) for key, run in runs.items()}
     students = {key: (run.student.to(device), name) for key, run in runs.items()}
     student = runs[weights].student
-    spec, index = step_spec(student.encoder, options), VideoIndex.read(data)
+    spec, index = step_spec(student.encoder, options), VideoIndex.read(data, options.missing)
     sequences, failures = encode_sequences(students, index, spec, options, device)
     if horizon is None:
         horizon = max(min(8, sequences[weights].z.shape[1] - context), 1)
@@ -137,7 +137,7 @@ def result_folder(checkpoint: str | Path, data: Path, *, options: EvalOptions, *
     Args:
         chosen: arguments of `dynamics`.
     """
-    record = {"digest": VideoIndex.read(data).digest, "options": asdict(options), **chosen}
+    record = {"digest": VideoIndex.read(data, options.missing).digest, "options": asdict(options), **chosen}
     return result_file(Path(checkpoint), "dynamics", data, record).with_suffix("")
 
 
@@ -165,6 +165,7 @@ def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
             f"{_estimate(result['untrained']['forecast']['ratio_to_persistence'][i])} of persistence"
         )
     lines += result["notes"]
+    lines += data["remarks"]
     return lines + [f"left out: {x['path']}: {x['reason']}" for x in data["failed"]]
 
 
