@@ -168,6 +168,17 @@ def test_a_run_with_a_skipped_step_is_one_that_left_it_out(
     assert "skipped" not in log_of(made[poisoned])[3]
 
 
+def test_a_warm_start_from_broken_weights_is_refused(recipe: Path, tmp_path: Path) -> None:
+    """Its statistics would make every later loss NaN."""
+    run = set_up(load_config(recipe, [objective_of("concept", tmp_path)]), Accelerator(cpu=True))
+    with torch.no_grad():
+        next(run.averaged.encoder.parameters()).fill_(torch.nan)
+    before = {key: x.clone() for key, x in run.objective.state_dict().items()}
+    with pytest.raises(VidsslError, match="features of the first 24 videos are not finite before any step"):
+        loop.warm_start(run)
+    assert_same(before, run.objective.state_dict())
+
+
 def test_nonfinite_losses_are_skipped_then_fatal(recipe, monkeypatch):
     original = loop.compute_loss
 

@@ -206,7 +206,11 @@ def check_batch_norm(student: Student, config: Config) -> None:
 
 @torch.no_grad()
 def warm_start(run: Run) -> None:
-    """Before the first step, show objectives that start from statistics what the teacher makes of the first clips."""
+    """Before the first step, show objectives that start from statistics what the teacher makes of the first clips.
+
+    Raises:
+        VidsslError: when features are not finite; statistics would stay so.
+    """
     parts = [part for _, part in run.objective.items() if part.warm_start_clips]
     if not parts or run.step > 0:
         return
@@ -216,8 +220,14 @@ def warm_start(run: Run) -> None:
         views = run.seen_by_teacher(run.render(batch))
         with run.accelerator.autocast():
             rows += [gather_rows(run.averaged.encoder(view).clip.float()) for view in views]
+    features = torch.cat(rows)
+    if not features.isfinite().all():
+        raise VidsslError(
+            f"model.name={run.config.model.name}: features of the first {wanted} videos are not finite before any step; "
+            "look at model.pretrained"
+        )
     for part in parts:
-        part.warm_start(torch.cat(rows))
+        part.warm_start(features)
 
 
 def _total_steps(train: TrainConfig, videos: int) -> int:

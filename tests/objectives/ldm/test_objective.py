@@ -447,7 +447,7 @@ def trained_std(objective: LDM) -> float:
 
 
 def test_why_it_is_refused() -> None:
-    """The likelihood of the student's own rows holds the scale, and so does no entropy; the refused pair does not."""
+    """The likelihood of the student's own rows holds the scale, and without an entropy nothing drives it; the refused pair runs off."""
     refused = LDM(2, target="teacher", scale="fixed")
     refused.entropy = "logdet"
     held = [LDM(2, entropy="logdet"), LDM(2, target="teacher")]
