@@ -103,3 +103,72 @@ def test_evaluations_count_missing_videos_and_take_classes_from_folders(vidssl, 
     assert totals == {"skip": (6, 0), "count": (7, 1)}
     code, out, _ = vidssl("zero-shot", checkpoint, test, *FAST, "--output", file, "--missing", "count")
     assert code == 0 and json.loads(file.read_text())["scores"]["trained"]["failed"] == 1
+
+
+def test_ucf101s_official_lists(vidssl, checkpoint, ucf, tmp_path):
+    file = tmp_path / "r.json"
+    train, test = ucf / "trainlist01.txt", ucf / "testlist01.txt"
+    code, out, _ = vidssl("knn", checkpoint, train, test, *FAST, "--k", 1, "--output", file)
+    assert code == 0 and "the list has no labels; classes are the 2 folders of its paths" in out
+    result = json.loads(file.read_text())
+    assert result["classes"]["names"] == ["MovingLeft", "MovingRight"]
+    assert result["scores"]["trained, k = 1"]["total"] == 6 and result["classes"]["unknown"] == {}
+    assert vidssl("zero-shot", checkpoint, test, *FAST, "--output", file)[0] == 0
+    result = json.loads(file.read_text())
+    assert result["classes"]["source"].endswith("classInd.txt")
+    assert result["data"]["remarks"] == ["the list has no labels; classes are the 2 folders of its paths"]
+    (ucf / "classes.csv").write_text("id,name\n0,MovingLeft\n1,MovingRight\n2,Other\n")
+    message = one_line(*vidssl("data", "index", train))
+    assert "line 1: label 1, which is 'MovingRight', of a video in the folder 'MovingLeft'" in message
+
+
+def test_numbers_are_no_names(vidssl, checkpoint, ucf, tmp_path):
+    (ucf / "classInd.txt").unlink()
+    train, file = ucf / "trainlist01.txt", tmp_path / "r.json"
+    assert "bare numbers (1, 2) name no class" in one_line(*vidssl("zero-shot", checkpoint, train, *FAST))
+    code, out, _ = vidssl("knn", checkpoint, train, train, *FAST, "--k", 1, "--output", file)
+    assert (
+        code == 0
+        and "classes are bare numbers: that they mean the same in both splits is taken on trust" in out
+    )
+
+
+def test_listed_videos_that_are_missing(vidssl, checkpoint, ucf, tmp_path):
+    test, file = ucf / "testlist01.txt", tmp_path / "r.json"
+    lines = test.read_text().splitlines()
+    (ucf / lines[0]).unlink()
+    zero_shot = ("zero-shot", checkpoint, test, *FAST, "--output", file)
+    assert "1 of 6 listed videos do not exist" in one_line(*vidssl(*zero_shot))
+    totals = {}
+    for how, fate in (("skip", "left out"), ("count", "counted as failed")):
+        code, out, _ = vidssl(*zero_shot, "--missing", how)
+        assert code == 0 and f"listed but missing, {fate}: 1 ({lines[0]})" in out
+        result = json.loads(file.read_text())
+        assert result["data"]["missing"] == [lines[0]]
+        totals[how] = [result["scores"]["trained"][key] for key in ("total", "failed")]
+    assert totals == {"skip": [5, 0], "count": [6, 1]}
+    assert f"counted as wrong: {ucf / lines[0]}: no such file" in out.replace("\n", "")
+    for command in (
+        ("knn", checkpoint, ucf / "trainlist01.txt", test, *FAST, "--k", 1),
+        ("linear-probe", checkpoint, ucf / "trainlist01.txt", test, *FAST),
+        ("extract", checkpoint, test, tmp_path / "f.safetensors", *FAST),
+        ("data", "index", test),
+        ("data", "check", test),
+    ):
+        assert "--missing skip leaves them out" in one_line(*vidssl(*command))
+        code, out, _ = vidssl(*command, "--missing", "skip")
+        assert code == 0 and f"left out: 1 ({lines[0]})" in out
+
+
+def test_a_class_without_its_videos_may_be_counted(vidssl, checkpoint, ucf, tmp_path):
+    """Of two classes one is gone: left out it is named, counted it is wrong."""
+    test, file = ucf / "testlist01.txt", tmp_path / "r.json"
+    for video in (ucf / "MovingLeft").glob("val_*"):
+        video.unlink()
+    test.write_text("".join(f"{line} {line.split('/')[0]}\n" for line in test.read_text().splitlines()))
+    zero_shot = ("zero-shot", checkpoint, test, *FAST, "--output", file)
+    code, out, _ = vidssl(*zero_shot, "--missing", "skip")
+    assert code == 0 and "classes all of whose videos are missing: 1 (MovingLeft)" in out
+    assert vidssl(*zero_shot, "--missing", "count")[0] == 0
+    score = json.loads(file.read_text())["scores"]["trained"]
+    assert (score["total"], score["failed"]) == (6, 3)

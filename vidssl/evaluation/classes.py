@@ -16,6 +16,7 @@ from vidssl.concepts.names import display_name, join_key, match_names
 from vidssl.concepts.templates import category_templates
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.data.manifest.classes import read_class_list
+from vidssl.data.manifest.labels import CLASS_LISTS
 from vidssl.errors import VidsslError, did_you_mean
 
 
@@ -114,8 +115,9 @@ def concept_classes(given: str | Path) -> ClassList:
 def find_classes(data: Path, names: Sequence[str], given: str | None) -> ClassList:
     """The class list to use for a data set.
 
-    In order: the file (.csv, .txt) or vocabulary `given`; a ``classes.csv`` in the folder of the data or the one above
-    (``train/`` and ``val/`` commonly share one) that covers its classes; the folder's own class names.
+    In order: the file (.csv, .txt) or vocabulary `given`; a ``classes.csv`` (or UCF101's ``classInd.txt``) in the folder of
+    the data or the one above (``train/`` and ``val/`` commonly share one) that covers its classes; the folder's own class
+    names.
 
     Raises:
         VidsslError: for a list that cannot be read, or class names that are bare numbers and no list beside them.
@@ -124,7 +126,7 @@ def find_classes(data: Path, names: Sequence[str], given: str | None) -> ClassLi
         is_list = Path(given).suffix in (".csv", ".txt")
         return read_classes(Path(given)) if is_list else concept_classes(given)
     folder = data if data.is_dir() else data.parent
-    for candidate in (folder / "classes.csv", folder.parent / "classes.csv"):
+    for candidate in (place / name for place in (folder, folder.parent) for name in CLASS_LISTS):
         if candidate.is_file():
             found = read_classes(candidate)
             if None not in match_names(names, found.names):

@@ -119,21 +119,20 @@ class Labelled(NamedTuple):
 def read_labelled(data: str | Path, options: EvalOptions) -> Labelled:
     """The labelled videos of a data set; broken files stay among them and will count as wrong.
 
-    Where a list gives no labels at all, as UCF101's of test videos, the folders of its paths do.
+    Where a list gives no labels at all, as UCF101's of test videos, the folders of its paths do, if there are several.
 
     Raises:
         VidsslError: when no video has a label, or a class has no readable video (unless missing ones are to be counted).
     """
     everything = VideoIndex.read(data, options.missing)
-    if not everything.classes:
-        everything = everything.labelled_by_folders()
+    if not everything.classes and len((by_folder := everything.labelled_by_folders()).classes) > 1:
+        everything = by_folder
     rows = [row for row, label in enumerate(everything.labels) if label is not None]
     if not rows:
         raise VidsslError(f"{data}: no labels; expected <class>/<file> or a CSV with path,label")
     left_out = sorted(set(range(len(everything))) - set(rows))
     index = everything.subset(rows) if left_out else everything
-    report = check_index(index, workers=max(options.workers, 1))
-    require_readable_classes(report, allow_empty_classes=options.missing == "count")
+    require_readable_classes(check_index(index, workers=max(options.workers, 1)))
     return Labelled(index, tuple(everything.paths[row] for row in left_out))
 
 
