@@ -63,7 +63,7 @@ def lidar(z: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
         scatter_between = between.T @ between / n
         # Same eigenvalues as the symmetric form: S_w = R R', R^-1 S_b R^-T.
         root, failed = torch.linalg.cholesky_ex(scatter_within)
-        root = root.masked_fill(failed != 0, torch.nan)  # too large for the ridge to hold
+        root.masked_fill_(failed != 0, torch.nan)  # too large for the ridge to hold
         half = torch.linalg.solve_triangular(root, scatter_between, upper=False)
         whitened = torch.linalg.solve_triangular(root, half.T, upper=False)
         eigenvalues = _spectrum(torch.linalg.eigvalsh, (whitened + whitened.T) / 2).clamp_min(0)
