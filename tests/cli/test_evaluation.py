@@ -165,6 +165,16 @@ def test_features_that_overflow_are_counted_as_wrong_and_named(
     assert "finite for none of the 1 videos" in message
 
 
+def test_probabilities_that_are_not_finite_are_an_error(vidssl, checkpoint, sprites, tmp_path):
+    encoder = tmp_path / "encoder"
+    shutil.copytree(newest_checkpoint(checkpoint) / "encoder", encoder)
+    config = json.loads((encoder / "config.json").read_text())
+    config["text"]["logit_scale"] = float("nan")
+    (encoder / "config.json").write_text(json.dumps(config))
+    video = next((sprites / "val").rglob("*.mp4"))
+    assert "logit_scale" in one_line(*vidssl("classify", encoder, video, "--labels", "a,b", *FAST))
+
+
 def test_options_that_cannot_be_are_one_line_before_anything_is_loaded(vidssl, sprites):
     assert "k=0: must be at least 1" in one_line(*vidssl("knn", "no", "no", "no", "--k", 0))
     for command in (

@@ -48,7 +48,9 @@ def classify(
     order = cosines.argsort(descending=True)
     probabilities = (cosines / subject.encoder.text.temperature).softmax(0)
     if not bool(probabilities.isfinite().all()):
-        raise VidsslError(f"{checkpoint}: the probabilities are not finite; is its logit_scale?")
+        raise VidsslError(
+            f"{checkpoint}: the probabilities are not finite; is the logit_scale of its config?"
+        )
     return {
         **result_header("classify", subject),
         "video": str(video),
