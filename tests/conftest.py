@@ -53,8 +53,21 @@ def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def recipe(tmp_path: Path, sprites: Path, tiny_clip: Path) -> Path:
     """A recipe that trains the tiny CLIP on the rendered videos for a few steps into ``tmp_path/run``."""
+    return write_recipe(tmp_path, sprites, tiny_clip)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, sprites: Path, tiny_clip: Path) -> Path:
+    """A run of such a recipe, which lies beside it; not to be changed."""
+    from vidssl.config import load_config
+    from vidssl.training import pretrain
+
+    return pretrain(load_config(write_recipe(tmp_path_factory.mktemp("finished"), sprites, tiny_clip)))
+
+
+def write_recipe(folder: Path, sprites: Path, tiny_clip: Path) -> Path:
     data = {
-        "output": str(tmp_path / "run"),
+        "output": str(folder / "run"),
         "data": {"train": str(sprites / "train"), "window_seconds": None, "decode_size": 32, "workers": 0},
         "views": [{"frames": 4, "seconds": 1.0, "size": 32, "scale": [0.5, 1.0], "blur_p": 0.0}],
         "model": {"name": f"local-dir:{tiny_clip}", "pretrained": f"local-dir:{tiny_clip}"},
@@ -70,7 +83,7 @@ def recipe(tmp_path: Path, sprites: Path, tiny_clip: Path) -> Path:
             "log_every": 1,
         },
     }
-    file = tmp_path / "recipe.yaml"
+    file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(data))
     return file
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
+from vidssl import files
 from vidssl.errors import VidsslError
 from vidssl.files import (
+    clear_left_overs,
+    damage,
     newest_checkpoint,
     point_at_checkpoint,
     read_json,
+    require_whole,
+    seal,
     whole_file,
     whole_folder,
     write_json,
@@ -75,16 +81,94 @@ def test_json_is_an_object_or_an_error_that_names_the_file(tmp_path: Path) -> No
         read_json(tmp_path / "absent.json")
 
 
-def test_the_pointer_names_the_newest_checkpoint_or_says_what_is_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_files_have_the_mode_of_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        written = [
+            write_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(2)}),
+            write_json(tmp_path / "a.json", {}),
+        ]
+    finally:
+        os.umask(before)
+    assert {oct(file.stat().st_mode & 0o777) for file in written} == {oct(0o666 & ~umask)}
+
+
+def test_what_the_system_refuses_is_one_line_and_leaves_what_was_there(tmp_path: Path, monkeypatch) -> None:
+    file = write_text(tmp_path / "run" / "a.txt", "good")
+    write_text(tmp_path / "run" / "folder" / "a.txt", "good")
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "_flush", full)
+    with pytest.raises(VidsslError, match=r"a\.txt: cannot be written: No space left on device"):
+        write_text(file, "new")
+    with (
+        pytest.raises(VidsslError, match="folder: cannot be written: No space"),
+        whole_folder(tmp_path / "run" / "folder"),
+    ):
+        pass
+    assert file.read_text() == (tmp_path / "run" / "folder" / "a.txt").read_text() == "good"
+    assert sorted(path.name for path in file.parent.iterdir()) == ["a.txt", "folder"]
+    with pytest.raises(VidsslError, match=r"w\.safetensors: cannot be written: "):
+        write_tensors(file / "w.safetensors", {"a": torch.zeros(2)})
+
+
+def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
+    for name in (".step_6.partial", ".step_6.old", ".step_3.old", "step_6"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / ".log.12.partial").touch()
+    (tmp_path / ".hidden").touch()
+    clear_left_overs(tmp_path)
+    # The one that was to be replaced by one that never came is back.
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "step_3", "step_6"]
+
+
+def write_checkpoint(run: Path, step: int) -> Path:
+    folder = run / "checkpoints" / f"step_{step:08d}"
+    for name in ("encoder/model.bin", "state.json"):
+        write_text(folder / name, f"content at {step}")
+    seal(folder)
+    return folder
+
+
+def test_damage_is_recognised_and_the_one_before_named(tmp_path: Path) -> None:
+    before, newest = (write_checkpoint(tmp_path, step) for step in (3, 12))
+    file = newest / "encoder" / "model.bin"
+    assert damage(newest) is None
+    for content, said in (
+        (b"content at 1", "has 12 bytes instead of 13"),
+        (b"content at 13", "the content of encoder/model.bin is not what was written"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(
+            VidsslError, match=rf"step_00000012: the checkpoint is damaged: .*{said}.*whole: {before}"
+        ):
+            require_whole(newest)
+        assert damage(newest, below="state") is None
+    file.unlink()
+    assert damage(newest) == "encoder/model.bin is missing"
+    for text in ("", "{", "[]", '{"state.json": 3}'):
+        (newest / "checksums.json").write_text(text)
+        assert "checksums.json" in (damage(newest) or "")
+    (newest / "checksums.json").unlink()
+    assert damage(newest) == "checksums.json: no such file"
+
+
+def test_the_newest_checkpoint_does_not_need_its_pointer(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) is None
-    folder = tmp_path / "checkpoints" / "step_00000002"
-    folder.mkdir(parents=True)
-    point_at_checkpoint(tmp_path, folder)
-    assert read_json(tmp_path / "latest.json") == {"checkpoint": "checkpoints/step_00000002"}
-    assert newest_checkpoint(tmp_path) == folder
-    folder.rmdir()
-    with pytest.raises(VidsslError, match="names 'checkpoints/step_00000002', which is not there"):
-        newest_checkpoint(tmp_path)
-    write_json(tmp_path / "latest.json", {"checkpoint": 3})
-    with pytest.raises(VidsslError, match="names no checkpoint"):
+    folders = [write_checkpoint(tmp_path, step) for step in (9, 10)]
+    assert newest_checkpoint(tmp_path) == folders[1]
+    point_at_checkpoint(tmp_path, folders[1])
+    assert read_json(tmp_path / "latest.json") == {
+        "checkpoint": "checkpoints/step_00000010",
+        "stopped": False,
+    }
+    assert newest_checkpoint(tmp_path) == folders[1]
+    (tmp_path / "checkpoints").rename(tmp_path / "away")
+    with pytest.raises(
+        VidsslError, match=r"latest\.json names a checkpoint, but checkpoints/ holds none any more"
+    ):
         newest_checkpoint(tmp_path)

@@ -42,6 +42,7 @@ def run_demo(folder: Path, seed: int = 0) -> dict[str, Any]:
 
     Raises:
         VidsslError: when `folder` holds something that is not a demo.
+        Stopped: when it was told to stop while it pretrained.
     """
     _claim(folder)
     started = time.perf_counter()

@@ -20,6 +20,10 @@ class VidsslError(ValueError):
     """A mistake in what the user gave (a path, a key, a checkpoint). The command line prints it and exits with 2."""
 
 
+class Stopped(Exception):
+    """A run was told to stop, and did so in a way that it can go on from. The command line exits with 75."""
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest allowed name, or an empty string when nothing is close."""
     close = get_close_matches(given, list(allowed), n=1, cutoff=0.6)

@@ -1,15 +1,18 @@
-"""Files that are there whole or not at all, JSON records, and the pointer to a run's newest checkpoint.
+"""Files that are there whole or not at all, JSON records, checksums, and the checkpoint folders of a run.
 
 The one place that renames a temporary file: it is written beside the final one, flushed, renamed, and the rename flushed.
+What the operating system refuses (a full disk, a folder that is gone or may not be written to) is an error of one line.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,26 +21,47 @@ from vidssl.errors import VidsslError
 if TYPE_CHECKING:
     from torch import Tensor
 
-LATEST = "latest.json"  # in a run folder
+LATEST, CHECKPOINTS = "latest.json", "checkpoints"  # in a run folder
+CHECKSUMS = "checksums.json"  # in a checkpoint, written last
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """A block that writes `path`.
+
+    Raises:
+        VidsslError: when the operating system refuses, naming path and reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise VidsslError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
 def whole_file(file: str | Path) -> Iterator[Path]:
     """A path to write to: it becomes `file` when the block ends well, and is removed otherwise. Parents are created.
 
+    The file gets the mode that the umask gives, whatever writes it (safetensors keeps others from reading).
+
     >>> with whole_file("list.csv") as partial:
     ...     partial.write_text("a.mp4,running")
     """
     file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        _flush(partial)
-        partial.replace(file)
-        _flush(file.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.touch()
+            mode = stat.S_IMODE(partial.stat().st_mode)
+            yield partial
+            partial.chmod(mode)
+            _flush(partial)
+            partial.replace(file)
+            _flush(file.parent)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -45,20 +69,35 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
     """An empty folder to fill: it becomes `folder` when the block ends well, in place of one already there."""
     folder = Path(folder)
     partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
-    for left_over in (partial, old):
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        for path in (*sorted(partial.rglob("*"), reverse=True), partial):
-            _flush(path)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-        _flush(folder.parent)
-    finally:
-        for left_over in (partial, old):
-            shutil.rmtree(left_over, ignore_errors=True)
+    with writing(folder):
+        _remove(partial, old)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            for path in (*sorted(partial.rglob("*"), reverse=True), partial):
+                _flush(path)
+            if folder.exists():
+                folder.rename(old)
+            partial.rename(folder)
+            _flush(folder.parent)
+        finally:
+            _remove(partial, old)
+
+
+def clear_left_overs(folder: Path) -> None:
+    """Remove what writers that were killed left right in `folder` under temporary names; nobody may be writing there.
+
+    A folder that was to be replaced, and whose replacement never came, gets its name back.
+    """
+    with writing(folder):
+        for path in [*folder.glob(".*.partial"), *folder.glob(".*.old")]:
+            final = folder / path.name.removeprefix(".").removesuffix(".old")
+            if path.suffix == ".old" and not final.exists():
+                path.rename(final)
+            elif path.is_dir():
+                _remove(path)
+            else:
+                path.unlink()
 
 
 def write_text(file: str | Path, text: str) -> Path:
@@ -95,34 +134,98 @@ def write_tensors(
     file: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> Path:
     """A safetensors file, whole or not at all; tensors that share storage are written out separately."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     with whole_file(file) as partial:
-        save_file(copies, partial, metadata)
+        try:
+            save_file(copies, partial, metadata)
+        except SafetensorError as error:  # what became of the operating system's
+            raise OSError(str(error)) from error
     return Path(file)
 
 
-def point_at_checkpoint(run: Path, checkpoint: Path) -> None:
-    """Make `checkpoint`, a folder somewhere below `run`, the newest one."""
-    write_json(run / LATEST, {"checkpoint": checkpoint.relative_to(run).as_posix()})
+def point_at_checkpoint(run: Path, checkpoint: Path, stopped: bool = False) -> None:
+    """Record `checkpoint`, a folder somewhere below `run`, as the newest, and whether the run was then told to stop."""
+    record = {"checkpoint": checkpoint.relative_to(run).as_posix(), "stopped": stopped}
+    write_json(run / LATEST, record)
+
+
+def checkpoints_of(run: Path) -> list[Path]:
+    """The checkpoint folders of a run, the newest first. Each is complete, unless it was damaged since."""
+    return sorted((run / CHECKPOINTS).glob("step_*"), reverse=True)
+
+
+def seal(folder: Path) -> None:
+    """Write size and SHA-256 of every file in a folder beside them, by which `damage` recognises what changed since."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    record = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in files
+    }
+    write_json(folder / CHECKSUMS, record)
+
+
+def damage(folder: Path, below: str = "") -> str | None:
+    """What differs in a folder from what was sealed; None where it is whole.
+
+    Args:
+        folder: the sealed folder.
+        below: look only at files whose path within it begins so.
+    """
+    try:
+        for name, sealed in read_json(folder / CHECKSUMS).items():
+            file = folder / name
+            if not name.startswith(below):
+                continue
+            if not file.is_file():
+                return f"{name} is missing"
+            if (size := file.stat().st_size) != sealed["bytes"]:
+                return f"{name} has {size} bytes instead of {sealed['bytes']}"
+            if _sha256(file) != sealed["sha256"]:
+                return f"the content of {name} is not what was written"
+    except (KeyError, TypeError):
+        return f"{CHECKSUMS} is no list of checksums"
+    except (OSError, VidsslError) as error:
+        return str(error).removeprefix(f"{folder}/")
+    return None
+
+
+def require_whole(checkpoint: Path, below: str = "") -> None:
+    """Insist that a checkpoint of a run is as it was written; `below` as in `damage`.
+
+    Raises:
+        VidsslError: naming the file that is not, and the newest checkpoint before this one that is whole.
+    """
+    if (found := damage(checkpoint, below)) is None:
+        return
+    older = (x for x in sorted(checkpoint.parent.glob("step_*"), reverse=True) if x.name < checkpoint.name)
+    whole = next((x for x in older if damage(x, below) is None), None)
+    hint = "" if whole is None else f"; the one before it is whole: {whole}"
+    raise VidsslError(f"{checkpoint}: the checkpoint is damaged: {found}{hint}")
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """The checkpoint folder that `run` points at, None for a run that was stopped before its first.
+    """The newest checkpoint folder of `run`, damaged or not; None for a run that was stopped before its first.
 
     Raises:
-        VidsslError: when the pointer is damaged, or what it names is not there.
+        VidsslError: when there is none, but was one.
     """
-    pointer = run / LATEST
-    if not pointer.is_file():
-        return None
-    name = read_json(pointer).get("checkpoint")
-    if not isinstance(name, str):
-        raise VidsslError(f"{pointer}: names no checkpoint")
-    if not (run / name).is_dir():
-        raise VidsslError(f"{pointer}: names {name!r}, which is not there")
-    return run / name
+    found = checkpoints_of(run)
+    if not found and (run / LATEST).is_file():
+        raise VidsslError(f"{run}: {LATEST} names a checkpoint, but {CHECKPOINTS}/ holds none any more")
+    return found[0] if found else None
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

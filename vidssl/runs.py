@@ -19,7 +19,7 @@ from torch import Tensor
 from vidssl.concepts.build import space_builder
 from vidssl.config import Config, load_config
 from vidssl.errors import VidsslError, check_choice
-from vidssl.files import newest_checkpoint
+from vidssl.files import newest_checkpoint, require_whole
 from vidssl.models.export import load_encoder
 from vidssl.models.student import Student
 from vidssl.models.weights import load_strict, read_tensors
@@ -59,8 +59,8 @@ def load_run(
         objectives: only these, by the names they have in the recipe; None: all of them.
 
     Raises:
-        VidsslError: for a folder that is no run, a run without a checkpoint, an unknown objective, or weights that do
-            not fit the recipe.
+        VidsslError: for a folder that is no run, a run without a checkpoint, a damaged one, an unknown objective, or
+            weights that do not fit the recipe.
     """
     folder, checkpoint = find_run(run)
     config = load_config(folder / CONFIG)
@@ -81,11 +81,17 @@ def load_run(
 
 
 def find_run(path: str | Path) -> tuple[Path, Path]:
-    """The run folder and the checkpoint that `path`, one or the other, stands for.
+    """The run folder and the checkpoint that `path`, one or the other, stands for; for a run its newest.
 
     Raises:
-        VidsslError: when it is neither.
+        VidsslError: when it is neither, or the checkpoint is damaged.
     """
+    folder, checkpoint = _locate(path)
+    require_whole(checkpoint)
+    return folder, checkpoint
+
+
+def _locate(path: str | Path) -> tuple[Path, Path]:
     given = Path(path).expanduser()
     if not given.is_dir():
         raise VidsslError(f"{path}: {'not a folder' if given.exists() else 'no such folder'}; {_EXPECTED}")
@@ -124,7 +130,7 @@ def objective_name(run: str | Path, kind: str, name: str | None = None) -> str:
     Raises:
         VidsslError: when there is none, the named one is not of this kind, or there are several and none was named.
     """
-    config = load_config(find_run(run)[0] / CONFIG)
+    config = load_config(_locate(run)[0] / CONFIG)
     found = [key for key, options in config.objective.items() if options.get("objective", key) == kind]
     trained = ", ".join(config.objective)
     if not found:

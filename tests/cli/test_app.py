@@ -6,6 +6,8 @@ import json
 import shutil
 
 from tests.command_line import FAST, one_line
+from vidssl import demo
+from vidssl.errors import Stopped
 
 
 def test_doctor(vidssl, tmp_path):
@@ -58,3 +60,16 @@ def test_usage_errors_are_clicks_own(vidssl):
     assert vidssl("zero-shot")[0] == 2
     assert vidssl("no-such-command")[0] == 2
     assert vidssl("--help")[0] == 0
+
+
+def test_a_demo_that_is_told_to_stop_does_not_evaluate(vidssl, tmp_path, monkeypatch):
+    def stopped(config):
+        raise Stopped("stopped after step 3")
+
+    for part in ("write_sprite_dataset", "_train_clip", "zero_shot", "linear_probe"):
+        monkeypatch.setattr(demo, part, lambda *_, part=part, **__: print(f"{part} was called"))
+    monkeypatch.setattr(demo, "pretrain", stopped)
+    code, out, err = vidssl("demo", "--output", tmp_path / "demo")
+    assert code == 75
+    assert err == "vidssl: stopped after step 3\n"
+    assert "_train_clip was called" in out and "zero_shot" not in out and "linear_probe" not in out

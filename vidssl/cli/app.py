@@ -1,6 +1,6 @@
 """The application: all commands in the order of the help, and the entry point.
 
-Bad input ends in one line on stderr and exit code 2.
+Bad input ends in one line on stderr and exit code 2; a run that was told to stop in one line and 75.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from vidssl.cli import concepts, data
 from vidssl.cli.evaluation import classify, dynamics, extract, interpolate, knn, linear_probe, zero_shot
 from vidssl.cli.options import Report
 from vidssl.cli.training import demo, pretrain
-from vidssl.errors import VidsslError
+from vidssl.errors import Stopped, VidsslError
 from vidssl.launching import relaunch_on_cpu
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
 app = typer.Typer(
     name="vidssl",
@@ -49,8 +51,15 @@ def main() -> None:
     try:
         app()
     except VidsslError as error:
-        if os.environ.get("RANK", "0") == "0":  # with several processes, one of them speaks
-            print(f"vidssl: {error}", file=sys.stderr)  # noqa: T201
+        _say(error)
         sys.exit(2)
+    except Stopped as stop:
+        _say(stop)
+        sys.exit(STOPPED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _say(message: Exception) -> None:
+    if os.environ.get("RANK", "0") == "0":  # with several processes, one of them speaks
+        print(f"vidssl: {message}", file=sys.stderr)  # noqa: T201

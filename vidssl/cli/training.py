@@ -12,13 +12,21 @@ from typer import Argument, Option
 def pretrain(
     config: Annotated[str, Argument(help="recipe: a YAML file or the name of a shipped one")],
     overrides: Annotated[list[str] | None, Argument(help="key=value, such as train.batch_size=64")] = None,
-    resume: Annotated[bool, Option("--resume", help="continue the run in `output`")] = False,
+    resume: Annotated[bool, Option("--resume", help="continue the run in `output`, if there is one")] = False,
+    accept_changes: Annotated[
+        bool,
+        Option(
+            "--accept-changes",
+            help="resume under other conditions than the run was begun under, and record them",
+        ),
+    ] = False,
 ) -> None:
-    """Pretrain a video encoder on a folder of unlabelled videos."""
+    """Pretrain a video encoder on a folder of unlabelled videos. Told to stop (SIGTERM, SIGUSR1, Ctrl-C), it writes a
+    checkpoint and exits with 75; --resume goes on from there."""
     from vidssl.config import load_config
     from vidssl.training import pretrain as run
 
-    folder = run(load_config(config, overrides or []), resume=resume)
+    folder = run(load_config(config, overrides or []), resume=resume, accept_changes=accept_changes)
     typer.echo(
         f"{folder}: done; evaluate with `vidssl linear-probe {folder} TRAIN VAL` or `vidssl zero-shot {folder} DATA`"
     )

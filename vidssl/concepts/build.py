@@ -77,7 +77,7 @@ def cached_space(
             if space.info.key == key:
                 return space
         space = build_space(file, tower, progress=progress, **options)
-        with suppress(OSError):  # a cache that cannot be written costs time, not the run
+        with suppress(VidsslError):  # a cache that cannot be written costs time, not the run
             save_space(space, kept)
         return space
 

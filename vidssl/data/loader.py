@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -40,7 +41,7 @@ def build_loader(dataset: ClipDataset, sampler: GlobalBatchSampler, **workers: U
     """
     if len(dataset) != sampler.num_samples:
         raise VidsslError(f"the sampler is for {sampler.num_samples} videos, the data set has {len(dataset)}")
-    return _loader(dataset, sampler, persistent=True, **workers)
+    return _loader(dataset, sampler, training=True, **workers)
 
 
 def build_eval_loader(
@@ -58,14 +59,14 @@ def build_eval_loader(
     """
     share = range(rank, len(dataset), num_processes)
     batches = [list(share[i : i + batch_size]) for i in range(0, len(share), batch_size)]
-    return _loader(dataset, batches, persistent=False, **workers)
+    return _loader(dataset, batches, training=False, **workers)
 
 
 def _loader(
     dataset: Dataset[ClipSample],
     batches: GlobalBatchSampler | Sequence[list[int]],
     *,
-    persistent: bool,
+    training: bool,
     num_workers: int = 4,
     prefetch_factor: int = 2,
     pin_memory: bool | None = None,
@@ -78,10 +79,10 @@ def _loader(
         collate_fn=collate_clips,
         num_workers=num_workers,
         prefetch_factor=prefetch_factor if num_workers else None,
-        persistent_workers=persistent and num_workers > 0,
+        persistent_workers=training and num_workers > 0,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
         timeout=timeout if num_workers else 0,
-        worker_init_fn=_start_worker,
+        worker_init_fn=_start_training_worker if training else _start_worker,
         # DataLoader draws a seed for its workers; with its own generator it leaves torch's global one alone.
         generator=torch.Generator(),
     )
@@ -89,3 +90,24 @@ def _loader(
 
 def _start_worker(worker_id: int) -> None:
     torch.set_num_threads(1)  # decoding and resizing are parallel over workers; more threads only cost CPU
+
+
+def _start_training_worker(worker_id: int) -> None:
+    """Signals that tell a run to stop reach every process of its group, but the last steps still need the workers.
+
+    They end with the process that started them, which they watch, or by `end_workers`.
+    """
+    _start_worker(worker_id)
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(signal.Signals[name], signal.SIG_IGN)
+
+
+def end_workers(batches: Any) -> None:
+    """End the workers of a loader's iterator, also those that hang, which would not heed a SIGTERM."""
+    workers = list(getattr(batches, "_workers", ()))
+    if workers:
+        batches._shutdown_workers()
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()

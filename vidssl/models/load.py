@@ -1,7 +1,7 @@
 """`vidssl.load`: from a path that users know to the encoder it stands for.
 
-An exported folder, a checkpoint folder (which holds one as ``encoder/``), or a run folder (whose ``latest.json`` names
-a checkpoint).
+An exported folder, a checkpoint folder (which holds one as ``encoder/``), or a run folder (for its newest checkpoint).
+The encoder of a checkpoint must be as it was written.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidssl.errors import VidsslError
-from vidssl.files import newest_checkpoint
+from vidssl.files import CHECKPOINTS, CHECKSUMS, newest_checkpoint, require_whole
 from vidssl.models.encoder import TextTower, VideoEncoder
 from vidssl.models.export import CONFIG, load_encoder
 from vidssl.models.factory import create_model
 from vidssl.models.sources import CONFIG_FILE, LOCAL
 
-_EXPECTED = "expected an exported encoder (config.json), a checkpoint (encoder/) or a run (latest.json)"
+_EXPECTED = "expected an exported encoder (config.json), a checkpoint (encoder/) or a run (checkpoints/)"
 
 
 def load(path: str | Path) -> VideoEncoder:
-    """The encoder of an exported folder, of a checkpoint folder, or of the latest checkpoint of a run folder.
+    """The encoder of an exported folder, of a checkpoint folder, or of the newest checkpoint of a run folder.
 
     Args:
         path: the folder.
@@ -28,7 +28,7 @@ def load(path: str | Path) -> VideoEncoder:
         The encoder, ready for evaluation.
 
     Raises:
-        VidsslError: when the folder is none of these, or what it holds cannot be loaded.
+        VidsslError: when the folder is none of these, or what it holds is damaged or cannot be loaded.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
@@ -36,8 +36,16 @@ def load(path: str | Path) -> VideoEncoder:
     folder = newest_checkpoint(folder) or folder
     for candidate in (folder, folder / "encoder"):
         if (candidate / CONFIG).is_file():
+            _check_checkpoint(candidate)
             return load_encoder(candidate)
     raise VidsslError(f"{path}: holds no encoder; {_EXPECTED}")
+
+
+def _check_checkpoint(encoder: Path) -> None:
+    """Where an encoder folder is that of a run's checkpoint, insist that it is as it was written."""
+    checkpoint = encoder.resolve().parent
+    if checkpoint.parent.name == CHECKPOINTS or (checkpoint / CHECKSUMS).is_file():
+        require_whole(checkpoint, below=f"{encoder.name}/")
 
 
 def load_text_tower(name: str | Path, pretrained: str | None = None) -> TextTower:

@@ -19,47 +19,65 @@ from torch import Tensor
 
 from vidssl.config import Config
 from vidssl.data.batch import ClipBatch
-from vidssl.distributed import average_gradients
+from vidssl.distributed import average_gradients, gather_objects, on_first
+from vidssl.errors import Stopped
 from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
+from vidssl.runs import CONFIG
 from vidssl.training.accelerator import make_accelerator
-from vidssl.training.checkpoint import save_checkpoint
+from vidssl.training.checkpoint import generator_states, save_checkpoint
 from vidssl.training.guard import BeforeStep, all_finite, skip
 from vidssl.training.optim import set_learning_rate
 from vidssl.training.report import Report, representation_logs
 from vidssl.training.setup import Run, set_up, warm_start
-from vidssl.training.stop import stop_on_signal
+from vidssl.training.stop import end_on_signal, stop_on_signal
 
 
-def pretrain(config: Config, resume: bool = False) -> Path:
+def pretrain(config: Config, resume: bool = False, accept_changes: bool = False) -> Path:
     """Train the encoder that `config` describes; returns the run folder.
 
     Args:
         config: a validated recipe.
-        resume: continue the run in ``config.output`` from its last checkpoint.
+        resume: continue the run in ``config.output`` from its last checkpoint, if there is one.
+        accept_changes: also under other conditions (recipe, videos, versions, processes, device) than those that the
+            run folder records; the changes are recorded there.
 
     Raises:
-        VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder.
+        VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder, which is then as it was.
+        Stopped: when a signal asked the run to stop (see `vidssl.training.stop`), after a checkpoint was written.
     """
-    return train(set_up(config, make_accelerator(config), resume))
+    with end_on_signal(Path(config.output)):
+        return train(set_up(config, make_accelerator(config), resume, accept_changes))
 
 
 def train(run: Run) -> Path:
-    """Train to the last step (or to a SIGTERM, after which the run can be resumed); returns the run folder."""
+    """Train to the last step; returns the run folder, of which it lets go.
+
+    Raises:
+        VidsslError: when a checkpoint or the log cannot be written; the last checkpoint is then intact.
+        Stopped: when a signal asked the run to stop, after a checkpoint was written.
+    """
     every = run.config.train.checkpoint_every or max(run.total_steps // 10, 1)
-    with closing(Report(run)) as report, stop_on_signal(run.accelerator) as asked_to_stop:
+    with (
+        closing(run),
+        closing(Report(run)) as report,
+        stop_on_signal(run.accelerator) as request,
+        closing(run.batches()) as batches,
+    ):
         warm_start(run)
-        for batch, waited in run.batches():
+        for batch, waited in batches:
             started = time.perf_counter()
             logs = train_step(run, batch, report)
             report.step(batch, logs, waited, time.perf_counter() - started)
-            stop = asked_to_stop()
+            stop = request.anywhere()
             if run.step % every == 0 or run.step == run.total_steps or stop:
-                save(run)
+                save(run, stopped=stop)
             if stop:
-                report.say(f"stopped after step {run.step}; continue with --resume")
-                break
+                raise Stopped(
+                    f"stopped after step {run.step}{request.origin}; "
+                    f"continue with `vidssl pretrain {run.folder / CONFIG} --resume`"
+                )
     return run.folder
 
 
@@ -118,9 +136,12 @@ def update(run: Run) -> None:
     run.teacher.update(run.student, momentum)
 
 
-def save(run: Run) -> None:
-    """A checkpoint, written by the first process while the others wait."""
-    run.accelerator.wait_for_everyone()
-    if run.accelerator.is_main_process:
-        save_checkpoint(run.folder, run, run.config.train.keep_checkpoints)
-    run.accelerator.wait_for_everyone()
+def save(run: Run, stopped: bool = False) -> None:
+    """A checkpoint, written by the first process while the others wait; what goes wrong there is raised on all of them."""
+    generators = gather_objects(generator_states(run.accelerator.device))
+
+    def write() -> None:
+        run.lock.check()
+        save_checkpoint(run.folder, run, generators, run.config.train.keep_checkpoints, stopped)
+
+    on_first(write)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from vidssl.data.batch import ClipBatch
 from vidssl.data.manifest.quarantine import write_quarantine
 from vidssl.distributed import gather_rows
-from vidssl.files import write_text
+from vidssl.files import write_text, writing
 from vidssl.objectives import diagnostics
 from vidssl.objectives.concept.monitors import concept_warning
 from vidssl.objectives.leaks import leaks
@@ -35,10 +36,11 @@ class Report:
         self.run = run
         self.warned = False
         self._speaks: bool = run.accelerator.is_main_process
-        file = run.folder / "log.jsonl" if self._speaks else Path(os.devnull)
-        if file.is_file():
-            _drop_after(file, run.step)
-        self._log = file.open("a", encoding="utf-8")
+        self._file = run.folder / "log.jsonl" if self._speaks else Path(os.devnull)
+        if self._file.is_file():
+            _drop_after(self._file, run.step)
+        with writing(self._file):
+            self._log = self._file.open("a", encoding="utf-8")
         self._bar = tqdm(
             total=run.total_steps,
             initial=run.step,
@@ -47,8 +49,8 @@ class Report:
             dynamic_ncols=True,
             disable=not self._speaks,
         )
-        for warning in leaks(run.student, run.objective):
-            self.say(warning)
+        for note in (*run.notes, *leaks(run.student, run.objective)):
+            self.say(note)
         if run.config.train.trackers:
             run.accelerator.init_trackers("vidssl", config=_flat(run.config.model_dump(mode="json")))
 
@@ -68,7 +70,8 @@ class Report:
         for failure in run.failures(batch):
             run.failed_videos += 1
             if self._speaks:
-                write_quarantine(run.folder / QUARANTINE, [failure])
+                with writing(run.folder / QUARANTINE):
+                    write_quarantine(run.folder / QUARANTINE, [failure])
             self.say(f"{failure.path}: {failure.reason}; replaced ({run.failed_videos} clips so far)")
         self._bar.update(1)
         if not (self.is_due() or run.skipped):
@@ -85,8 +88,9 @@ class Report:
         }
         if run.skipped:
             record |= {"skipped": run.skipped, "skipped_videos": run.shown(batch)}
-        self._log.write(json.dumps(record, allow_nan=False) + "\n")
-        self._log.flush()
+        with writing(self._file):
+            self._log.write(json.dumps(record, allow_nan=False) + "\n")
+            self._log.flush()
         self._bar.set_postfix_str(
             f"loss {values['loss']:.4f}, {record['clips_per_second']:.1f} clips/s, "
             f"{record['data_wait']:.0%} waiting for data",
@@ -104,7 +108,8 @@ class Report:
     def close(self) -> None:
         """Close files, bar and trackers."""
         self._bar.close()
-        self._log.close()
+        with suppress(OSError):  # what could not be written has been said
+            self._log.close()
         if self.run.config.train.trackers:
             self.run.accelerator.end_training()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from vidssl.concepts.build import space_builder
 from vidssl.config import Config, TrainConfig
 from vidssl.data.batch import ClipBatch
 from vidssl.data.dataset import ClipDataset
-from vidssl.data.loader import build_loader
+from vidssl.data.loader import build_loader, end_workers
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
@@ -35,7 +35,9 @@ from vidssl.models.teacher import Teacher
 from vidssl.objectives.composite import Composite, build_objectives
 from vidssl.training.accelerator import check_accelerator
 from vidssl.training.checkpoint import State, load_checkpoint
-from vidssl.training.folder import begin_folder, claim_folder
+from vidssl.training.conditions import conditions, require_same
+from vidssl.training.folder import begin_folder, claim_folder, go_on_in_folder
+from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
 
 
@@ -48,6 +50,8 @@ class Run(State):
         dataset, sampler: all videos; this process's share of the steps that are left.
         model: the student as accelerate runs it, forward and backward.
         anchor: the encoder as it was before training, where an objective wants to stay near it.
+        lock: of the run folder, held by the first process.
+        notes: what is to be said of how the run was resumed.
     """
 
     config: Config
@@ -56,6 +60,8 @@ class Run(State):
     dataset: ClipDataset
     sampler: GlobalBatchSampler
     model: nn.Module
+    lock: FolderLock
+    notes: tuple[str, ...] = ()
     anchor: VideoEncoder | None = None
 
     @property
@@ -68,13 +74,20 @@ class Run(State):
         """Of the next step."""
         return learning_rate(self.step, self.total_steps, self.config.train)
 
-    def batches(self) -> Iterator[tuple[ClipBatch, float]]:
+    def batches(self) -> Generator[tuple[ClipBatch, float], None, None]:
         """Batches on the device from the current step on, each with the seconds spent waiting for it."""
         batches = iter(build_loader(self.dataset, self.sampler, num_workers=self.config.data.workers))
         started = time.perf_counter()
-        for batch in batches:
-            yield batch.to(self.accelerator.device, non_blocking=True), time.perf_counter() - started
-            started = time.perf_counter()
+        try:
+            for batch in batches:
+                yield batch.to(self.accelerator.device, non_blocking=True), time.perf_counter() - started
+                started = time.perf_counter()
+        finally:
+            end_workers(batches)
+
+    def close(self) -> None:
+        """Let go of the run folder."""
+        self.lock.release()
 
     def render(self, batch: ClipBatch) -> list[Tensor]:
         """A batch's views, (B, 3, T, S, S) each, normalised."""
@@ -102,19 +115,35 @@ class Run(State):
             return [] if self.anchor is None else [self.anchor(view).clip for view in views]
 
 
-def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Run:
-    """Claim the run folder, check the videos, build the modules, and go to where the run was left.
+def set_up(
+    config: Config, accelerator: Accelerator, resume: bool = False, accept_changes: bool = False
+) -> Run:
+    """Claim the run folder, check the videos, build the modules, go to where the run was left, and only then begin or go
+    on in the run folder, which `Run.close` lets go of.
 
     Raises:
-        VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder.
+        VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder, which is then as it was.
     """
-    data, train, device = config.data, config.train, accelerator.device
+    lock = FolderLock(Path(config.output))
+    try:
+        return _set_up(config, accelerator, resume, accept_changes, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _set_up(
+    config: Config, accelerator: Accelerator, resume: bool, accept_changes: bool, lock: FolderLock
+) -> Run:
+    data, train, device, folder = config.data, config.train, accelerator.device, Path(config.output)
     check_accelerator(accelerator)
-    checkpoint = on_first(lambda: claim_folder(Path(config.output), resume))
+    claim = on_first(lambda: claim_folder(folder, resume, lock))
     student, objective = build_student(config)
     index, bad = on_first(lambda: read_videos(config))
     for remark in index.remarks:
         accelerator.print(f"{data.train}: {remark}")
+    now = on_first(lambda: conditions(index, device))
+    accepted = on_first(lambda: require_same(folder, config, now, accept_changes) if claim.begun else [])
     total_steps = _total_steps(train, len(index))
     sampler = GlobalBatchSampler(
         len(index),
@@ -142,13 +171,22 @@ def set_up(config: Config, accelerator: Accelerator, resume: bool = False) -> Ru
         dataset=dataset,
         sampler=sampler,
         model=student,
+        videos=now["data"]["digest"],
+        lock=lock,
+        notes=(*claim.notes, *(f"resumed under another condition: {change}" for change in accepted)),
     )
     if objective.needs_anchor:
         run.anchor = copy.deepcopy(student.encoder).requires_grad_(False).eval()
-    if accelerator.is_main_process:
-        begin_folder(config, bad, student.encoder, device)
-    if checkpoint is not None:
-        load_checkpoint(checkpoint, run)
+    if claim.checkpoint is not None:
+        load_checkpoint(claim.checkpoint, run)
+
+    def write() -> None:
+        if claim.begun:
+            go_on_in_folder(config, now, claim.checkpoint, run.step, accepted)
+        else:
+            begin_folder(config, now, bad, student.encoder, lock)
+
+    on_first(write)
     sampler.start_step = run.step
     run.model = accelerator.prepare(student)
     return run

@@ -177,5 +177,5 @@ class _Memory:
 
     def save(self) -> None:
         """Replace the file at once; a cache folder that cannot be written costs only time."""
-        with suppress(OSError):
+        with suppress(VidsslError):
             write_text(self.file, json.dumps({**self.head, "files": self.known}))

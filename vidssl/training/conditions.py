@@ -1,0 +1,104 @@
+"""Under which conditions a run computes: its recipe, its videos, versions, device and number of processes.
+
+They are recorded when a run begins. Only under the same ones does it go on to the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vidssl import distributed
+from vidssl.config import Config, load_config
+from vidssl.data.manifest.digest import data_digest
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.environment import environment
+from vidssl.errors import VidsslError
+from vidssl.files import read_json
+from vidssl.runs import CONFIG
+
+ENVIRONMENT = "environment.json"  # in a run folder
+# What of a recipe may change without changing what is computed. The videos are known by their digest, wherever they lie.
+FREE = frozenset(
+    ("output", "data.train", "data.missing", "data.workers", "data.check", "data.allow_empty_classes", "train.log_every",
+     "train.checkpoint_every", "train.keep_checkpoints", "train.trackers")
+)  # fmt: skip
+
+
+class Change(NamedTuple):
+    """A condition of a run that is not what it was."""
+
+    what: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.what} {_short(self.before)} → {_short(self.now)}"
+
+
+def conditions(index: VideoIndex, device: torch.device) -> dict[str, Any]:
+    """Those beside the recipe: versions, processes, device, videos. On a CPU the number of threads is one of them."""
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    record = {**environment(), "processes": distributed.world_size(), "device": hardware}
+    if device.type == "cpu":
+        record["threads"] = torch.get_num_threads()
+    return {**record, "data": {"videos": len(index), "digest": data_digest(index)}}
+
+
+def changes(folder: Path, config: Config, now: Mapping[str, Any]) -> list[Change]:
+    """How a recipe and conditions differ from those that the run in `folder` records. What it does not record is equal.
+
+    Raises:
+        VidsslError: when its records cannot be read.
+    """
+    old, new = (_flat(recipe.model_dump(mode="json")) for recipe in (load_config(folder / CONFIG), config))
+    pairs = {key: (old.get(key), new.get(key)) for key in (*old, *new) if key not in FREE}
+    if (folder / ENVIRONMENT).is_file():
+        before, after = (_comparable(record) for record in (read_json(folder / ENVIRONMENT), now))
+        pairs |= {
+            key: (before.get(key), after.get(key))
+            for key in (*before, *after)
+            if key.startswith("packages.") or (key in before and key in after)
+        }
+    return [Change(key, *pair) for key, pair in pairs.items() if pair[0] != pair[1]]
+
+
+def require_same(folder: Path, config: Config, now: Mapping[str, Any], accept: bool) -> list[Change]:
+    """The accepted changes.
+
+    Raises:
+        VidsslError: listing them, unless `accept`.
+    """
+    found = changes(folder, config, now)
+    if found and not accept:
+        raise VidsslError(
+            f"output: {folder}: the run was begun under other conditions: {', '.join(map(str, found))}; restore them, "
+            "or go on with --accept-changes, which is recorded in the run folder"
+        )
+    return found
+
+
+def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal of a record of conditions; platform and Python are only for the record."""
+    kept = ("vidssl", "git_commit", "packages", "processes", "device", "threads", "data")
+    return _flat({key: record[key] for key in kept if record.get(key) is not None})
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested sections -> dotted keys; places in a list of sections are keys too."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        value = {str(place): item for place, item in enumerate(value)}
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    rows: dict[str, Any] = {}
+    for key, item in value.items():
+        rows |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return rows
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:20]}…{text[-20:]}"
