@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +17,7 @@ import vidssl
 from tests.models.tiny_weights import assert_carries, one_line, tensors_of
 from tests.tiny_clip import tiny_config, write_tiny_clip
 from vidssl.errors import VidsslError
+from vidssl.models.weights import read_tensors
 
 
 @pytest.mark.parametrize("kind", ["missing", "unexpected", "shape", "foreign", "text"])
@@ -90,8 +93,57 @@ def test_nothing_in_a_checkpoint_is_executed(tiny_name: str, tmp_path: Path) -> 
     (tmp_path / "torn.safetensors").write_bytes(b"\x10\x00")
     (tmp_path / "torn.pt").write_bytes(b"")
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
-    for name in ("evil.pt", "raw.pt", "script.pt", "torn.safetensors", "torn.pt", "list.pt"):
-        with pytest.raises(VidsslError, match=name) as error:
+    said = {
+        "evil.pt": "holds getattr beside its tensors",
+        "raw.pt": "is damaged, or no file of tensors",
+        "script.pt": "is a TorchScript archive",
+        "torn.safetensors": "cannot be read",
+        "torn.pt": "is damaged, or no file of tensors",
+        "list.pt": "holds no dictionary of tensors",
+    }
+    for name, words in said.items():
+        with pytest.raises(VidsslError, match=rf"{name}: {words}") as error:
             vidssl.create_model(tiny_name, str(tmp_path / name))
-        one_line(error)
+        assert "\x1b" not in one_line(error)
     assert not target.exists()
+
+
+def test_what_training_programs_write_around_the_weights_is_taken_off(
+    tiny_clip: Path, tmp_path: Path
+) -> None:
+    tensors = tensors_of(tiny_clip)
+    compiled = {f"module._orig_mod.{key}": value for key, value in tensors.items()}
+    around: dict[str, dict[str, Any]] = {
+        "numpy": {"epoch": np.int64(3), "best": np.float32(0.5), "seen": np.arange(3), "state_dict": tensors},
+        "model": {"model": compiled, "optimizer": {"state": {}, "param_groups": []}},
+        "teacher": {"student": tensors, "teacher": compiled},
+        "inner": {"model": {"state_dict": tensors, "step": 3}},
+        "inside": {key.replace("visual.", "visual._orig_mod."): value for key, value in tensors.items()},
+    }
+    for name, content in around.items():
+        torch.save(content, tmp_path / f"{name}.pt")
+        read = read_tensors(tmp_path / f"{name}.pt")
+        assert read.keys() == tensors.keys()
+        assert all(torch.equal(read[key], tensors[key]) for key in tensors)
+
+
+def test_a_file_that_cannot_be_used_says_why_in_a_whole_sentence(tmp_path: Path) -> None:
+    tensors = {"weight": torch.zeros(1)}
+    contents: dict[str, Any] = {
+        "holds argparse.Namespace beside its tensors; such objects are refused": {
+            "args": argparse.Namespace(lr=1.0),
+            "state_dict": tensors,
+        },
+        "holds several models (model, teacher)": {"teacher": tensors, "model": tensors},
+        "(found: only epoch)": {"epoch": 3},
+    }
+    for words, content in contents.items():
+        torch.save(content, tmp_path / "x.pt")
+        with pytest.raises(VidsslError) as error:
+            read_tensors(tmp_path / "x.pt")
+        assert words in one_line(error)
+        assert "\x1b" not in str(error.value)
+    whole = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VidsslError, match=r"is damaged, or no file of tensors \(reading zip archive.*\)$"):
+        read_tensors(tmp_path / "half.pt")

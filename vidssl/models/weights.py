@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy._core.multiarray import _reconstruct, scalar
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
 from vidssl.models.positions import resample_table
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".pyth")
+# Under what training programs keep the weights of a model in their checkpoints.
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "teacher")
+# What numpy's numbers are pickled as, before its version 2 and since: they hold data and run nothing.
+_NUMPY: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDSU"),
+    *(
+        (function, f"numpy.{core}.multiarray.{function.__name__}")
+        for core in ("core", "_core")
+        for function in (scalar, _reconstruct)
+    ),
+]
 # What the plain CLIP layout keeps at top level and the one with a separate text tower keeps under `text.`.
 _TEXT_KEYS = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 # Numbers that OpenAI's own files store among the tensors.
@@ -27,28 +43,44 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
     Args:
         file: ``.safetensors``, or a pickle of tensors (``.pt``, ``.pth``, ``.bin``, ``.pyth``) read with
-            `weights_only=True`. A dictionary under `state_dict` or `model_state` is unwrapped, and a prefix ``module.``
-            on every key removed.
+            `weights_only=True`; numpy's scalars and arrays beside the tensors do no harm. A dictionary under one of
+            `WRAPPERS` is unwrapped. What `torch.compile` (``_orig_mod.``) and `DistributedDataParallel` (``module.`` on
+            every key) put into names is removed.
 
     Raises:
-        VidsslError: for a missing file, another type, damage, or a pickle of more than tensors.
+        VidsslError: for a missing file, another type, damage, a pickle of other objects, or several such dictionaries.
     """
     if not file.is_file():
         raise VidsslError(f"{file}: no such checkpoint file")
     if file.suffix not in SUFFIXES:
         raise VidsslError(f"{file}: a checkpoint must be one of {', '.join(SUFFIXES)}")
     data = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    for wrapper in ("state_dict", "model_state"):
-        if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
-            data = data[wrapper]
     if file.suffix == ".safetensors" and not data:
         return {}  # of modules without parameters
-    if not isinstance(data, Mapping) or not any(isinstance(value, Tensor) for value in data.values()):
-        raise VidsslError(f"{file}: holds no dictionary of tensors")
-    tensors = {str(key): value for key, value in data.items() if isinstance(value, Tensor)}
-    if all(key.startswith("module.") for key in tensors):
+    data = _unwrapped(data, file)
+    tensors = {str(key).replace("_orig_mod.", ""): x for key, x in data.items() if isinstance(x, Tensor)}
+    while all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors
+
+
+def _unwrapped(data: Any, file: Path) -> Mapping[str, Any]:
+    """The dictionary of tensors in what a checkpoint file holds."""
+    while isinstance(data, Mapping):
+        inner = [key for key in WRAPPERS if isinstance(data.get(key), Mapping)]
+        if not inner and any(isinstance(value, Tensor) for value in data.values()):
+            return data
+        if not inner:
+            break
+        if len(inner) > 1:
+            raise VidsslError(
+                f"{file}: holds several models ({', '.join(inner)}); save the one that is meant to a file of its own"
+            )
+        data = data[inner[0]]
+    found = f"only {first_of([str(key) for key in data])}" if isinstance(data, Mapping) and data else "none"
+    raise VidsslError(
+        f"{file}: holds no dictionary of tensors, at the top or under {', '.join(WRAPPERS)} (found: {found})"
+    )
 
 
 def _read_safetensors(file: Path) -> Any:
@@ -63,16 +95,26 @@ def _read_safetensors(file: Path) -> Any:
 
 def _read_pickle(file: Path) -> Any:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMPY):
             # Of TorchScript archives, which end in an error anyway.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise VidsslError(
-            f"{file}: not a plain dictionary of tensors, or damaged ({reason}); TorchScript archives and pickled "
-            "objects are refused because loading them can execute code"
-        ) from None
+        raise VidsslError(f"{file}: {_unreadable(str(error))}") from None
+
+
+def _unreadable(reason: str) -> str:
+    """What is wrong with a pickle, in a sentence, without torch's advice to load it all the same."""
+    refused = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", reason)
+    if refused:
+        return (
+            f"holds {refused[1]} beside its tensors; such objects are refused because loading them can execute code; "
+            "save the tensors alone: torch.save(model.state_dict(), FILE)"
+        )
+    if "TorchScript" in reason:
+        return "is a TorchScript archive, which is refused because loading it can execute code; save the state_dict"
+    said = re.search(r"PytorchStreamReader failed ([^.]+)", reason)
+    return f"is damaged, or no file of tensors{f' ({said[1]})' if said else ''}"
 
 
 def mismatch(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
