@@ -75,6 +75,28 @@ def test_mistakes_are_one_line_that_names_them(recipe, override, parts):
         assert part in message
 
 
+def test_a_misspelt_key_is_named_as_itself_and_all_mistakes_at_once(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("output: x\ndata: {trian: videos}\ntrain: {steps: 1}\n")
+    with pytest.raises(VidsslError) as error:
+        load_config(file)
+    [line] = str(error.value).splitlines()
+    assert line.startswith(f"{file}: data.trian: unknown key; did you mean 'train'? (allowed: train,")
+    file.write_text("data: {trian: videos, workers: -1}\ntrian: {steps: 1}\nviews: [{frames: 0}]\n")
+    with pytest.raises(VidsslError) as error:
+        load_config(file)
+    lines = [line.removeprefix(f"{file}: ") for line in str(error.value).splitlines()]
+    assert [line.split(":")[0] for line in lines] == [
+        "data.trian",
+        "trian",
+        "output",
+        "data.workers",
+        "views.0.frames",
+    ]
+    assert "did you mean 'train'" in lines[1]
+    assert "missing" in lines[2]
+
+
 def test_missing_section_and_bad_yaml(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text("output: x\ntrain: {steps: 1}\n")

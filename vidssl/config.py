@@ -182,7 +182,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         overrides: ``key.subkey=value`` strings; values are read as YAML.
 
     Raises:
-        VidsslError: one line naming the file, the key, the value, what is allowed and the closest known name.
+        VidsslError: a line for each mistake, naming the file, the key, the value, what is allowed and the closest known
+            name.
     """
     file = find_config(path)
     try:
@@ -197,11 +198,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def validate_config(raw: Mapping[str, Any], source: str) -> Config:
-    """Validate plain data against the schema; errors are one line that begins with `source`."""
+    """Validate plain data against the schema.
+
+    Raises:
+        VidsslError: with a line for each mistake, which begins with `source`.
+    """
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise VidsslError(f"{source}: {_first_line(error)}") from None
+        raise VidsslError("\n".join(f"{source}: {line}" for line in _lines(error))) from None
 
 
 def find_config(path: str | Path) -> Path:
@@ -244,16 +249,18 @@ def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
     raise VidsslError(f"override {override!r}: {part!r} is not a position in a list of {len(node)}")
 
 
-def _first_line(error: ValidationError) -> str:
-    details = error.errors(include_url=False)
-    first = details[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        message = schema.unknown_key(Config, first["loc"])
-    elif first["type"] == "missing":
-        message = f"{key}: missing; set it in the file or with {key}=…"
-    else:
-        text = first["msg"].removeprefix("Value error, ")
-        value = "" if isinstance(first["input"], dict) else f"{first['input']!r}: "
-        message = f"{key}: {value}{text}" if key else text
-    return message + (f" (and {len(details) - 1} more)" if len(details) > 1 else "")
+def _lines(error: ValidationError) -> list[str]:
+    """What is wrong, a line for each mistake."""
+    lines = []
+    for detail in schema.mistakes(Config, error):
+        key = ".".join(map(str, detail["loc"]))
+        if detail["type"] == "extra_forbidden":
+            line = schema.unknown_key(Config, detail["loc"])
+        elif detail["type"] == "missing":
+            line = f"{key}: missing; set it in the file or with {key}=…"
+        else:
+            text = detail["msg"].removeprefix("Value error, ")
+            value = "" if isinstance(detail["input"], dict) else f"{detail['input']!r}: "
+            line = f"{key}: {value}{text}" if key else text
+        lines.append(line)
+    return lines

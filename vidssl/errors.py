@@ -17,7 +17,10 @@ OR_NULL = ", or null"
 
 
 class VidsslError(ValueError):
-    """A mistake in what the user gave (a path, a key, a checkpoint). The command line prints it and exits with 2."""
+    """A mistake in what the user gave (a path, a key, a checkpoint): one line, or one for each of several mistakes.
+
+    The command line prints it and exits with 2.
+    """
 
 
 class Stopped(Exception):
@@ -26,8 +29,12 @@ class Stopped(Exception):
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest allowed name, or an empty string when nothing is close."""
-    close = get_close_matches(given, list(allowed), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return "".join(f"; did you mean {name!r}?" for name in nearest(given, allowed))
+
+
+def nearest(given: str, allowed: Iterable[str]) -> list[str]:
+    """The closest allowed name, if any is close."""
+    return get_close_matches(given, list(allowed), n=1, cutoff=0.6)
 
 
 def check_choice(name: str, value: object, allowed: Collection[str], message: str = OPTION) -> None:

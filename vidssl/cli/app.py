@@ -62,4 +62,5 @@ def main() -> None:
 
 def _say(message: Exception) -> None:
     if os.environ.get("RANK", "0") == "0":  # with several processes, one of them speaks
-        print(f"vidssl: {message}", file=sys.stderr)  # noqa: T201
+        for line in str(message).splitlines():
+            print(f"vidssl: {line}", file=sys.stderr)  # noqa: T201

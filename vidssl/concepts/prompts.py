@@ -18,7 +18,7 @@ from vidssl.concepts.names import display_name, slug
 from vidssl.concepts.templates import CATEGORY_TEMPLATES, DESCRIPTION_TEMPLATES, render
 from vidssl.errors import VidsslError
 from vidssl.files import write_text
-from vidssl.schema import Section, unknown_key
+from vidssl.schema import Section, mistakes, unknown_key
 
 FORMAT: Final = "vidssl.concepts/1"
 
@@ -209,7 +209,7 @@ def write_concepts(file: ConceptFile, path: str | Path) -> Path:
 
 
 def _schema_problems(error: ValidationError) -> Iterator[Problem]:
-    for detail in error.errors(include_url=False):
+    for detail in mistakes(ConceptFile, error):
         where = ".".join(map(str, detail["loc"]))
         if detail["type"] == "extra_forbidden":
             message = unknown_key(ConceptFile, detail["loc"])
