@@ -1,4 +1,4 @@
-"""`import vidssl` is cheap; its two functions arrive when they are first used."""
+"""`import vidssl` is cheap; its functions arrive when they are first used."""
 
 from __future__ import annotations
 
@@ -36,12 +36,13 @@ def test_import_is_quick_and_light() -> None:
 
 
 def test_the_factory_imports_no_heavy_library_before_it_needs_one() -> None:
-    assert loaded_after("import vidssl; vidssl.create_model; vidssl.load") <= {"torch"}
+    assert loaded_after("import vidssl; vidssl.create_model; vidssl.load; vidssl.load_encoder") <= {"torch"}
 
 
 def test_lazy_names() -> None:
     assert callable(vidssl.create_model)
     assert callable(vidssl.load)
-    assert {"create_model", "load", "__version__"} <= set(dir(vidssl))
+    assert callable(vidssl.load_encoder)
+    assert {"create_model", "load", "load_encoder", "__version__"} <= set(dir(vidssl))
     with pytest.raises(AttributeError, match="create_modle"):
         vidssl.create_modle  # noqa: B018

@@ -8,9 +8,9 @@ from vidssl.version import __version__
 
 if TYPE_CHECKING:
     from vidssl.models.factory import create_model
-    from vidssl.models.load import load
+    from vidssl.models.load import load, load_encoder
 
-__all__ = ["__version__", "create_model", "load"]
+__all__ = ["__version__", "create_model", "load", "load_encoder"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,10 +19,10 @@ def __getattr__(name: str) -> Any:
         from vidssl.models.factory import create_model
 
         return create_model
-    if name == "load":
-        from vidssl.models.load import load
+    if name in ("load", "load_encoder"):
+        from vidssl.models import load
 
-        return load
+        return getattr(load, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

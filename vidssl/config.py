@@ -81,7 +81,9 @@ class ModelConfig(Section):
     """Arguments of :func:`vidssl.create_model`."""
 
     name: str = "ViT-B-16"
-    pretrained: str | None = Field(None, description="open_clip tag, checkpoint file, local-dir: or hf-hub:")
+    pretrained: str | None = Field(
+        None, description="open_clip tag, checkpoint file, local-dir:, hf-hub:, or a run or export of ours"
+    )
     temporal: str = "divided"
     options: dict[str, Any] = Field(default_factory=dict)
     freeze: Literal["none", "projection", "all_but_temporal"] = Field(

@@ -20,7 +20,7 @@ from vidssl.concepts.build import space_builder
 from vidssl.config import Config, load_config
 from vidssl.errors import VidsslError, check_choice
 from vidssl.files import newest_checkpoint, require_whole
-from vidssl.models.export import load_encoder
+from vidssl.models.export import read_encoder
 from vidssl.models.student import Student
 from vidssl.models.weights import load_strict, read_tensors
 from vidssl.objectives.composite import Composite, build_objectives
@@ -69,7 +69,7 @@ def load_run(
         check_choice(
             f"{folder}: no objective", name, config.objective, "{name} {value!r}{guess} (trained: {allowed})"
         )
-    encoder = load_encoder(folder / INITIAL if weights == "initial" else checkpoint / ENCODER)
+    encoder = read_encoder(folder / INITIAL if weights == "initial" else checkpoint / ENCODER)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         spec = {name: config.objective[name] for name in names}
@@ -108,7 +108,9 @@ def _locate(path: str | Path) -> tuple[Path, Path]:
 
 
 def find_initial(path: Path) -> Path | None:
-    """``initial/`` of the run that `path` (run folder, checkpoint or its encoder) belongs to."""
+    """``initial/`` of the run that `path` (run folder, checkpoint or its encoder) belongs to; None for a mere name."""
+    if not path.exists():
+        return None
     resolved = path.resolve()
     for folder in (resolved, *list(resolved.parents)[:3]):
         if (folder / INITIAL / "config.json").is_file() and (folder / CONFIG).is_file():

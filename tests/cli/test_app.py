@@ -36,7 +36,7 @@ def test_mistakes_exit_with_2_and_one_line(vidssl, checkpoint, recipe, sprites, 
         (("zero-shot", checkpoint, unreadable), "growing"),
         (("zero-shot", checkpoint, val, "--templates", "acton"), "did you mean 'action'"),
         (("zero-shot", checkpoint, val, "--crops", 2), "crops"),
-        (("zero-shot", tiny_clip, val), "encoder"),
+        (("zero-shot", sprites, val), "encoder"),
         (("linear-probe", checkpoint, val, unreadable), "growing"),
         (
             ("classify", checkpoint, unreadable / "growing" / "growing_0000.mp4", "--labels", "a,b"),

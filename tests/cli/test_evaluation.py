@@ -246,3 +246,35 @@ def test_two_processes_evaluate_like_one(checkpoint, sprites, tmp_path):
         assert result["environment"]["processes"] == processes
         results.append(result["scores"])
     assert results[0] == results[1]
+
+
+def test_a_model_is_evaluated_by_its_name(vidssl, checkpoint, sprites, tiny_clip, tmp_path, monkeypatch):
+    """Even in a run's folder: its untrained encoder is not that of the named model."""
+    place = tmp_path / "run"
+    shutil.copytree(checkpoint, place, ignore=shutil.ignore_patterns("results"))
+    monkeypatch.chdir(place)
+    source = f"local-dir:{tiny_clip}"
+    code, out, _ = vidssl("zero-shot", source, sprites / "val", *FAST, "--frames", 4)
+    assert code == 0
+    [file] = (place / "results").glob("zero-shot-*.json")
+    assert tiny_clip.name in file.name
+    result = json.loads(file.read_text())
+    assert result["checkpoint"] == source
+    assert result["model"]["pretrained"] == source
+    assert not [name for name in result["scores"] if name.startswith("untrained")]
+    folder = tmp_path / "same.json"
+    vidssl("zero-shot", tiny_clip, sprites / "val", *FAST, "--frames", 4, "--output", folder)
+    assert json.loads(folder.read_text())["scores"] == result["scores"]
+    assert not (tiny_clip / "results").exists()
+
+
+def test_random_weights_are_said(vidssl, sprites, tmp_path, monkeypatch):
+    from open_clip import factory
+
+    from tests.tiny_clip import TINY_CONFIG
+
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny", TINY_CONFIG)
+    output = ("--output", tmp_path / "r.json")
+    code, out, _ = vidssl("knn", "ViT-tiny", sprites / "val", sprites / "val", *FAST, "--k", 1, *output)
+    assert code == 0
+    assert "ViT-tiny names no weights: these are random" in out

@@ -15,7 +15,7 @@ import vidssl
 from vidssl import files
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.export import load_encoder, save_encoder
+from vidssl.models.export import read_encoder, save_encoder
 from vidssl.models.load import load
 
 
@@ -59,7 +59,7 @@ def test_tied_weights_are_written(encoder: VideoEncoder, tmp_path: Path) -> None
     temporal: Any = encoder.temporal
     temporal[1].out.weight = temporal[0].out.weight
     temporal[0].norm.weight = torch.nn.Parameter(torch.randn(128)[::2])  # not contiguous
-    loaded = load_encoder(save_encoder(encoder, tmp_path / "export"))
+    loaded = read_encoder(save_encoder(encoder, tmp_path / "export"))
     for key, value in encoder.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
 
@@ -71,7 +71,7 @@ def test_an_export_replaces_an_export_and_nothing_else(encoder: VideoEncoder, tm
     with torch.no_grad():
         next(encoder.parameters()).add_(1.0)
     save_encoder(encoder, folder)
-    assert torch.equal(next(load_encoder(folder).parameters()), next(encoder.parameters()))
+    assert torch.equal(next(read_encoder(folder).parameters()), next(encoder.parameters()))
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")

@@ -76,6 +76,8 @@ def test_every_source_of_the_same_weights(tiny_name: str, tiny_clip: Path, tmp_p
         ({"name": "RN50", "load_text": False}, "a ResNet"),
         ({"name": "ViT-B-16-SigLIP", "load_text": False}, "a timm trunk"),
         ({"name": "coca_ViT-B-32", "load_text": False}, "captioning"),
+        ({"name": "ViT-B-16", "temporal": "none", "causal": True}, "causal: True: has no effect"),
+        ({"name": "RN50", "temporal": "none", "chunk_frames": 2}, "chunk_frames: 2: has no effect"),
     ],
 )
 def test_mistakes_are_one_clear_line(arguments: dict[str, Any], words: str) -> None:
@@ -106,9 +108,8 @@ def test_a_resnet_is_averaged_over_frames(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("temporal", ["divided", "none"])
 def test_a_spec_rebuilds_the_module(temporal: str, tiny_clip: Path) -> None:
-    encoder = vidssl.create_model(
-        f"local-dir:{tiny_clip}", temporal=temporal, cls_mode="shared", max_frames=3
-    )
+    options: dict[str, Any] = {"cls_mode": "shared", "max_frames": 3} if temporal == "divided" else {}
+    encoder = vidssl.create_model(f"local-dir:{tiny_clip}", temporal=temporal, **options)
     spec = json.loads(json.dumps(encoder.spec))
     twin = build_from_spec(spec, text=False)
     twin.load_state_dict(encoder.state_dict())

@@ -47,6 +47,14 @@ def test_a_run_leaves_what_it_promises(trained):
     assert load_config(trained / "config.yaml") == load_config(trained.parent / "recipe.yaml")
 
 
+def test_a_second_stage_starts_from_a_run(recipe, trained, tmp_path):
+    options = [f"model.pretrained={trained}", "train.steps=1", f"output={tmp_path / 'second'}"]
+    second = pretrain(load_config(recipe, options))
+    first, start = vidssl.load(trained).state_dict(), vidssl.load(second / "initial").state_dict()
+    assert all(torch.equal(first[key], start[key]) for key in first)
+    assert not torch.equal(vidssl.load(second).state_dict()["visual.proj"], start["visual.proj"])
+
+
 def test_micro_batches_give_the_whole_batchs_losses(recipe, trained, tmp_path):
     pieces = pretrain(load_config(recipe, ["train.accumulation=4", f"output={tmp_path / 'pieces'}"]))
     for ours, reference in zip(log_of(pieces), log_of(trained), strict=True):

@@ -15,9 +15,18 @@ from vidssl.launching import asked_for_cpu
 if TYPE_CHECKING:
     from vidssl.evaluation import EvalOptions
 
-Checkpoint = Annotated[str, Argument(help="run folder, checkpoint folder or exported encoder")]
+Checkpoint = Annotated[
+    str,
+    Argument(
+        help="run, checkpoint or exported encoder; or a model: NAME:TAG of open_clip, local-dir:/path, hf-hub:org/repo"
+    ),
+]
 Result = Annotated[
-    Path | None, Option("--output", help="result file (default: results/ in the checkpoint's folder)")
+    Path | None,
+    Option(
+        "--output",
+        help="result file (default: in results/ of the checkpoint's folder; of a named model, of this one)",
+    ),
 ]
 Templates = Annotated[str | None, Option(help="preset, file, own (of the class file), or a template with {}")]
 Videos = Annotated[Path, Argument(help="folder of videos or CSV")]

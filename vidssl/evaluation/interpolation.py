@@ -8,7 +8,7 @@ from typing import Any
 from vidssl.errors import VidsslError
 from vidssl.models.export import save_encoder
 from vidssl.models.interpolate import interpolate
-from vidssl.models.load import load
+from vidssl.models.load import load_encoder
 from vidssl.runs import find_initial
 
 
@@ -22,7 +22,7 @@ def interpolate_run(
         output: folder of the new encoder. Inside the run folder, evaluations still find the untrained encoder and the
             vocabulary of training.
         alpha: share of the trained encoder.
-        other: the other end; by default ``initial/`` of the run.
+        other: the other end, a folder or the name of a model; by default ``initial/`` of the run.
 
     Returns:
         JSON-able: `output`, `alpha`, and the folders of the two ends.
@@ -30,11 +30,11 @@ def interpolate_run(
     Raises:
         VidsslError: when there is no other end, or the two do not fit.
     """
-    start = find_initial(Path(checkpoint)) if other is None else Path(other)
+    start = find_initial(Path(checkpoint)) if other is None else other
     if start is None:
         raise VidsslError(
             f"{checkpoint}: the encoder it started from is not kept beside it; name the other end with --other"
         )
-    mixed = interpolate(load(checkpoint), load(start), alpha)
+    mixed = interpolate(load_encoder(checkpoint), load_encoder(start), alpha)
     save_encoder(mixed, output)
     return {"output": str(output), "alpha": alpha, "trained": str(checkpoint), "other": str(start)}

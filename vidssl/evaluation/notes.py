@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -18,6 +19,7 @@ def result_notes(result: Mapping[str, Any]) -> list[str]:
         *_classes(result),
         *(format_comparison(name, record) for name, record in result.get("comparisons", {}).items()),
         *result.get("notes", ()),
+        *_random(result),
         *_untrained(result),
         *_scores(result["scores"]),
         *_both_splits(result),
@@ -81,6 +83,11 @@ def _names(names: Mapping[str, Any]) -> str:
         f"class names: {names['known']} of {names['classes']} are in the vocabulary of training, "
         f"{names['vocabulary']} ({names['setting']})"
     )
+
+
+def _random(result: Mapping[str, Any]) -> Iterator[str]:
+    if result["model"].get("pretrained") is None and not Path(result["checkpoint"]).exists():
+        yield f"{result['checkpoint']} names no weights: these are random"
 
 
 def _untrained(result: Mapping[str, Any]) -> Iterator[str]:

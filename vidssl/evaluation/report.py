@@ -18,6 +18,7 @@ from vidssl.evaluation.metrics import format_score
 from vidssl.evaluation.notes import result_notes
 from vidssl.evaluation.setup import Subject
 from vidssl.files import newest_checkpoint
+from vidssl.models.sources import CONFIG_FILE
 
 Result = dict[str, Any]
 
@@ -80,18 +81,25 @@ def list_hash(values: Sequence[Any]) -> str:
 def result_file(checkpoint: Path, task: str, data: Path, record: Mapping[str, Any]) -> Path:
     """``<checkpoint>/results/<task>-<last folders of the data>[-<step>]-<hash>.json``.
 
+    Of a model that is only named, or lies in a folder of open_clip's: ``results/`` of the working folder, with its name.
     The 8 digits are of all that the record says, but for its `environment`: results that differ never share a file, and
     one that is measured again replaces itself.
 
     Args:
         record: JSON-able.
     """
-    named = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(data.resolve().parts[-2:])).strip("-.")
+    names, folder = [_slug(data.resolve().parts)], checkpoint
+    if not checkpoint.is_dir() or (checkpoint / CONFIG_FILE).is_file():
+        names, folder = [_slug(checkpoint.parts), *names], Path()
     newest = newest_checkpoint(checkpoint)
     said = json.dumps({key: value for key, value in record.items() if key != "environment"}, sort_keys=True)
     digits = hashlib.sha256(said.encode()).hexdigest()[:8]
-    parts = [task, named, *([] if newest is None else [newest.name]), digits]
-    return checkpoint / "results" / f"{'-'.join(parts)}.json"
+    parts = [task, *names, *([] if newest is None else [newest.name]), digits]
+    return folder / "results" / f"{'-'.join(parts)}.json"
+
+
+def _slug(parts: Sequence[str]) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts[-2:])).strip("-.")
 
 
 def show_result(title: str, result: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.devices import find_device
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.load import load
+from vidssl.models.load import load_encoder
 from vidssl.runs import find_initial
 
 
@@ -82,7 +82,7 @@ class Subject:
     """An encoder under test.
 
     Attributes:
-        path: what the user named.
+        path: what the user named: a folder, or the name of a model.
         encoder: in eval mode, on the device.
         untrained: the weights the run started from, None where they are not kept beside the checkpoint.
         options: how videos are shown to them.
@@ -96,16 +96,16 @@ class Subject:
 
 
 def load_subject(checkpoint: str | Path, options: EvalOptions | None = None) -> Subject:
-    """Load an encoder and, when the run keeps it, the encoder it started from.
+    """Load an encoder, whatever names it (see `load_encoder`), and, when the run keeps it, the encoder it started from.
 
     Raises:
-        VidsslError: for anything that is not a run, a checkpoint or an exported encoder, weights that are not finite, or a
+        VidsslError: for anything that names no encoder, weights that are not finite, or a
             device that is not there.
     """
     path, options = Path(checkpoint), options or EvalOptions()
     device = find_device(options.device)
-    encoder, initial = load(path).to(device), find_initial(path)
-    untrained = None if initial is None else load(initial).to(device)
+    encoder, initial = load_encoder(checkpoint).to(device), find_initial(path)
+    untrained = None if initial is None else load_encoder(initial).to(device)
     return Subject(path, encoder, untrained, options, device)
 
 

@@ -1,6 +1,6 @@
 """Encoders on disk: a folder with `config.json`, `model.safetensors`, `text.safetensors` and nothing executable.
 
-`load_encoder` reads such a folder; :func:`vidssl.load` also finds it in a checkpoint or a run.
+`read_encoder` reads such a folder; :func:`vidssl.load` also finds it in a checkpoint or a run.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from typing import Any
 import torch
 
 from vidssl.errors import VidsslError
-from vidssl.files import read_json, whole_folder, write_json, write_tensors
+from vidssl.files import whole_folder, write_json, write_tensors
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.factory import build_from_spec
+from vidssl.models.stored import CONFIG, FORMAT, MODEL, TEXT, TOKENIZER, VERSION, is_exported, read_config
 from vidssl.models.towers.text import TextEncoder
 from vidssl.models.weights import load_strict, read_tensors
 from vidssl.version import __version__
-
-FORMAT = "vidssl-encoder"
-VERSION = 1
-CONFIG, MODEL, TEXT, TOKENIZER = "config.json", "model.safetensors", "text.safetensors", "tokenizer"
 
 
 def save_encoder(encoder: VideoEncoder, folder: str | Path, text: bool = True) -> Path:
@@ -35,7 +32,7 @@ def save_encoder(encoder: VideoEncoder, folder: str | Path, text: bool = True) -
         VidsslError: when `folder` exists and holds something else than an exported encoder.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and (_is_export(folder) or not any(folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and (is_exported(folder) or not any(folder.iterdir()))):
         raise VidsslError(f"{folder}: exists and is no exported encoder; it will not be overwritten")
     tower = encoder.text if text and isinstance(encoder.text, TextEncoder) else None
     config: dict[str, Any] = {
@@ -61,14 +58,14 @@ def save_encoder(encoder: VideoEncoder, folder: str | Path, text: bool = True) -
     return folder
 
 
-def load_encoder(folder: str | Path) -> VideoEncoder:
+def read_encoder(folder: str | Path) -> VideoEncoder:
     """Read an exported encoder, in evaluation mode, on the CPU. The default random generator is left alone.
 
     Raises:
         VidsslError: when it is no exported encoder, a file is missing or damaged, or keys or shapes differ.
     """
     folder = Path(folder)
-    config = _read_config(folder)
+    config = read_config(folder)
     with torch.random.fork_rng(devices=[]):
         tokenizer = folder / TOKENIZER
         encoder = build_from_spec(
@@ -83,22 +80,3 @@ def load_encoder(folder: str | Path) -> VideoEncoder:
         encoder.text.logit_scale = float(config["text"]["logit_scale"])
         encoder.text.logit_bias = None if bias is None else float(bias)
     return encoder.eval()
-
-
-def _is_export(folder: Path) -> bool:
-    try:
-        return bool(read_json(folder / CONFIG).get("format") == FORMAT)
-    except VidsslError:
-        return False
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    file = folder / CONFIG
-    config = read_json(file)
-    if config.get("format") != FORMAT or "spec" not in config or "text" not in config:
-        raise VidsslError(f"{file}: not the config of an exported encoder (format {config.get('format')!r})")
-    if config.get("version") != VERSION:
-        raise VidsslError(
-            f"{file}: version {config.get('version')!r} of the format; vidssl {__version__} reads {VERSION}"
-        )
-    return config

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vidssl.errors import VidsslError, check_choice
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.options import CHOICE, ClipOptions, check_options
+from vidssl.models.options import CHOICE, ClipOptions, check_effect, check_options
 from vidssl.models.sources import flat_config, own_config, resolve
+from vidssl.models.stored import read_config, stored_tensors
 from vidssl.models.towers.clip import ClipVideoEncoder, FrameAverageEncoder
 from vidssl.models.towers.pytorchvideo import PytorchVideoEncoder, create_pytorchvideo
 from vidssl.models.towers.text import TextEncoder, tokenizer_spec
-from vidssl.models.weights import load_clip_weights, read_tensors
+from vidssl.models.weights import load_clip_weights, load_strict, read_tensors
 
 PYTORCHVIDEO = "pytorchvideo/"
 TEMPORAL = ("divided", "none")
+# How the names of what a CLIP model has begin; an encoder's other weights are its attention over time.
+_OF_CLIP = ("visual.", "text.", "logit_")
 
 
 def create_model(
@@ -33,8 +36,9 @@ def create_model(
         name: an open_clip architecture (``"ViT-B-16"``, ``"ViT-B-16-quickgelu"``, …), ``"local-dir:/path"`` or
             ``"hf-hub:org/repo"`` (these two bring their weights), or ``"pytorchvideo/x3d_s"`` and the like.
         pretrained: None for random weights from torch's default generator; else an open_clip tag (``"openai"``), a
-            checkpoint file (.safetensors, or tensors pickled in .pt/.bin), ``"local-dir:/path"`` or
-            ``"hf-hub:org/repo"``.
+            checkpoint file (.safetensors, or tensors pickled in .pt/.bin), ``"local-dir:/path"``, ``"hf-hub:org/repo"``,
+            or a run, checkpoint or exported encoder of ours, whose attention over time comes along (one that has none,
+            such as an image model, leaves it as it starts).
         temporal: ``"divided"`` attention over time, or ``"none"``: the mean over frames of image features. The
             pytorchvideo networks convolve or attend over time in their own way and ignore it.
         options: fields of :class:`ClipOptions`; for pytorchvideo `image_size`, `max_frames` and `chunk_frames`.
@@ -43,8 +47,8 @@ def create_model(
         The encoder, in training mode; its text tower (CLIP only) under `text`.
 
     Raises:
-        VidsslError: for unknown names, tags and options, unsupported towers, weights that do not fit in every key and
-            shape, a QuickGELU mismatch, and a hub that cannot be reached.
+        VidsslError: for unknown names, tags and options, options without effect, unsupported towers, weights that do not
+            fit in every key and shape, a QuickGELU mismatch, and a hub that cannot be reached.
     """
     check_choice("temporal", temporal, TEMPORAL, CHOICE)
     if name.startswith(PYTORCHVIDEO):
@@ -72,6 +76,7 @@ def create_model(
         "options": module_options,
         "tokenizer": tokenizer_spec(config["text_cfg"], source.folder),
     }
+    check_effect(options, name, temporal, attention=_check_tower(spec))
     return _build(spec, chosen.load_text, weights=source.weights, resize=resize)
 
 
@@ -115,8 +120,12 @@ def _build(
     visual = _build_vision_tower(config["embed_dim"], dict(config["vision_cfg"]), quick_gelu)
     tower = _build_text_tower(spec) if text else None
     scale, bias = None, None
+    over_time: dict[str, Tensor] = {}
+    source = str(spec["pretrained"])
     if weights is not None:
-        tensors, source = read_tensors(weights), str(spec["pretrained"])
+        tensors = stored_tensors(weights) if weights.is_dir() else read_tensors(weights)
+        if weights.is_dir():
+            over_time = {key: tensors.pop(key) for key in list(tensors) if not key.startswith(_OF_CLIP)}
         scale, bias = load_clip_weights(
             visual, tower, tensors, source, quick_gelu=bool(quick_gelu), resize=resize
         )
@@ -128,9 +137,36 @@ def _build(
         if bias is None:
             bias = config.get("init_logit_bias")
         interface["text"] = TextEncoder(tower, spec["tokenizer"], scale, bias, tokenizer_folder)
-    if not takes_attention:
-        return FrameAverageEncoder(visual, embed_dim=config["embed_dim"], image_size=size, **interface)
-    return ClipVideoEncoder(visual, temporal=spec["temporal"], **interface, **spec["options"])
+    encoder: VideoEncoder
+    if takes_attention:
+        encoder = ClipVideoEncoder(visual, temporal=spec["temporal"], **interface, **spec["options"])
+    else:
+        encoder = FrameAverageEncoder(visual, embed_dim=config["embed_dim"], image_size=size, **interface)
+    if over_time and weights is not None:
+        _load_over_time(encoder, over_time, source, read_config(weights)["spec"])
+    return encoder
+
+
+def _load_over_time(
+    encoder: VideoEncoder, tensors: Mapping[str, Tensor], source: str, other: Mapping[str, Any]
+) -> None:
+    """Give an encoder the attention over time of another one, which has to have worked in the same way.
+
+    Raises:
+        VidsslError: naming the option in which they differ, or the keys.
+    """
+    for key in ("cls_mode", "time_signal", "causal"):
+        own, theirs = (spec.get("options", {}).get(key) for spec in (encoder.spec, other))
+        if encoder.spec["temporal"] == other.get("temporal") and own != theirs:
+            raise VidsslError(
+                f"{source}: was trained with {key}={theirs!r}, not {own!r}; set it in the options"
+            )
+    own_tensors = encoder.state_dict()
+    visual = {key: value for key, value in own_tensors.items() if key.startswith("visual.")}
+    hint = (
+        "; max_frames has to be as it was" if "time_embedding" in own_tensors else "; take temporal='divided'"
+    )
+    load_strict(encoder, {**visual, **tensors}, source, hint)
 
 
 def _check_tower(spec: Mapping[str, Any]) -> bool:

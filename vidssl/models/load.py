@@ -1,21 +1,23 @@
-"""`vidssl.load`: from a path that users know to the encoder it stands for.
+"""From whatever users name an encoder by to the encoder.
 
-An exported folder, a checkpoint folder (which holds one as ``encoder/``), or a run folder (for its newest checkpoint).
-The encoder of a checkpoint must be as it was written.
+>>> encoder = vidssl.load_encoder("runs/first")                         # or a checkpoint, or an exported folder
+>>> encoder = vidssl.load_encoder("ViT-B-32-quickgelu:openai")           # open_clip's name and tag
+>>> encoder = vidssl.load_encoder("local-dir:/models/clip")              # or hf-hub:org/repo
+>>> encoder = vidssl.load_encoder("pytorchvideo/x3d_s:weights/X3D_S.pyth")
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from vidssl.errors import VidsslError
-from vidssl.files import CHECKPOINTS, CHECKSUMS, newest_checkpoint, require_whole
-from vidssl.models.encoder import TextTower, VideoEncoder
-from vidssl.models.export import CONFIG, load_encoder
-from vidssl.models.factory import create_model
-from vidssl.models.sources import CONFIG_FILE, LOCAL
+import torch
 
-_EXPECTED = "expected an exported encoder (config.json), a checkpoint (encoder/) or a run (checkpoints/)"
+from vidssl.errors import VidsslError, did_you_mean
+from vidssl.models.encoder import TextTower, VideoEncoder
+from vidssl.models.export import read_encoder
+from vidssl.models.factory import PYTORCHVIDEO, create_model
+from vidssl.models.sources import CONFIG_FILE, HUB, LOCAL
+from vidssl.models.stored import KINDS, find_encoder
 
 
 def load(path: str | Path) -> VideoEncoder:
@@ -30,40 +32,60 @@ def load(path: str | Path) -> VideoEncoder:
     Raises:
         VidsslError: when the folder is none of these, or what it holds is damaged or cannot be loaded.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise VidsslError(f"{path}: {'not a folder' if folder.exists() else 'no such folder'}; {_EXPECTED}")
-    folder = newest_checkpoint(folder) or folder
-    for candidate in (folder, folder / "encoder"):
-        if (candidate / CONFIG).is_file():
-            _check_checkpoint(candidate)
-            return load_encoder(candidate)
-    raise VidsslError(f"{path}: holds no encoder; {_EXPECTED}")
+    return read_encoder(find_encoder(path))
 
 
-def _check_checkpoint(encoder: Path) -> None:
-    """Where an encoder folder is that of a run's checkpoint, insist that it is as it was written."""
-    checkpoint = encoder.resolve().parent
-    if checkpoint.parent.name == CHECKPOINTS or (checkpoint / CHECKSUMS).is_file():
-        require_whole(checkpoint, below=f"{encoder.name}/")
+def load_encoder(source: str | Path, pretrained: str | None = None) -> VideoEncoder:
+    """The encoder that a name or folder stands for.
+
+    An image model is shown every frame by itself (``temporal="none"``), which is what it would start training from. An
+    architecture without weights is drawn at random, the same every time; torch's default generator is left alone.
+
+    Args:
+        source: a run, checkpoint or exported folder; the folder of an open_clip model, with or without ``local-dir:``;
+            ``hf-hub:org/repo``; an architecture of open_clip or ``pytorchvideo/NAME``, followed by ``:`` and what
+            `vidssl.create_model` takes as its `pretrained` (a tag or a file).
+        pretrained: instead of what follows the colon.
+
+    Returns:
+        The encoder, in evaluation mode, on the CPU.
+
+    Raises:
+        VidsslError: when nothing of that name is there, or it cannot be loaded.
+    """
+    name = str(source)
+    folder = Path(name.removeprefix(LOCAL)).expanduser()
+    if folder.is_dir():
+        if not (folder / CONFIG_FILE).is_file():
+            return load(folder)
+        name = f"{LOCAL}{folder}"
+    elif not name.startswith((LOCAL, HUB)):
+        name, _, rest = name.partition(":")
+        pretrained = pretrained or rest or None
+        _check_name(name, source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return create_model(name, pretrained, temporal="none").eval()
 
 
 def load_text_tower(name: str | Path, pretrained: str | None = None) -> TextTower:
-    """A text tower from whatever names an encoder that has one.
-
-    Args:
-        name: run, checkpoint or exported encoder; folder of an open_clip model; or a name for `vidssl.create_model`.
-        pretrained: weights for an architecture's name.
+    """The text tower of an encoder that has one; see `load_encoder`.
 
     Raises:
         VidsslError: when it cannot be loaded or has no text tower.
     """
-    folder = Path(str(name).removeprefix(LOCAL)).expanduser()
-    if folder.is_dir() and not (folder / CONFIG_FILE).is_file():
-        encoder = load(folder)
-    else:
-        model = f"{LOCAL}{folder}" if folder.is_dir() else str(name)
-        encoder = create_model(model, pretrained, temporal="none")
+    encoder = load_encoder(name, pretrained)
     if encoder.text is None:
         raise VidsslError(f"{name}: has no text tower")
     return encoder.text
+
+
+def _check_name(name: str, source: str | Path) -> None:
+    import open_clip
+
+    known = open_clip.list_models()
+    if not name.startswith(PYTORCHVIDEO) and name.replace("/", "-") not in known:
+        raise VidsslError(
+            f"{source}: no such folder, and no model of that name{did_you_mean(name, known)}; expected {KINDS}, or the "
+            f"name of a model: NAME:TAG of open_clip, {LOCAL}/path, {HUB}org/repo, {PYTORCHVIDEO}NAME"
+        )

@@ -9,6 +9,9 @@ from typing import Any
 from vidssl.errors import VidsslError, check_choice
 
 CHOICE = "create_model: {name}: {value!r}{guess} (allowed: {allowed})"
+# What is heeded by every encoder, and what by attention over time alone.
+_ALWAYS = ("image_size", "load_text", "load_weights")
+_OVER_TIME = ("cls_mode", "temporal_init", "max_frames", "time_signal", "causal")
 _CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "random")}
 
 
@@ -61,3 +64,24 @@ def check_options(options: Mapping[str, Any], defaults: Mapping[str, Any], of: s
             not isinstance(value, int) or isinstance(value, bool) or value < 1
         ):
             raise VidsslError(f"create_model: {key}: {value!r}: must be a whole number of at least 1")
+
+
+def check_effect(options: Mapping[str, Any], name: str, temporal: str, *, attention: bool) -> None:
+    """Check that an encoder heeds its options; those that say what holds anyway pass.
+
+    Args:
+        options: as given.
+        name: of the model, for the error.
+        temporal: as in `create_model`.
+        attention: whether attention over time can be put into the image tower.
+
+    Raises:
+        VidsslError: naming the first option that would change nothing.
+    """
+    reason = "temporal='none'" if attention else "an image tower that sees one frame at a time"
+    for key, value in options.items():
+        heeded = temporal != "none" or (key not in _OVER_TIME if attention else key in _ALWAYS)
+        if not heeded and value != getattr(ClipOptions, key):
+            raise VidsslError(
+                f"create_model: {key}: {value!r}: has no effect on {name} ({reason}); leave it out"
+            )

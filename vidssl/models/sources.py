@@ -14,6 +14,7 @@ from typing import Any
 
 from vidssl.errors import VidsslError, did_you_mean
 from vidssl.files import read_json
+from vidssl.models.stored import find_encoder, read_config
 from vidssl.models.weights import SUFFIXES, first_of
 
 CONFIG_FILE = "open_clip_config.json"
@@ -33,8 +34,9 @@ _TRAINING_FIELDS = (
 class Source:
     """An architecture and, possibly, its weights.
 
-    name: as given; model_cfg: open_clip's; mean, std: of the preprocessing (None: CLIP's); weights: file to load, None
-    for random values; pretrained: where the weights come from, for the record; folder: of a local model.
+    name: as given; model_cfg: open_clip's; mean, std: of the preprocessing (None: CLIP's); weights: file to load, or
+    folder of an exported encoder, None for random values; pretrained: where the weights come from, for the record;
+    folder: of a local model.
     """
 
     name: str
@@ -51,7 +53,8 @@ def resolve(name: str, pretrained: str | None, *, load_weights: bool, any_size: 
 
     Args:
         name: an open_clip architecture, ``local-dir:/path`` or ``hf-hub:org/repo``; the latter two bring their weights.
-        pretrained: None, an open_clip tag of that architecture, a checkpoint file, ``local-dir:`` or ``hf-hub:``.
+        pretrained: None, an open_clip tag of that architecture, a checkpoint file, ``local-dir:`` or ``hf-hub:``, or a run,
+            checkpoint or exported encoder of ours.
         load_weights: False forgets the weights that a ``local-dir:`` or ``hf-hub:`` name brings.
         any_size: whether a config of another image size counts as the same architecture.
 
@@ -66,10 +69,13 @@ def resolve(name: str, pretrained: str | None, *, load_weights: bool, any_size: 
         base = Source(name, _builtin_config(name))
     if pretrained is None:
         return base
-    if pretrained.startswith((LOCAL, HUB)):
-        other = _packaged(pretrained, need_weights=True)
+    folder = Path(pretrained.removeprefix(LOCAL)).expanduser()
+    if folder.is_dir() and not (folder / CONFIG_FILE).is_file():
+        return _stored(base, pretrained, folder, any_size)
+    if folder.is_dir() or pretrained.startswith((LOCAL, HUB)):
+        other = _packaged(f"{LOCAL}{folder}" if folder.is_dir() else pretrained, need_weights=True)
         _same_architecture(base, other, any_size)
-        return replace(other, name=name, model_cfg=base.model_cfg)
+        return replace(other, name=name, model_cfg=base.model_cfg, pretrained=pretrained)
     if Path(pretrained).suffix in SUFFIXES or "/" in pretrained or Path(pretrained).is_file():
         return replace(base, weights=Path(pretrained).expanduser(), pretrained=pretrained)
     if name.startswith((LOCAL, HUB)):
@@ -143,6 +149,20 @@ def _packaged(name: str, need_weights: bool) -> Source:
     config, preprocess = _read_config(config_file)
     mean, std = (tuple(preprocess[key]) if preprocess.get(key) else None for key in ("mean", "std"))
     return Source(name, config, mean, std, weights, name if weights else None, folder)
+
+
+def _stored(base: Source, pretrained: str, folder: Path, any_size: bool) -> Source:
+    """The weights of an encoder of ours, which has to be of the architecture of `base`."""
+    weights = find_encoder(folder)
+    spec = read_config(weights)["spec"]
+    try:
+        mean, std = (tuple(spec["preprocess"][key]) for key in ("mean", "std"))
+        other = Source(pretrained, spec["model_cfg"], mean, std, weights, pretrained)
+    except (KeyError, TypeError):
+        family = spec.get("family") if isinstance(spec, dict) else None
+        raise VidsslError(f"{pretrained}: an encoder of another family ({family}) than {base.name}") from None
+    _same_architecture(base, other, any_size)
+    return replace(other, name=base.name, model_cfg=base.model_cfg)
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -83,6 +83,10 @@ def test_weights_and_exports(tmp_path: Path) -> None:
     clips = torch.randn(1, 3, 4, 64, 64)
     assert torch.equal(loaded(clips).clip, encoder.eval()(clips).clip)
     assert loaded.spec == encoder.spec
+    second = vidssl.create_model("pytorchvideo/x3d_xs", str(tmp_path / "export")).eval()
+    assert torch.equal(second(clips).clip, loaded(clips).clip)
+    with pytest.raises(VidsslError, match="another family"):
+        vidssl.create_model("ViT-B-32", str(tmp_path / "export"))
     state.pop("blocks.0.conv.conv_t.weight")
     torch.save({"model_state": state}, tmp_path / "torn.pyth")
     with pytest.raises(VidsslError, match=r"1 missing \(blocks\.0\.conv\.conv_t\.weight\)"):

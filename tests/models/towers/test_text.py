@@ -15,7 +15,7 @@ import torch
 import vidssl
 from tests.tiny_clip import TINY_CONFIG, tiny_config, write_tiny_clip
 from vidssl.errors import VidsslError
-from vidssl.models.export import load_encoder, save_encoder
+from vidssl.models.export import read_encoder, save_encoder
 from vidssl.models.towers.text import TextEncoder
 
 TEXTS = ["a video of a person juggling.", "swimming", "", "Frisbee " * 100]
@@ -121,10 +121,10 @@ def test_a_transformers_tokenizer_travels_with_the_export(tmp_path: Path) -> Non
     exported = save_encoder(encoder, tmp_path / "export")
     for file in folder.iterdir():
         file.unlink()
-    loaded = load_encoder(exported)
+    loaded = read_encoder(exported)
     assert loaded.text is not None
     assert torch.equal(loaded.text.encode(["juggling"]), encoder.text.encode(["juggling"]))
-    again = load_encoder(save_encoder(loaded, tmp_path / "again"))
+    again = read_encoder(save_encoder(loaded, tmp_path / "again"))
     assert again.text is not None
     assert torch.equal(again.text.encode(["juggling"]), encoder.text.encode(["juggling"]))
 

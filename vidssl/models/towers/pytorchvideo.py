@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vidssl.errors import VidsslError, check_choice
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.options import check_options
+from vidssl.models.stored import find_encoder, stored_tensors
 from vidssl.models.weights import load_strict, read_tensors
 
 
@@ -127,7 +128,8 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
 
     Args:
         name: key of `NETWORKS`.
-        pretrained: None, or a file of pytorchvideo's weights; its head is dropped.
+        pretrained: None, a file of pytorchvideo's weights, whose head is dropped, or a run, checkpoint or exported
+            encoder of ours.
         options: `image_size` (pixels) and `max_frames`, needed by MViT only; `chunk_frames`.
 
     Raises:
@@ -138,7 +140,9 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
     check_options(options, defaults, f" of pytorchvideo/{name}")
     named = {"family": "pytorchvideo", "name": name}
     encoder = PytorchVideoEncoder({**named, **defaults, **options, "pretrained": pretrained})
-    if pretrained is not None:
+    if pretrained is not None and Path(pretrained).expanduser().is_dir():
+        load_strict(encoder, stored_tensors(find_encoder(pretrained)), pretrained)
+    elif pretrained is not None:
         head = "head." if encoder.fixed_size else f"blocks.{len(encoder.net.blocks)}."
         tensors = read_tensors(Path(pretrained).expanduser())
         kept = {key: value for key, value in tensors.items() if not key.startswith(head)}
