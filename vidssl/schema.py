@@ -44,7 +44,9 @@ def mistakes(schema: type[Section], error: ValidationError) -> list[ErrorDetails
         for name in nearest(str(detail["loc"][-1]), _allowed(schema, detail["loc"]))
     }
     others = [detail for detail in details if detail["type"] != "extra_forbidden"]
-    return unknown + [detail for detail in others if detail["type"] != "missing" or detail["loc"] not in meant]
+    return unknown + [
+        detail for detail in others if detail["type"] != "missing" or detail["loc"] not in meant
+    ]
 
 
 def _allowed(schema: type[Section], location: Sequence[int | str]) -> list[str]:

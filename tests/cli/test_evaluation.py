@@ -254,7 +254,7 @@ def test_a_model_is_evaluated_by_its_name(vidssl, checkpoint, sprites, tiny_clip
     shutil.copytree(checkpoint, place, ignore=shutil.ignore_patterns("results"))
     monkeypatch.chdir(place)
     source = f"local-dir:{tiny_clip}"
-    code, out, _ = vidssl("zero-shot", source, sprites / "val", *FAST, "--frames", 4)
+    code, _, _ = vidssl("zero-shot", source, sprites / "val", *FAST, "--frames", 4)
     assert code == 0
     [file] = (place / "results").glob("zero-shot-*.json")
     assert tiny_clip.name in file.name
@@ -278,3 +278,14 @@ def test_random_weights_are_said(vidssl, sprites, tmp_path, monkeypatch):
     code, out, _ = vidssl("knn", "ViT-tiny", sprites / "val", sprites / "val", *FAST, "--k", 1, *output)
     assert code == 0
     assert "ViT-tiny names no weights: these are random" in out
+
+
+def test_a_size_that_the_tower_cannot_take_is_one_line_before_a_video_is_opened(
+    vidssl, checkpoint, sprites, tmp_path
+):
+    data = tmp_path / "val"
+    shutil.copytree(sprites / "val", data)
+    for video in data.rglob("*.mp4"):
+        video.write_bytes(b"not a video")
+    message = one_line(*vidssl("zero-shot", checkpoint, data, *FAST, "--size", 30))
+    assert "clips of 30x30 pixels: both sides must be multiples of 8" in message

@@ -104,6 +104,20 @@ def test_a_resnet_is_averaged_over_frames(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(features.clip, features.frames.mean(dim=1))
     with pytest.raises(VidsslError, match="no patch tokens"):
         encoder(clips, patches=True)
+    encoder.train()
+    encoder.check_size(3, 32)
+    for refuse in (lambda: encoder.check_size(3, 64), lambda: encoder(torch.randn(1, 3, 1, 64, 64))):
+        with pytest.raises(
+            VidsslError, match="64x64 pixels: are not for this image tower, made for 32 a side"
+        ):
+            refuse()
+    assert encoder.training
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    monkeypatch.setattr(encoder.visual, "attnpool", torch.nn.Identity())  # takes any size
+    encoder.check_size(3, 96)
+    assert all(
+        torch.equal(before[key], value) for key, value in encoder.state_dict().items() if key in before
+    )
 
 
 @pytest.mark.parametrize("temporal", ["divided", "none"])

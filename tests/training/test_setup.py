@@ -116,3 +116,12 @@ def test_an_encoder_with_batch_norm_trains_alike_on_one_and_two_processes(
         for ours, reference in zip(many, one, strict=True):
             for key, value in reference.items():
                 torch.testing.assert_close(ours[key], value, atol=1e-4, rtol=1e-4)
+
+
+def test_a_view_that_the_tower_cannot_take_is_named_before_anything_is_written(
+    recipe: Path, tmp_path: Path
+) -> None:
+    config = load_config(recipe, ["views.0.size=30", "data.train=not-looked-at-yet"])
+    with pytest.raises(VidsslError, match=r"^views\.0: .*30x30 pixels: both sides must be multiples of 8"):
+        pretrain(config)
+    assert not (tmp_path / "run").exists()

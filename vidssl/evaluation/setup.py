@@ -105,6 +105,8 @@ def load_subject(checkpoint: str | Path, options: EvalOptions | None = None) -> 
     path, options = Path(checkpoint), options or EvalOptions()
     device = find_device(options.device)
     encoder, initial = load_encoder(checkpoint).to(device), find_initial(path)
+    spec = options.spec(encoder)
+    encoder.check_size(spec.clip.frames, spec.size)
     untrained = None if initial is None else load_encoder(initial).to(device)
     return Subject(path, encoder, untrained, options, device)
 

@@ -106,10 +106,6 @@ class VideoEncoder(nn.Module):
         self._check(clips)
         if self.chunk_frames is None:
             return self.features(clips, patches)
-        if clips.shape[2] % self.chunk_frames:
-            raise VidsslError(
-                f"encoder: clips of {clips.shape[2]} frames: must be a multiple of chunk_frames={self.chunk_frames}"
-            )
         pieces = rearrange(clips, "b c (n t) h w -> (b n) c t h w", t=self.chunk_frames)
         clip, frames, tokens = self.features(pieces, patches)
         batch = clips.shape[0]
@@ -118,6 +114,14 @@ class VideoEncoder(nn.Module):
             rearrange(frames, "(b n) t d -> b (n t) d", b=batch),
             None if tokens is None else rearrange(tokens, "(b n) t h w d -> b (n t) h w d", b=batch),
         )
+
+    def check_size(self, frames: int, size: int) -> None:
+        """Find out, before there are any, whether clips of so many frames and `size` pixels a side can be encoded.
+
+        Raises:
+            VidsslError: when they cannot.
+        """
+        self._check_shape(frames, size, size)
 
     def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
         """`forward` without the checks; what a subclass implements."""
@@ -135,10 +139,18 @@ class VideoEncoder(nn.Module):
                 f"encoder: clips are {clips.dtype}: must be floating point, scaled to [0, 1] and normalised "
                 "with the encoder's mean and std"
             )
+        self._check_shape(shape[2], shape[3], shape[4])
+
+    def _check_shape(self, frames: int, height: int, width: int) -> None:
+        """What the numbers alone say; a network that takes fewer shapes says so here."""
         multiple = self.size_multiple
-        if shape[3] < multiple or shape[4] < multiple or shape[3] % multiple or shape[4] % multiple:
+        if height < multiple or width < multiple or height % multiple or width % multiple:
             raise VidsslError(
-                f"encoder: clips of {shape[3]}x{shape[4]} pixels: both sides must be multiples of {multiple}"
+                f"encoder: clips of {height}x{width} pixels: both sides must be multiples of {multiple}"
+            )
+        if self.chunk_frames is not None and frames % self.chunk_frames:
+            raise VidsslError(
+                f"encoder: clips of {frames} frames: must be a multiple of chunk_frames={self.chunk_frames}"
             )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -208,6 +208,11 @@ def build_student(config: Config) -> tuple[Student, Composite]:
     torch.manual_seed(config.seed)
     model, view = config.model, config.views[0]
     encoder = create_model(model.name, model.pretrained, temporal=model.temporal, **model.options)
+    for number, kind in enumerate(config.views):
+        try:
+            encoder.check_size(kind.frames, kind.size)
+        except VidsslError as error:
+            raise VidsslError(f"views.{number}: {error}") from None
     objective, heads = build_objectives(config.objective, encoder.embed_dim, space_builder(encoder.text))
     # How the first view is cut; evaluation takes it as its default.
     sampling = view.model_dump(include={"frames", "seconds", "stride", "size"})

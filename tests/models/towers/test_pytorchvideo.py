@@ -68,6 +68,10 @@ def test_multiscale_transformer() -> None:
     torch.testing.assert_close(features.patches.flatten(1, 3), tokens[:, 1:])
     with pytest.raises(VidsslError, match="max_frames=4, image_size=64"):
         encoder(torch.randn(1, 3, 8, 64, 64))
+    encoder.check_size(4, 64)
+    for frames, size in ((8, 64), (4, 96)):
+        with pytest.raises(VidsslError, match="max_frames=4, image_size=64"):
+            encoder.check_size(frames, size)
 
 
 def test_weights_and_exports(tmp_path: Path) -> None:

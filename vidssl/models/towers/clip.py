@@ -170,9 +170,34 @@ class FrameAverageEncoder(VideoEncoder):
             raise VidsslError(
                 f"encoder: {self.spec['name']}: this image tower gives no patch tokens (a vision transformer would)"
             )
-        pooled = self.visual(rearrange(clips, "b c t h w -> (b t) c h w"))
+        pooled = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"))
         frames = rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0])
         return ClipFeatures(reduce(frames, "b t d -> b d", "mean"), frames, None)
+
+    @torch.no_grad()
+    def check_size(self, frames: int, size: int) -> None:
+        """Which sizes a tower takes besides its own, only it can tell: it is shown a black frame."""
+        super().check_size(frames, size)
+        if size != self.image_size:
+            training = self.training
+            try:
+                self.eval()._tower(next(self.parameters()).new_zeros(1, 3, size, size))
+            finally:
+                self.train(training)
+
+    def _tower(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, D)."""
+        height, width = images.shape[2:]
+        try:
+            pooled: Tensor = self.visual(images)
+        except (AssertionError, RuntimeError) as error:
+            if height == width == self.image_size or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise VidsslError(
+                f"encoder: frames of {height}x{width} pixels: are not for this image tower, made for {self.image_size} a side "
+                f"({' '.join(str(error).split())})"
+            ) from None
+        return pooled
 
 
 def _in_frames(function: Any, x: Tensor) -> Tensor:

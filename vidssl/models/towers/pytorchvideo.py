@@ -88,20 +88,20 @@ class PytorchVideoEncoder(VideoEncoder):
                 self.net = build()
                 self.net.blocks = nn.Sequential(*self.net.blocks[:-1])
 
-    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
-        """See :meth:`VideoEncoder.forward`.
-
-        Raises:
-            VidsslError: for too few frames, or for an MViT frames or sides other than those it was built for.
-        """
-        length, sides = clips.shape[2], tuple(clips.shape[3:])
-        if self.fixed_size and (length, *sides) != (self.max_frames, self.image_size, self.image_size):
+    def _check_shape(self, frames: int, height: int, width: int) -> None:
+        """Refuses too few frames, and for an MViT frames or sides other than those it was built for."""
+        super()._check_shape(frames, height, width)
+        length = self.chunk_frames or frames
+        if self.fixed_size and (length, height, width) != (self.max_frames, self.image_size, self.image_size):
             raise VidsslError(
-                f"{self.spec['name']}: clips of {length} frames, {sides[0]}x{sides[1]} pixels: built for "
+                f"{self.spec['name']}: clips of {length} frames, {height}x{width} pixels: built for "
                 f"max_frames={self.max_frames}, image_size={self.image_size} (options of create_model)"
             )
         if not self.network.round_up and length < self.network.stride:
             raise VidsslError(f"{self.spec['name']}: {length} frame(s): needs at least {self.network.stride}")
+
+    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+        """See :meth:`VideoEncoder.forward`."""
         if self.fixed_size:
             grid = _mvit_map(self.net, clips)
         else:
