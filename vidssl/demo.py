@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from tqdm import tqdm
 
 from vidssl.config import load_config
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions, linear_probe, zero_shot
 from vidssl.evaluation.report import show_result
 from vidssl.files import write_json
+from vidssl.progress import Progress
 from vidssl.synthetic.captions import captioned_frames
 from vidssl.synthetic.clip import train_toy_clip
 from vidssl.synthetic.motions import write_sprite_dataset
@@ -90,11 +90,11 @@ def _claim(folder: Path) -> None:
 
 def _train_clip(folder: Path, seed: int) -> None:
     images, captions = captioned_frames(CLIP_FRAMES, size=64, seed=seed, keep=0.5)
-    with tqdm(total=CLIP_STEPS, desc="clip", unit="step", dynamic_ncols=True) as bar:
+    with Progress("clip", CLIP_STEPS, "step") as bar:
 
         def progress(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(step - bar.n)
+            bar.note = f"loss {loss:.3f}"
+            bar.update(step - bar.done)
 
         train_toy_clip(
             images, captions, folder, steps=CLIP_STEPS, batch_size=CLIP_BATCH, seed=seed, progress=progress

@@ -48,7 +48,7 @@ def test_a_run_leaves_what_it_promises(trained):
 
 
 def test_a_second_stage_starts_from_a_run(recipe, trained, tmp_path):
-    options = [f"model.pretrained={trained}", "train.steps=1", f"output={tmp_path / 'second'}"]
+    options = [f"model.pretrained={trained}", "train.steps=2", f"output={tmp_path / 'second'}"]
     second = pretrain(load_config(recipe, options))
     first, start = vidssl.load(trained).state_dict(), vidssl.load(second / "initial").state_dict()
     assert all(torch.equal(first[key], start[key]) for key in first)

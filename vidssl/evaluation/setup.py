@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vidssl import distributed
 from vidssl.data.batch import ClipBatch
@@ -25,6 +24,7 @@ from vidssl.devices import find_device
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.load import load_encoder
+from vidssl.progress import Progress
 from vidssl.runs import find_initial
 
 
@@ -161,7 +161,7 @@ def shown_batches(
         dataset, options.batch_size, num_processes=processes, rank=rank, num_workers=options.workers
     )
     share = len(range(rank, len(dataset), processes))
-    with tqdm(total=share, desc=description, unit="video", disable=rank > 0 or share < 2, delay=1) as bar:
+    with Progress(description, share, "video", delay=1, show=share > 1) as bar:
         for batch in loader:
             moved = batch.to(device, non_blocking=True)
             yield batch, render_eval_views(moved, dataset.spec, encoder.mean, encoder.std)

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vidssl.data.batch import ClipBatch
 from vidssl.data.manifest.quarantine import write_quarantine
@@ -21,12 +20,13 @@ from vidssl.files import write_text, writing
 from vidssl.objectives import diagnostics
 from vidssl.objectives.concept.monitors import concept_warning
 from vidssl.objectives.leaks import leaks
+from vidssl.progress import Progress
 from vidssl.training.folder import QUARANTINE
 from vidssl.training.setup import Run
 
 
 class Report:
-    """One JSON object a line in ``log.jsonl``, and a progress bar with loss, clips/s and the share of waiting.
+    """One JSON object a line in ``log.jsonl``, and progress with loss, clips/s and the share of waiting.
 
     Lines of steps that are still to come (of a run that was killed after its last checkpoint) are dropped when resuming,
     so that the file reads as that of an uninterrupted run. Only the first process writes and speaks, for all of them.
@@ -41,14 +41,7 @@ class Report:
             _drop_after(self._file, run.step)
         with writing(self._file):
             self._log = self._file.open("a", encoding="utf-8")
-        self._bar = tqdm(
-            total=run.total_steps,
-            initial=run.step,
-            desc="pretrain",
-            unit="step",
-            dynamic_ncols=True,
-            disable=not self._speaks,
-        )
+        self._bar = Progress("pretrain", run.total_steps, "step", done=run.step, show=self._speaks)
         for note in (*run.notes, *leaks(run.student, run.objective)):
             self.say(note)
         if run.config.train.trackers:
@@ -56,8 +49,7 @@ class Report:
 
     def say(self, message: str) -> None:
         """A line above the bar."""
-        if self._speaks:
-            self._bar.write(message)
+        self._bar.say(message)
 
     def is_due(self) -> bool:
         """Whether the step is logged if made: the first ten (where things go wrong), every `log_every`-th, the last."""
@@ -91,10 +83,9 @@ class Report:
         with writing(self._file):
             self._log.write(json.dumps(record, allow_nan=False) + "\n")
             self._log.flush()
-        self._bar.set_postfix_str(
+        self._bar.note = (
             f"loss {values['loss']:.4f}, {record['clips_per_second']:.1f} clips/s, "
-            f"{record['data_wait']:.0%} waiting for data",
-            refresh=False,
+            f"{record['data_wait']:.0%} waiting for data"
         )
         if not run.skipped:
             said = warning(values, run.student.encoder.embed_dim)

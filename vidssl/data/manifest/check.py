@@ -12,14 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from vidssl.data.decode.reader import VideoInfo
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.probe import probe_all
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.errors import VidsslError, check_value
 from vidssl.files import write_text
+from vidssl.progress import Progress
 from vidssl.version import __version__
 
 
@@ -67,7 +66,7 @@ def check_index(
         index: what to check.
         workers: processes at a time; None for one per core, at most 8.
         cache: reuse what an earlier check found out about files of the same size and time of change.
-        progress: show a bar on standard error, from the second second on.
+        progress: show how far it is on standard error, from the second second on.
         timeout: seconds after which a file counts as unreadable.
 
     Raises:
@@ -84,13 +83,14 @@ def check_index(
     ]
     todo = [i for i, known in enumerate(found) if known is None]
     answers = probe_all([index.path(i) for i in todo], workers or _cores(), timeout)
-    bar = tqdm(answers, "checking videos", len(todo), delay=2, unit=" files", disable=not progress)
     try:
-        for place, (answer, is_final) in bar:
-            i = todo[place]
-            found[i] = answer
-            if memory and is_final:
-                memory.keep(index.paths[i], stamps[i], answer)
+        with Progress("checking videos", len(todo), "file", delay=2, show=progress) as bar:
+            for place, (answer, is_final) in answers:
+                i = todo[place]
+                found[i] = answer
+                if memory and is_final:
+                    memory.keep(index.paths[i], stamps[i], answer)
+                bar.update()
     finally:
         if memory and todo:
             memory.save()
