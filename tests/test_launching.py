@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -67,6 +68,42 @@ def test_processes_started_for_the_cpu_see_no_gpu(monkeypatch):
     relaunch_on_cpu(["knn", "run"])
     ((program, command, environment),) = started
     assert program == sys.executable
-    assert command[-4:] == ["-m", "vidssl", "knn", "run"]
-    assert command[command.index("--nproc_per_node") + 1] == "2"
+    assert command == [sys.executable, "-m", "vidssl.launching", "2", "knn", "run"]
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_mistake_that_all_processes_meet_is_said_once(recipe, tmp_path):
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
+    for name in launching.RANK_VARIABLES:
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "vidssl.launching", "2", "pretrain", str(recipe)]
+    for mistakes in (["data.train=/nowhere"], ["train.stps=3", "train.lr=-1"]):
+        done = subprocess.run(
+            [*command, *mistakes], env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 2
+        lines = done.stderr.splitlines()
+        assert len([line for line in lines if line.startswith("vidssl: ")]) == len(mistakes)
+        assert "Traceback" not in done.stderr
+        assert "ChildFailedError" not in done.stderr
+        assert done.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_was_killed_is_named(tmp_path):
+    """With torch's launcher silenced, nobody else would say it."""
+    (tmp_path / "vidssl").mkdir()
+    (tmp_path / "vidssl" / "__init__.py").touch()
+    kill = "import os, time\nos.kill(os.getpid(), 9) if os.environ['RANK'] == '1' else time.sleep(60)"
+    (tmp_path / "vidssl" / "__main__.py").write_text(kill)
+    code = """if True:
+        import os, sys
+        from vidssl.launching import launch
+        os.environ["PYTHONPATH"] = sys.argv[1]
+        os.chdir(sys.argv[1])
+        sys.exit(launch(2, []))
+    """
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 128 + 9
+    assert "vidssl: process 1 was ended by signal 9 (SIGKILL)" in done.stderr

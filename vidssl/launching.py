@@ -3,19 +3,29 @@
 For CPU-only runs accelerate's launcher starts a single process, whatever N is, unless MPI is installed and a host file
 given, and says nothing (huggingface/accelerate, issue 2741). A user would compare "two processes" with one and find them
 equal for the wrong reason. So the command line looks at how it was started and, in exactly that case, starts itself again
-under torch's own launcher, which accelerate understands on every machine.
+with torch's own launcher, which accelerate understands on every machine:
+
+    python -m vidssl.launching 2 pretrain configs/hsic_small.yaml data.train=videos
+
+A mistake of the user's, which all processes meet, is then said once and without a traceback of the launcher's.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+_LAUNCHED = "VIDSSL_LAUNCHED"  # set for the processes that `launch` starts
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # torch's, of each process it starts: what went wrong, as JSON
 # Set by torchrun, by MPI and by SLURM's PMI: the processes are there already.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
@@ -32,10 +42,54 @@ def relaunch_on_cpu(arguments: Sequence[str]) -> None:
     if processes < 2:
         return
     print(f"vidssl: starting {processes} processes on the CPU", file=sys.stderr, flush=True)  # noqa: T201
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    launcher = ["-m", "vidssl.launching", str(processes)]
     # Where there are GPUs, accelerate would wait for the others on one of them, although they were not to be used.
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    os.execve(sys.executable, [sys.executable, *launcher, "-m", "vidssl", *arguments], hidden)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, *launcher, *arguments], hidden)  # noqa: S606
+
+
+def launch(processes: int, arguments: Sequence[str]) -> int:
+    """Run a vidssl command in several processes; returns the exit code of those that failed, or 0."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    os.environ[_LAUNCHED] = "1"
+    # It would say again what the processes have said themselves.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    options = ["--standalone", "--nproc_per_node", str(processes)]
+    try:
+        run(parse_args([*options, "-m", "vidssl", *arguments]))
+    except ChildFailedError as error:
+        said = [failure.error_file_data.get("message") for failure in error.failures.values()]
+        for data in [data for data in said if isinstance(data, dict)][:1]:
+            _print(data["message"])
+        # Below 0: minus the signal, also of those that were ended for another's sake.
+        codes = {failure.exitcode: rank for rank, failure in error.failures.items()}
+        code = max(codes)
+        if code < 0:
+            _print(f"process {codes[code]} was ended by signal {-code} ({signal.Signals(-code).name})")
+        return code if code > 0 else 128 - code
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0
+
+
+def say_mistake(message: str) -> None:
+    """Print what the user did wrong, or why a run has stopped, once, however many processes have met it."""
+    file = os.environ.get(_ERROR_FILE)
+    if file and os.environ.get(_LAUNCHED):
+        now = {"timestamp": str(int(time.time()))}
+        Path(file).write_text(
+            json.dumps({"message": {"message": message, "extraInfo": now}}), encoding="utf-8"
+        )
+    elif os.environ.get("RANK", "0") == "0":
+        _print(message)
+
+
+def _print(message: str) -> None:
+    for line in message.splitlines():
+        print(f"vidssl: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def asked_for_cpu() -> bool:
@@ -93,3 +147,7 @@ def _parent_command() -> list[str]:
         return parent.cmdline() if parent is not None else []
     except psutil.Error:
         return []
+
+
+if __name__ == "__main__":
+    sys.exit(launch(int(sys.argv[1]), sys.argv[2:]))

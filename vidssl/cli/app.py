@@ -1,11 +1,11 @@
 """The application: all commands in the order of the help, and the entry point.
 
-Bad input ends in one line on stderr and exit code 2; a run that was told to stop in one line and 75.
+Bad input ends in one line on stderr, or one for each mistake of a recipe, and exit code 2; a run that was told to stop in one
+line and 75.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -15,7 +15,7 @@ from vidssl.cli.evaluation import classify, dynamics, extract, interpolate, knn,
 from vidssl.cli.options import Report
 from vidssl.cli.training import demo, pretrain
 from vidssl.errors import Stopped, VidsslError
-from vidssl.launching import relaunch_on_cpu
+from vidssl.launching import relaunch_on_cpu, say_mistake
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
@@ -51,16 +51,10 @@ def main() -> None:
     try:
         app()
     except VidsslError as error:
-        _say(error)
+        say_mistake(str(error))
         sys.exit(2)
     except Stopped as stop:
-        _say(stop)
+        say_mistake(str(stop))
         sys.exit(STOPPED)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _say(message: Exception) -> None:
-    if os.environ.get("RANK", "0") == "0":  # with several processes, one of them speaks
-        for line in str(message).splitlines():
-            print(f"vidssl: {line}", file=sys.stderr)  # noqa: T201
