@@ -93,13 +93,13 @@ def test_an_encoder_is_loaded_from_whatever_names_it(
         assert found.text is not None
         assert torch.equal(found(clips()).clip, image(clips()).clip)
     run = tmp_path / "run"
-    save_encoder(encoder, run / "checkpoints" / "step_1" / "encoder")
-    (run / "latest.json").write_text('{"checkpoint": "checkpoints/step_1"}')
+    save_encoder(encoder, run / "checkpoints" / "step_00000001" / "encoder")
+    seal(run / "checkpoints" / "step_00000001")
     for ours in (
         run,
         f"local-dir:{run}",
-        run / "checkpoints" / "step_1",
-        run / "checkpoints" / "step_1" / "encoder",
+        run / "checkpoints" / "step_00000001",
+        run / "checkpoints" / "step_00000001" / "encoder",
     ):
         assert torch.equal(load_encoder(ours)(clips()).clip, encoder.eval()(clips()).clip)
     state = torch.get_rng_state()
@@ -125,8 +125,8 @@ def test_a_second_stage_starts_from_a_first(encoder: VideoEncoder, tiny_name: st
         for parameter in encoder.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     run = tmp_path / "run"
-    export = save_encoder(encoder, run / "checkpoints" / "step_1" / "encoder")
-    (run / "latest.json").write_text('{"checkpoint": "checkpoints/step_1"}')
+    export = save_encoder(encoder, run / "checkpoints" / "step_00000001" / "encoder")
+    seal(export.parent)
     for pretrained in (run, export.parent, export):
         second = vidssl.create_model(tiny_name, str(pretrained))
         assert second.spec["pretrained"] == str(pretrained)
