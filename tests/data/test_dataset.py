@@ -71,7 +71,7 @@ def test_a_broken_video_is_replaced_deterministically_and_reported() -> None:
     for epoch in range(30):
         sample = data[(epoch, 2)]
         assert sample.video_id not in (2, 5)
-        assert sample.failures[0] == FailedVideo(2, "2.mp4", "moov atom not found")
+        assert sample.failures[0] == FailedVideo(2, "2.mp4", "moov atom not found", decoder="pyav")
         assert len(sample.failures) == len({failure.video_id for failure in sample.failures})
         assert same(collate_clips([sample]), collate_clips([data[(epoch, 2)]]))
         reference = FakeReader(sample.video_id, []).frames(videos.calls[-1])
@@ -114,7 +114,7 @@ def test_evaluation_never_replaces_a_broken_video() -> None:
     batches = list(build_eval_loader(data, 2, num_workers=0))
     assert [batch.video_id.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
     assert [batch.failed.tolist() for batch in batches] == [[False, True], [False, False], [False]]
-    assert batches[0].failures == [FailedVideo(1, "1.mp4", "moov atom not found")]
+    assert batches[0].failures == [FailedVideo(1, "1.mp4", "moov atom not found", decoder="pyav")]
     assert not batches[0].frames[1].any()
     views = render_eval_views(batches[0], spec, MEAN, STD)
     assert [view.shape for view in views] == [(2, 3, 4, 20, 20)] * 6

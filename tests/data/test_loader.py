@@ -56,7 +56,7 @@ def test_the_batches_of_all_processes_are_the_global_batch(processes: int) -> No
 
 def test_a_video_past_its_deadline_is_replaced() -> None:
     data = dataset(FakeVideos(4, endless=(1,)), deadline=0.3)
-    (batch,) = build_loader(data, sampler(4, 4, total_steps=1), num_workers=1, timeout=20)
+    (batch,) = build_loader(data, sampler(4, 4, total_steps=1), num_workers=1)
     assert [failure.video_id for failure in batch.failures] == [1]
     assert batch.failures[0].reason == "took longer than the deadline of 0.3 s"
 

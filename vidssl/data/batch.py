@@ -50,12 +50,8 @@ class ClipBatch:
         return len(self.frames)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A tensor sent by a worker holds a file descriptor while it lives. A batch of ten views has a hundred small
-        # ones, and prefetched batches would exhaust the usual limit of 1024: only the frames travel as a tensor.
-        return {
-            name: value if name == "frames" else _convert(value, _to_array)
-            for name, value in vars(self).items()
-        }
+        # Arrays can be handed from process to process in place; tensors would be copied, or hold a file descriptor each.
+        return {name: _convert(value, _to_array) for name, value in vars(self).items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -66,7 +62,7 @@ class ClipBatch:
         return self._moved(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClipBatch:
-        """A copy whose moving parts are in page-locked memory; called by the DataLoader."""
+        """A copy whose moving parts are in page-locked memory; called by the loader."""
         return self._moved(lambda x: x.pin_memory())
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> ClipBatch:

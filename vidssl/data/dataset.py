@@ -1,6 +1,6 @@
 """Map-style data sets: one video is opened and decoded once per sample, every view is cut from that one window.
 
-A video that cannot be decoded never stops a run. In training another video takes its place, chosen from
+A video that cannot be decoded never stops a run, whether the decoder says so or takes its process along. In training another video takes its place, chosen from
 (seed, epoch, index, attempt) alone, and the failure travels with the batch so that the training process can count it
 and write it down. In evaluation nothing is replaced: the row is marked failed.
 """
@@ -21,9 +21,9 @@ from torch.utils.data import Dataset
 
 from vidssl.data.batch import ClipSample
 from vidssl.data.clips import ClipIndices, Times, frame_period, random_window, uniform_clips, view_indices
-from vidssl.data.decode.deadline import decode_deadline
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import DecodeError, VideoReader
+from vidssl.data.decode.trouble import patiently
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import Key
 from vidssl.data.rng import Purpose, stream
@@ -43,14 +43,21 @@ class Videos(Protocol):
     def path(self, i: int) -> Path: ...
 
 
-class _VideoDataset(Dataset[ClipSample]):
-    """Videos and how they are opened."""
+class VideoDataset(Dataset[ClipSample]):
+    """Videos and how they are opened.
+
+    Attributes:
+        failed: video_id -> reason, of videos that are not tried (again): each has ended or held up its process.
+        announce: told which video is about to be opened, and None when it is closed again.
+    """
 
     def __init__(self, videos: Videos, deadline: float | None, backend: str, opener: Opener | None) -> None:
         if len(videos) == 0:
             raise VidsslError("the data set has no videos")
-        self.videos, self.deadline = videos, deadline
+        self.videos, self.deadline, self.backend = videos, deadline, backend
         self.opener = opener or partial(open_video, backend=backend)
+        self.failed: dict[int, str] = {}
+        self.announce: Callable[[int | None], None] = lambda video_id: None
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -64,10 +71,12 @@ class _VideoDataset(Dataset[ClipSample]):
             (N, h, w, 3) uint8 frames, and the clips with indices into N.
 
         Raises:
-            DecodeError: if the video cannot be decoded, is empty, or takes longer than the deadline.
+            DecodeError: if the video cannot be decoded, is empty, or is among those that failed.
         """
         path = self.videos.path(video_id)
-        with decode_deadline(self.deadline, path), self.opener(path) as reader:
+        if video_id in self.failed:
+            raise DecodeError(path, self.backend, self.failed[video_id])
+        with self.opener(path) as reader:
             if len(reader.times) == 0:
                 raise DecodeError(path, "auto", "the video has no frames")
             clips = choose(reader.times)
@@ -78,11 +87,24 @@ class _VideoDataset(Dataset[ClipSample]):
             raise DecodeError(path, "auto", reason)
         return frames, [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
 
+    def _watched(self, video_id: int, make: Callable[[], ClipSample]) -> ClipSample:
+        """`make()` of a video's sample, tried again while the machine is in trouble."""
+
+        def announced() -> ClipSample:
+            self.announce(video_id)
+            try:
+                return make()
+            finally:
+                self.announce(None)
+
+        return patiently(announced, self.videos.path(video_id))
+
     def _failure(self, video_id: int, error: DecodeError) -> FailedVideo:
-        return FailedVideo(video_id, str(self.videos.path(video_id)), " ".join(str(error.reason).split()))
+        reason = " ".join(str(error.reason).split())
+        return FailedVideo(video_id, str(self.videos.path(video_id)), reason, decoder=error.backend)
 
 
-class ClipDataset(_VideoDataset):
+class ClipDataset(VideoDataset):
     """Training samples: a random window of a video with the frames and draws of all its views.
 
     Args:
@@ -96,7 +118,8 @@ class ClipDataset(_VideoDataset):
         upsample: also enlarge smaller frames to `decode_size`.
         seed: of all draws.
         max_attempts: videos tried for one sample before giving up.
-        deadline: seconds allowed for decoding one video, None for no limit; see `decode_deadline` for what is covered.
+        deadline: seconds allowed for one video, None for no limit; kept by the loader, which ends a worker that takes
+            longer. Nothing limits decoding in this process (`num_workers=0`).
         backend: decoder, see `open_video`.
         opener: how a path is opened instead of `open_video(path, backend)`.
 
@@ -138,13 +161,14 @@ class ClipDataset(_VideoDataset):
 
         Raises:
             VidsslError: if `max_attempts` videos in a row cannot be decoded; names the first one and its cause.
+            MachineTroubleError: if a file cannot be read for a reason that is not its own.
         """
         epoch, index = key
         failures: list[FailedVideo] = []
         for attempt in range(min(self.max_attempts, len(self.videos))):
             video_id = self._candidate(epoch, index, attempt, failures)
             try:
-                return self._sample(epoch, index, video_id, failures)
+                return self._watched(video_id, partial(self._sample, epoch, index, video_id, failures))
             except DecodeError as error:
                 failures.append(self._failure(video_id, error))
         first = failures[0]
@@ -183,7 +207,7 @@ class ClipDataset(_VideoDataset):
         return _pack(frames, clips, video_id, draws=draws, failures=failures)
 
 
-class EvalClipDataset(_VideoDataset):
+class EvalClipDataset(VideoDataset):
     """Evaluation samples: the deterministic clips of every video, resized in the worker.
 
     Item i is video i. A video that cannot be decoded gives a black row with `failed` set and the reason in
@@ -203,19 +227,23 @@ class EvalClipDataset(_VideoDataset):
         self.spec = spec
 
     def __getitem__(self, index: int) -> ClipSample:
+        try:
+            return self._watched(index, partial(self._sample, index))
+        except DecodeError as error:
+            spec = self.spec
+            blank = [ClipIndices(np.zeros(spec.clip.frames, np.int64), np.zeros(spec.clip.frames))]
+            black = torch.zeros((1, spec.decoded_side, spec.decoded_side, 3), dtype=torch.uint8)
+            failures = [self._failure(index, error)]
+            return _pack(black, blank * spec.clips_per_video, index, failures=failures, failed=True)
+
+    def _sample(self, index: int) -> ClipSample:
         spec = self.spec
 
         def choose(times: Times) -> list[ClipIndices]:
             clips = uniform_clips(times, spec.clip, spec.clips_per_video)
             return [ClipIndices(i, t) for i, t in zip(clips.indices, clips.times, strict=True)]
 
-        try:
-            frames, clips = self._decode(index, choose)
-        except DecodeError as error:
-            blank = [ClipIndices(np.zeros(spec.clip.frames, np.int64), np.zeros(spec.clip.frames))]
-            black = torch.zeros((1, spec.decoded_side, spec.decoded_side, 3), dtype=torch.uint8)
-            failures = [self._failure(index, error)]
-            return _pack(black, blank * spec.clips_per_video, index, failures=failures, failed=True)
+        frames, clips = self._decode(index, choose)
         if spec.resize == "squash":
             frames = squash(frames, spec.size, spec.interpolation)
         else:

@@ -18,7 +18,7 @@ from vidssl.concepts.build import space_builder
 from vidssl.config import Config, TrainConfig
 from vidssl.data.batch import ClipBatch
 from vidssl.data.dataset import ClipDataset
-from vidssl.data.loader import build_loader, end_workers
+from vidssl.data.loader import build_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
@@ -83,7 +83,7 @@ class Run(State):
                 yield batch.to(self.accelerator.device, non_blocking=True), time.perf_counter() - started
                 started = time.perf_counter()
         finally:
-            end_workers(batches)
+            batches.close()
 
     def close(self) -> None:
         """Let go of the run folder."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidssl.data.decode.reader import DecodeError
+from vidssl.data.decode.trouble import machine_trouble
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -54,7 +55,7 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
     try:
         container = av.open(url, options=_OPTIONS)
     except Exception as error:
-        raise DecodeError(path, "pyav", _complaint(url)) from error
+        raise machine_trouble(error, path) or DecodeError(path, "pyav", _complaint(url)) from error
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         container.close()
@@ -85,7 +86,10 @@ def _complaint(url: str) -> str:
 def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
     """The packets that the file holds in full, from the first key frame on: nothing before it can be decoded.
 
-    Where reading fails in the middle of a file, the stream ends there.
+    Where the content fails in the middle of a file, the stream ends there.
+
+    Raises:
+        MachineTroubleError: the file could not be read for another reason than its content.
     """
     import av
 
@@ -95,7 +99,9 @@ def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Pa
             began = began or packet.is_keyframe
             if began and not packet.is_corrupt:
                 yield packet
-    except (av.FFmpegError, OSError, ValueError):
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if (trouble := machine_trouble(error, Path(container.name))) is not None:
+            raise trouble from error
         if not began:
             raise
 

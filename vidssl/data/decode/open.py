@@ -18,6 +18,7 @@ from vidssl.data.decode.pyav_reader import PyAVReader
 from vidssl.data.decode.reader import DecodeError, VideoInfo, VideoReader
 from vidssl.data.decode.timeline import read_timeline
 from vidssl.data.decode.torchcodec_reader import TorchcodecReader
+from vidssl.data.decode.trouble import MachineTroubleError
 from vidssl.errors import VidsslError, check_choice
 
 BACKENDS = ("auto", "decord", "pyav", "torchcodec")
@@ -84,6 +85,8 @@ class AutoReader(VideoReader):
                 return DecordReader(self.path, self._timeline)
             except DecodeError as error:
                 self._complaint = f"decord: {error.reason}; "
+            except MachineTroubleError:
+                raise
             except VidsslError:  # not installed: PyAV reads everything that decord reads
                 pass
         return PyAVReader(self.path, self._timeline)

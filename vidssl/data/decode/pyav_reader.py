@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vidssl.data.decode.container import decoded_frames, open_stream, whole_packets
 from vidssl.data.decode.reader import DecodeError, VideoReader
 from vidssl.data.decode.timeline import Timeline, read_timeline
+from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -137,8 +138,11 @@ class PyAVReader(VideoReader):
                     return chain((packet,), packets)
                 if packet.pts not in earlier:
                     return None
-        except (av.FFmpegError, OSError, ValueError):
-            return None
+        except MachineTroubleError:
+            raise
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if (trouble := machine_trouble(error, self.path)) is not None:
+                raise trouble from error
         return None
 
     def _read_up_to(self, key: int) -> Iterator[Packet[VideoStream]] | None:
@@ -166,6 +170,8 @@ def _first_not_before(frames: Iterator[VideoFrame], stamp: int) -> VideoFrame | 
 
     try:
         first = next((f for f in frames if f.pts is not None and f.pts >= stamp), None)
+    except MachineTroubleError:
+        raise
     except (av.FFmpegError, ValueError):
         return None
     return first if first is not None and first.pts == stamp and first.key_frame else None

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
 from vidssl.errors import VidsslError
 
 Indices = Sequence[int] | NDArray[np.int64]
@@ -116,17 +117,18 @@ class VideoReader(ABC):
 
 @contextmanager
 def decoding(path: Path, backend: str) -> Iterator[None]:
-    """Turn whatever a decoder raises inside the block into a `DecodeError`.
+    """Turn whatever a decoder raises inside the block into a `DecodeError`, or a `MachineTroubleError` where it says
+    nothing of the file.
 
     Decoders raise DECORDError, av.FFmpegError, RuntimeError, ValueError, IndexError, OSError, OverflowError, … with no
     common base class, hence the bare Exception.
     """
     try:
         yield
-    except DecodeError:
+    except (DecodeError, MachineTroubleError):
         raise
     except Exception as error:
-        raise DecodeError(path, backend, one_line(error)) from error
+        raise machine_trouble(error, path) or DecodeError(path, backend, one_line(error)) from error
 
 
 def one_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vidssl.data.decode.container import decoded_frames, opened, whole_packets
 from vidssl.data.decode.orientation import Orientation
 from vidssl.data.decode.reader import DecodeError, VideoInfo, decoding, one_line
+from vidssl.data.decode.trouble import MachineTroubleError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -163,6 +164,8 @@ def _count_frames(path: Path, fps: float) -> NDArray[np.float64]:
                 if frame.is_corrupt:
                     break
                 stamps.append(frame.pts)
+        except MachineTroubleError:
+            raise
         except Exception as error:
             if not stamps:
                 raise DecodeError(path, "pyav", one_line(error)) from error

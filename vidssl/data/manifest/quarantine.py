@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+CRASHED, SLOW = "the decoder crashed", "took longer than"  # how the reasons begin that cost a process
+
 
 @dataclass(frozen=True)
 class FailedVideo:
@@ -15,13 +17,14 @@ class FailedVideo:
 
     Attributes:
         video_id: its place among the videos. path: as they name it. reason: why, for a person.
-        label: its class, where that is known.
+        label: its class, where that is known. decoder: that said so, or that was at work.
     """
 
     video_id: int
     path: str
     reason: str
     label: str | None = None
+    decoder: str = "auto"
 
     @property
     def record(self) -> dict[str, str]:
