@@ -97,7 +97,7 @@ def test_a_process_that_is_killed_again_and_again_is_no_fault_of_the_video(
 ) -> None:
     monkeypatch.setattr(workers, "WAITS", (0.01, 0.01))
     videos = Treacherous(12, 3, lambda: os.kill(os.getpid(), signal.SIGKILL), tmp_path / "log")
-    with pytest.raises(VidsslError, match=r"lost 3 times .* at 3.mp4 \(SIGKILL\).*memory"):
+    with pytest.raises(VidsslError, match=r"lost 3 times in a row, .* at 3.mp4 \(SIGKILL\).*memory"):
         list(build_loader(dataset(videos), sampler(), num_workers=2))
     assert children() == []
 

@@ -35,6 +35,9 @@ def check(
     missing: Missing = "error",
     output: Report = None,
     workers: Annotated[int, Option(help="decoding processes")] = 2,
+    decoder: Annotated[
+        str, Option(help="that training would use: auto, decord, pyav or torchcodec")
+    ] = "auto",
     cache: Annotated[bool, Option(help="reuse what is known of unchanged files")] = True,
 ) -> None:
     """Open every video once and name the unreadable ones; exit code 1 when there are any."""
@@ -42,7 +45,7 @@ def check(
     from vidssl.data.manifest.manifest import VideoIndex
     from vidssl.files import write_json
 
-    report = check_index(VideoIndex.read(data, missing), workers=workers, cache=cache)
+    report = check_index(VideoIndex.read(data, missing), workers=workers, backend=decoder, cache=cache)
     for bad in report.bad:
         typer.echo(f"{bad.path}: {bad.reason}")
     for remark in report.good.remarks:

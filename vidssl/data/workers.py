@@ -32,8 +32,8 @@ import torch
 from vidssl.data.batch import ClipBatch, collate_clips
 from vidssl.data.dataset import VideoDataset
 from vidssl.data.decode.trouble import WAITS, machine_trouble, patiently
+from vidssl.data.ends import SLOW, crashed, ended_itself, lost
 from vidssl.data.handing_over import hand_over, take
-from vidssl.data.manifest.quarantine import CRASHED, SLOW
 from vidssl.errors import VidsslError
 
 BETWEEN = -1.0  # announced by a process that has no video open
@@ -183,19 +183,16 @@ class Crew:
 
     def _judge(self, task: _Task, video: int | None, code: int | None, late: bool) -> None:
         """Who is to blame for the end of a process: the video in its hands, the second time, or something else."""
-        name = "" if code is None else _name(code)
-        if video is not None and (late or (code is not None and (code >= 0 or name in CRASHES))):
+        if video is not None and (late or (code is not None and ended_itself(code))):
             task.strikes[video] += 1
             if task.strikes[video] > 1:
-                self.dataset.failed[video] = slow(self.dataset.deadline) if late else crashed(name)
+                limit = f"{SLOW} the deadline of {self.dataset.deadline:g} s"
+                self.dataset.failed[video] = crashed(code) if code is not None else limit
             return
         task.accidents += 1
         if task.accidents > len(WAITS):
             where = "with no video open" if video is None else f"at {self.dataset.videos.path(video)}"
-            raise VidsslError(
-                f"a decoding process was lost {task.accidents} times in making one batch, the last time {where} "
-                f"({name or 'it gave no answer'}): if memory ran out, use fewer workers, shorter windows or smaller frames"
-            )
+            raise VidsslError(lost(task.accidents, where, code))
         time.sleep(WAITS[task.accidents - 1])
 
     def _start(self) -> _Worker:
@@ -211,16 +208,6 @@ class Crew:
         process.start()
         theirs.close()
         return _Worker(process, ours, slot)
-
-
-def crashed(name: str) -> str:
-    """Why a video failed whose decoder ended its process by the signal, or with the exit code, `name`."""
-    return f"{CRASHED} ({name})"
-
-
-def slow(deadline: float | None) -> str:
-    """Why a video failed that took longer than `deadline` seconds."""
-    return f"{SLOW} the deadline of {deadline:g} s"
 
 
 def make_batch(dataset: VideoDataset, keys: list[Any]) -> ClipBatch:
@@ -278,7 +265,3 @@ def _end(worker: _Worker) -> None:
     worker.process.kill()
     worker.process.join(5.0)  # one that waits for a disk may take for ever
     worker.connection.close()
-
-
-def _name(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -198,7 +198,7 @@ def read_videos(config: Config) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
     missing = tuple(FailedVideo(-1, path, "listed, but does not exist") for path in index.missing)
     if not config.data.check:
         return index, missing
-    report = check_index(index, workers=max(config.data.workers, 1))
+    report = check_index(index, workers=max(config.data.workers, 1), backend=config.data.decoder)
     require_readable_classes(report, allow_empty_classes=config.data.allow_empty_classes)
     return report.good, (*missing, *report.bad)
 

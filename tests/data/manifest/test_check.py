@@ -129,6 +129,50 @@ def test_crashes_and_hangs_cost_one_file_each(
     assert sorted(probed) == ["exit.mp4", "hang.mp4", "segfault.mp4", "segfault2.mp4"]
 
 
+def touch(folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> VideoIndex:
+    for name in names:
+        (folder / f"{name}.mp4").touch()
+    monkeypatch.setattr(probing._Prober, "module", "tests.data.manifest.probe_that_fails")
+    return VideoIndex.read(folder)
+
+
+def test_a_crash_by_chance_is_held_against_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = check_index(touch(tmp_path, monkeypatch, "a", "once", "b"), workers=1)
+    assert report.good.paths == ("a.mp4", "b.mp4", "once.mp4")
+
+
+def test_what_is_no_fault_of_the_files_ends_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "WAITS", (0.01, 0.01))
+    with pytest.raises(
+        VidsslError, match=r"lost 3 times in a row, the last time at .*killed.mp4 \(SIGKILL\)"
+    ):
+        check_index(touch(tmp_path, monkeypatch, "a", "killed"), workers=1)
+    (tmp_path / "killed.mp4").unlink()
+    with pytest.raises(VidsslError, match=r"trouble.mp4: could not be read \(Stale file handle\)"):
+        check_index(touch(tmp_path, monkeypatch, "trouble"), workers=1)
+
+
+def test_every_decoder_that_would_be_used_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_numbered(tmp_path / "a.mp4", frames=5)
+    write_numbered(tmp_path / "b.ts", frames=5)
+    index = VideoIndex.read(tmp_path)
+    assert len(check_index(index).good) == 2
+    (bad,) = check_index(index, backend="decord").bad  # not what is remembered of "auto"
+    assert (bad.path, bad.decoder, bad.reason) == (
+        "b.ts",
+        "decord",
+        "the container is mpegts, which decord gets wrong",
+    )
+    monkeypatch.setattr(probing._Prober, "module", "tests.data.manifest.probe_with_bad_decord")
+    (crashed,) = check_index(index, cache=False).bad
+    assert (crashed.path, crashed.reason) == ("a.mp4", "the decoder crashed (SIGABRT)")
+    assert len(check_index(index, backend="pyav", cache=False).good) == 2
+    with pytest.raises(VidsslError, match="video backend='decrod': unknown; did you mean 'decord'"):
+        check_index(index, backend="decrod")
+
+
 def test_a_script_without_a_main_guard_can_check(tmp_path: Path) -> None:
     write_numbered(tmp_path / "a.mp4", frames=5)
     code = (

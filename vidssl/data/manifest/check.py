@@ -8,15 +8,16 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from vidssl.data.decode.open import BACKENDS
 from vidssl.data.decode.reader import VideoInfo
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.probe import probe_all
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.errors import VidsslError, check_value
+from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.files import write_text
 from vidssl.progress import Progress
 from vidssl.version import __version__
@@ -53,11 +54,12 @@ def check_index(
     index: VideoIndex,
     workers: int | None = None,
     *,
+    backend: str = "auto",
     cache: bool = True,
     progress: bool = True,
     timeout: float = 60.0,
 ) -> CheckReport:
-    """Open every video and decode its first frame (see `probe_video`).
+    """Open every video and decode its first frame with each decoder that `open_video` would use for it.
 
     Files are opened in separate processes even if there are few of them: only so can a decoder crash or hang on one
     and the others still be checked.
@@ -65,24 +67,27 @@ def check_index(
     Args:
         index: what to check.
         workers: processes at a time; None for one per core, at most 8.
+        backend: that will decode the videos, see `open_video`.
         cache: reuse what an earlier check found out about files of the same size and time of change.
         progress: show how far it is on standard error, from the second second on.
         timeout: seconds after which a file counts as unreadable.
 
     Raises:
-        VidsslError: ``workers`` or ``timeout`` is not positive.
+        VidsslError: ``workers`` or ``timeout`` is not positive, the backend is unknown or cannot be loaded, or the
+            machine is in trouble that is no file's fault.
         RuntimeError: no worker process can be started.
     """
     check_value("workers", workers, workers is None or workers >= 1, "at least 1")
     check_value("timeout", timeout, timeout > 0, "above 0 seconds")
-    memory = _Memory(index.root) if cache else None
+    check_choice("video backend", backend, BACKENDS)
+    memory = _Memory(index.root, backend) if cache else None
     stamps = [_stamp(index.path(i)) for i in range(len(index))]
     found = [
         memory.recall(path, stamp) if memory else None
         for path, stamp in zip(index.paths, stamps, strict=True)
     ]
     todo = [i for i, known in enumerate(found) if known is None]
-    answers = probe_all([index.path(i) for i in todo], workers or _cores(), timeout)
+    answers = probe_all([index.path(i) for i in todo], workers or _cores(), timeout, backend)
     try:
         with Progress("checking videos", len(todo), "file", delay=2, show=progress) as bar:
             for place, (answer, is_final) in answers:
@@ -97,7 +102,7 @@ def check_index(
     return CheckReport(
         good=index.subset([i for i, answer in enumerate(found) if isinstance(answer, VideoInfo)]),
         bad=tuple(
-            FailedVideo(i, index.paths[i], answer, index.labels[i])
+            FailedVideo(i, index.paths[i], answer, index.labels[i], backend)
             for i, answer in enumerate(found)
             if isinstance(answer, str)
         ),
@@ -134,6 +139,13 @@ def _cores() -> int:
     return min(len(available), 8)
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 Stamp = tuple[int, int]  # bytes, nanoseconds
 
 
@@ -146,14 +158,16 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 class _Memory:
-    """What is known of the files below one root, kept in the user's cache folder; worthless after an update."""
+    """What a backend is known to make of the files below one root, kept in the user's cache folder; worthless after an
+    update of a decoder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, backend: str) -> None:
         from platformdirs import user_cache_dir
 
-        name = sha256(os.fsencode(root)).hexdigest()[:24]
+        name = sha256(os.fsencode(root) + b"\0" + backend.encode()).hexdigest()[:24]
         self.file = Path(user_cache_dir("vidssl")) / "checked" / f"{name}.json"
-        self.head = {"root": str(root), "vidssl": __version__, "av": version("av")}
+        self.head = {"root": str(root), "backend": backend, "vidssl": __version__}
+        self.head |= {name: _version(name) for name in ("av", "decord", "torchcodec")}
         self.known: dict[str, Any] = {}
         with suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: start afresh
             content = json.loads(self.file.read_text(encoding="utf-8"))

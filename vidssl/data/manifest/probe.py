@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Timer
+from typing import Any
 
 from vidssl.data.decode.reader import VideoInfo
+from vidssl.data.decode.trouble import WAITS, patiently
+from vidssl.data.ends import SLOW, crashed, ended_itself, lost
+from vidssl.errors import VidsslError
 
 STARTUP_SECONDS = 120.0  # for a worker to import its decoder, on a busy machine with a cold disk
 
 
-# The facts of a video, or the reason why it has none; and whether the file itself is the cause of that: a crash or a
-# lack of time may be otherwise the next time.
+# The facts of a video, or the reason why it has none; and whether the decoder itself gave it: a crash or a lack of time
+# may be otherwise the next time.
 Answer = tuple[VideoInfo | str, bool]
 
 
-def probe_all(paths: Sequence[Path], workers: int, timeout: float) -> Iterator[tuple[int, Answer]]:
+def probe_all(
+    paths: Sequence[Path], workers: int, timeout: float, backend: str = "auto"
+) -> Iterator[tuple[int, Answer]]:
     """Probe every path, ``workers`` at a time, at most ``timeout`` seconds each; in order of completion.
 
-    Each answer comes with the place of its path.
+    Each answer comes with the place of its path. A path over which a process crashed or took too long is asked once more.
 
     Workers are plain child processes, not forks of this one: safe with threads and CUDA here, and in scripts and
     notebooks that could not be imported a second time.
 
     Raises:
+        VidsslError: the backend cannot be loaded, the machine is in trouble (see `vidssl.data.decode.trouble`), or
+            processes keep being killed from outside.
         RuntimeError: a worker process does not start.
     """
-    probers = [_Prober(timeout) for _ in range(min(workers, len(paths)))]
+    probers = [_Prober(timeout, backend) for _ in range(min(workers, len(paths)))]
     idle: SimpleQueue[_Prober] = SimpleQueue()
     for prober in probers:
         idle.put(prober)
@@ -59,22 +67,30 @@ class _Prober:
 
     module = "vidssl.data.manifest.probe_worker"
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout, self.closed = timeout, False
+    def __init__(self, timeout: float, backend: str = "auto") -> None:
+        self.timeout, self.backend, self.closed = timeout, backend, False
         self.process: subprocess.Popen[bytes] | None = None
 
     def probe(self, path: Path) -> Answer:
-        process = self.process or self._start()
-        line, expired = _ask(process, json.dumps(str(path)).encode() + b"\n", self.timeout)
-        if line.endswith(b"\n"):
-            answer = json.loads(line)
-            return answer if isinstance(answer, str) else VideoInfo(*answer), True
-        self.stop()
-        if expired:
-            return f"took longer than {self.timeout:g} s to open", False
-        code = process.wait()
-        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"the decoder crashed ({ended})", False
+        strikes = accidents = 0
+        while True:
+            process = self.process or patiently(self._start, path)
+            line, expired = _ask(process, json.dumps(str(path)).encode() + b"\n", self.timeout)
+            if line.endswith(b"\n"):
+                return _understand(json.loads(line)), True
+            self.stop()
+            code = process.wait()
+            if self.closed:
+                raise RuntimeError("closed")
+            if expired or ended_itself(code):
+                strikes += 1
+                if strikes > 1:
+                    return f"{SLOW} {self.timeout:g} s to open" if expired else crashed(code), False
+            elif accidents < len(WAITS):
+                time.sleep(WAITS[accidents])
+                accidents += 1
+            else:
+                raise VidsslError(lost(accidents + 1, f"at {path}", code))
 
     def close(self) -> None:
         """Stop for good: a thread that is still at work must not start another process."""
@@ -91,7 +107,7 @@ class _Prober:
         if self.closed:
             raise RuntimeError("closed")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", self.module],
+            [sys.executable, "-m", self.module, self.backend],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -104,6 +120,12 @@ class _Prober:
                 "no process can be started to open videos: try python -m vidssl.data.manifest.probe_worker"
             )
         return self.process
+
+
+def _understand(answer: Any) -> VideoInfo | str:
+    if isinstance(answer, dict):
+        raise VidsslError(answer["error"])
+    return answer if isinstance(answer, str) else VideoInfo(*answer)
 
 
 def _ask(process: subprocess.Popen[bytes], question: bytes, timeout: float) -> tuple[bytes, bool]:

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-CRASHED, SLOW = "the decoder crashed", "took longer than"  # how the reasons begin that cost a process
-
 
 @dataclass(frozen=True)
 class FailedVideo:
