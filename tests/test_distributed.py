@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tests.distributed_runner import run_on_processes
+from vidssl import distributed
 from vidssl.distributed import (
     all_sum,
     average_gradients,
@@ -155,6 +158,27 @@ def ask_the_first(error: type[Exception] | None) -> str:
 )
 def test_what_the_first_process_does_all_get(error: type[Exception] | None, expected: list[str]) -> None:
     assert run_on_processes(ask_the_first, 2, error) == expected
+
+
+def ask_the_first_to_work_for_long(folder: str, heartbeat: float) -> str:
+    place = dist.get_rank()
+    dist.destroy_process_group()
+    limit = timedelta(seconds=1.5)
+    dist.init_process_group("gloo", f"file://{folder}/store", limit, world_size=2, rank=place)
+    distributed.HEARTBEAT = heartbeat
+
+    def work() -> str:
+        time.sleep(4.0)
+        return "done"
+
+    return on_first(work)
+
+
+def test_the_first_process_may_work_for_longer_than_a_collective_waits(tmp_path: Path) -> None:
+    assert run_on_processes(ask_the_first_to_work_for_long, 2, str(tmp_path), 0.3) == ["done", "done"]
+    (tmp_path / "silent").mkdir()
+    with pytest.raises(RuntimeError, match="process 1 of 2 failed"):
+        run_on_processes(ask_the_first_to_work_for_long, 2, str(tmp_path / "silent"), 60.0)
 
 
 def test_the_runner_ends_a_deadlock() -> None:

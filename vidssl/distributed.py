@@ -8,7 +8,9 @@ the gradient on N processes is that of one process with the same global batch; n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any, TypeVar, cast
 
 import torch
@@ -18,6 +20,8 @@ from torch import Tensor, nn
 from vidssl.errors import VidsslError
 
 T = TypeVar("T")
+
+HEARTBEAT = 60.0  # seconds; collectives wait ten minutes by default, some backends longer
 
 
 def is_distributed() -> bool:
@@ -106,6 +110,9 @@ def gather_objects(value: T) -> list[T]:
 def on_first(function: Callable[[], T]) -> T:
     """What a function returns on the first process, or the error that it raises there, on all of them.
 
+    It may take any time: the others are told every `HEARTBEAT` seconds that it goes on, so that no collective's time-out
+    is reached. The function must not call a collective.
+
     Raises:
         VidsslError: as `function`.
         RuntimeError: on the other processes, when it raised something else.
@@ -116,10 +123,15 @@ def on_first(function: Callable[[], T]) -> T:
     error: Exception | None = None
     if rank() == 0:
         try:
-            outcome[0] = function()
+            with _heartbeat():
+                outcome[0] = function()
         except Exception as raised:  # noqa: BLE001  # whatever it is, the others wait to hear of it
             error = raised
             outcome[1] = (isinstance(raised, VidsslError), str(raised))
+        _tell(True)
+    else:
+        while not _tell(None):
+            pass
     dist.broadcast_object_list(outcome)
     if error is not None:
         raise error
@@ -127,6 +139,34 @@ def on_first(function: Callable[[], T]) -> T:
         of_user, message = outcome[1]
         raise VidsslError(message) if of_user else RuntimeError(f"on the first process: {message}")
     return cast(T, outcome[0])
+
+
+@contextmanager
+def _heartbeat() -> Iterator[None]:
+    """Tell the waiting processes, from a thread, that the block goes on."""
+    ended = Event()
+    device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+
+    def beat() -> None:
+        if device is not None:
+            torch.cuda.set_device(device)
+        while not ended.wait(HEARTBEAT):
+            _tell(False)
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _tell(done: bool | None) -> bool:
+    """From the first process to all: whether it is done."""
+    word = [done]
+    dist.broadcast_object_list(word)
+    return bool(word[0])
 
 
 def _gather(x: Tensor, counts: Sequence[int]) -> Tensor:

@@ -63,6 +63,10 @@ class FakeVideos:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def paths(self) -> list[str]:
+        return [f"{i}.mp4" for i in range(self.count)]
+
     def path(self, i: int) -> Path:
         return Path(f"{i}.mp4")
 

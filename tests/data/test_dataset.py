@@ -138,13 +138,13 @@ def test_evaluation_clips_are_resized_in_the_worker() -> None:
 
 class Folder:
     def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
+        self.files, self.paths = paths, [str(path) for path in paths]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def path(self, i: int) -> Path:
-        return self.paths[i]
+        return self.files[i]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the shared videos at {SHARED.name}")

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from tests.distributed_runner import run_on_processes
 from tests.training.small_runs import log_of
 from vidssl.config import load_config
+from vidssl.data.manifest.quarantine import Quarantine
 from vidssl.distributed import rank, world_size
 from vidssl.training import pretrain
 from vidssl.training.loop import train
@@ -55,15 +56,15 @@ def breaking(recipe: Path, sprites: Path, tmp_path: Path) -> list[str]:
 
 
 def counted(recipe: str, overrides: list[str]) -> tuple[list[int], int]:
-    """Failed videos after each step, and the lines of the quarantine, of a run on these processes."""
+    """Failed videos after each step, and those that the quarantine counts, of a run on these processes."""
     processes = world_size()
     os.environ |= {"RANK": str(rank()), "LOCAL_RANK": str(rank()), "WORLD_SIZE": str(processes)}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     config = load_config(recipe, overrides)
     run = train(set_up(config, Accelerator(cpu=True)))
     dist.barrier()
-    quarantine = (run / "quarantine.csv").read_text().splitlines()
-    return [line["failed_videos"] for line in log_of(run)], len(quarantine)
+    rows = Quarantine(run / "quarantine.csv").rows.values()
+    return [line["failed_videos"] for line in log_of(run)], sum(row.times for row in rows)
 
 
 def test_failed_videos_are_those_of_all_processes(recipe: Path, tmp_path: Path, breaking: list[str]) -> None:

@@ -102,7 +102,7 @@ def test_every_signal_stops_after_the_step_at_hand(finished, tmp_path, monkeypat
 
 def test_before_the_first_step_there_is_nothing_to_save(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "vidssl.training.setup.read_videos", lambda _: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60)
+        "vidssl.training.setup.read_videos", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60)
     )
     with pytest.raises(Stopped, match="stopped before the first step by SIGTERM"):
         pretrain(load_config(recipe))

@@ -39,6 +39,10 @@ Opener = Callable[[Path], AbstractContextManager[VideoReader]]
 class Videos(Protocol):
     """The videos of a data set, e.g. a `VideoIndex`."""
 
+    @property
+    def paths(self) -> Sequence[str]:
+        """What the folder or list calls them."""
+
     def __len__(self) -> int: ...
     def path(self, i: int) -> Path: ...
 

@@ -134,7 +134,8 @@ def read_labelled(data: str | Path, options: EvalOptions) -> Labelled:
         raise VidsslError(f"{data}: no labels; expected <class>/<file> or a CSV with path,label")
     left_out = sorted(set(range(len(everything))) - set(rows))
     index = everything.subset(rows) if left_out else everything
-    require_readable_classes(check_index(index, workers=max(options.workers, 1)))
+    report = check_index(index, workers=max(options.workers, 1), backend=options.backend)
+    require_readable_classes(report)
     return Labelled(index, tuple(everything.paths[row] for row in left_out))
 
 

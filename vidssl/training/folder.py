@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from vidssl.config import Config
-from vidssl.data.manifest.quarantine import FailedVideo, write_quarantine
+from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
 from vidssl.errors import VidsslError
 from vidssl.files import (
     CHECKPOINTS,
@@ -25,7 +25,6 @@ from vidssl.files import (
     read_json,
     write_json,
     write_text,
-    writing,
 )
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import save_encoder
@@ -102,10 +101,10 @@ def begin_folder(
         raise VidsslError(f"output: {folder}: another run began there in the meantime; choose another folder")
     _clear(folder)
     write_json(folder / ENVIRONMENT, conditions)
-    if bad:
-        with writing(folder / QUARANTINE):
-            (folder / QUARANTINE).unlink(missing_ok=True)
-            write_quarantine(folder / QUARANTINE, bad)
+    (folder / QUARANTINE).unlink(missing_ok=True)  # of a run that was killed while it began
+    quarantine = Quarantine(folder / QUARANTINE)
+    quarantine.leave_out(bad)
+    quarantine.save()
     save_encoder(encoder, folder / INITIAL)
     _write_recipe(config)
 

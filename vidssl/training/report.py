@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vidssl.data.batch import ClipBatch
-from vidssl.data.manifest.quarantine import write_quarantine
+from vidssl.data.manifest.quarantine import Quarantine
 from vidssl.distributed import gather_rows
 from vidssl.files import write_text, writing
 from vidssl.objectives import diagnostics
@@ -35,6 +36,7 @@ class Report:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.warned = False
+        self.quarantine = Quarantine(run.folder / QUARANTINE)
         self._speaks: bool = run.accelerator.is_main_process
         self._file = run.folder / "log.jsonl" if self._speaks else Path(os.devnull)
         if self._file.is_file():
@@ -59,12 +61,16 @@ class Report:
     def step(self, batch: ClipBatch, logs: Mapping[str, Tensor], waited: float, worked: float) -> None:
         """Report a step, which has just been counted, and its seconds of waiting for data and of work."""
         run = self.run
-        for failure in run.failures(batch):
+        failures = run.failures(batch)
+        for failure in failures:
             run.failed_videos += 1
-            if self._speaks:
-                with writing(run.folder / QUARANTINE):
-                    write_quarantine(run.folder / QUARANTINE, [failure])
             self.say(f"{failure.path}: {failure.reason}; replaced ({run.failed_videos} clips so far)")
+        if failures and self._speaks:
+            names = run.dataset.videos.paths
+            self.quarantine.count(
+                run.step, [replace(video, path=names[video.video_id]) for video in failures]
+            )
+            self.quarantine.save()
         self._bar.update(1)
         if not (self.is_due() or run.skipped):
             return

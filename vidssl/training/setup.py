@@ -21,7 +21,7 @@ from vidssl.data.dataset import ClipDataset
 from vidssl.data.loader import build_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.manifest.quarantine import FailedVideo
+from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views.render import render_views
 from vidssl.data.views.spec import ViewSpec
@@ -36,7 +36,7 @@ from vidssl.objectives.composite import Composite, build_objectives
 from vidssl.training.accelerator import check_accelerator
 from vidssl.training.checkpoint import State, load_checkpoint
 from vidssl.training.conditions import conditions, require_same
-from vidssl.training.folder import begin_folder, claim_folder, go_on_in_folder
+from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
 
@@ -139,7 +139,8 @@ def _set_up(
     check_accelerator(accelerator)
     claim = on_first(lambda: claim_folder(folder, resume, lock))
     student, objective = build_student(config)
-    index, bad = on_first(lambda: read_videos(config))
+    known = on_first(lambda: Quarantine(folder / QUARANTINE) if claim.begun else None)
+    index, bad = on_first(lambda: read_videos(config, known))
     for remark in index.remarks:
         accelerator.print(f"{data.train}: {remark}")
     now = on_first(lambda: conditions(index, device))
@@ -156,6 +157,10 @@ def _set_up(
     views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
     window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts"})
     dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
+    if known is not None:
+        dataset.failed = {
+            i: known.rows[p].cause for i, p in enumerate(index.paths) if known.costs_a_process(p)
+        }
     student.to(device)
     objective.to(device)
     run = Run(
@@ -192,9 +197,17 @@ def _set_up(
     return run
 
 
-def read_videos(config: Config) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
-    """The readable training videos, and the others, and those listed but missing, with the reason."""
+def read_videos(
+    config: Config, known: Quarantine | None = None
+) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
+    """The readable training videos, and the others, and those listed but missing, with the reason.
+
+    Args:
+        known: of a run that goes on: it has the videos that it had.
+    """
     index = VideoIndex.read(config.data.train, config.data.missing)
+    if known is not None and known.file.is_file():
+        return index.subset([i for i, path in enumerate(index.paths) if not known.is_left_out(path)]), ()
     missing = tuple(FailedVideo(-1, path, "listed, but does not exist") for path in index.missing)
     if not config.data.check:
         return index, missing
