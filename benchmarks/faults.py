@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,7 @@ def cases(odd: Path) -> dict[str, tuple[Case, int, int]]:
     return {
         "kill_main": (processes.kill_main, 14, 3),
         "kill_workers": (processes.kill_workers, 8, 2),
-        "kill_rank": (processes.kill_rank, 8, 0),
         "stop_group": (processes.stop_group, 8, 1),
-        "stop_group_of_two": (processes.stop_group_of_two, 2, 0),
         "crashing_files": (processes.crashing_files, 10, 2),
         "hanging_workers": (processes.hanging_workers, 5, 1),
         "full_disk": (machine.full_disk, 3, 1),
@@ -62,6 +60,8 @@ def cases(odd: Path) -> dict[str, tuple[Case, int, int]]:
         "all_damaged": (machine.all_damaged, 1, 1),
         "two_starts": (machine.two_starts, 1, 0),
         "corruptions": (videos.corruptions, 300, 30),
+        "kill_rank": (processes.kill_rank, 8, 0),
+        "stop_group_of_two": (processes.stop_group_of_two, 2, 0),
         "odd_videos": (functools.partial(videos.odd_videos, folder=odd), 1000, 20),
     }
 
@@ -87,20 +87,19 @@ def main() -> None:
         if unknown := wanted.keys() - table.keys():
             parser.error(f"{', '.join(sorted(unknown))}: unknown (allowed: {', '.join(table)})")
         times = {name: int(wanted[name] or table[name][1]) if name in wanted else 0 for name in table}
-    rows = run_cases(
-        {name: (table[name][0], count) for name, count in times.items() if count}, arguments.seed
-    )
-    text = report(rows, arguments.seed)
-    print(text)
-    if arguments.write:
-        write(rows, text, arguments.seed)
+    rows: list[dict[str, Any]] = []
+    wanted_cases = {name: (table[name][0], count) for name, count in times.items() if count}
+    for row in run_cases(wanted_cases, arguments.seed):
+        rows.append(row)
+        if arguments.write:  # after each, so that a long run that is ended has something to show
+            write(rows, report(rows, arguments.seed, len(wanted_cases)), arguments.seed)
+    print(report(rows, arguments.seed, len(wanted_cases)))
     if any(row["failure"] for row in rows):
         sys.exit(1)
 
 
-def run_cases(wanted: dict[str, tuple[Case, int]], seed: int) -> list[dict[str, Any]]:
-    """One row a case: name, what it does, times, figures, failure (or None), seconds."""
-    rows = []
+def run_cases(wanted: dict[str, tuple[Case, int]], seed: int) -> Iterator[dict[str, Any]]:
+    """One row a case, as it is done: name, what it does, times, figures, failure (or None), seconds."""
     with tempfile.TemporaryDirectory(prefix="vidssl-faults-") as root:
         bench = Bench(Path(root), np.random.default_rng(seed))
         for number, (name, (case, times)) in enumerate(wanted.items()):
@@ -120,14 +119,13 @@ def run_cases(wanted: dict[str, tuple[Case, int]], seed: int) -> list[dict[str, 
                 "starts": bench.starts - starts,
                 "seconds": round(time.monotonic() - began, 1),
             }
-            rows.append(row)
             print(
                 f"{name}: {failure or 'passed'} {figures} ({row['seconds']} s)", file=sys.stderr, flush=True
             )
-    return rows
+            yield row
 
 
-def report(rows: list[dict[str, Any]], seed: int) -> str:
+def report(rows: list[dict[str, Any]], seed: int, wanted: int) -> str:
     """The table in Markdown."""
     lines = ["| fault | what | figures | outcome | seconds |", "|---|---|---|---|---|"]
     for row in rows:
@@ -138,7 +136,7 @@ def report(rows: list[dict[str, Any]], seed: int) -> str:
         cells = (row["name"], row["what"], figures, outcome, row["seconds"])
         lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
     failed = sum(row["failure"] is not None for row in rows)
-    lines += ["", f"{len(rows)} kinds of faults, {failed} failed; seed {seed}."]
+    lines += ["", f"{len(rows)} of {wanted} kinds of faults were tried, {failed} failed; seed {seed}."]
     return "\n".join(lines)
 
 

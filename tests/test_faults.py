@@ -72,7 +72,7 @@ def test_corruptions_differ_from_what_they_corrupt(faults):
 @pytest.mark.slow
 def test_killed_runs_end_as_those_never_killed(faults):
     wanted = {"kill_main": (faults.processes.kill_main, 2), "torn": (faults.machine.torn, 1)}
-    rows = faults.run_cases(wanted, seed=0)
+    rows = list(faults.run_cases(wanted, seed=0))
     assert [row["failure"] for row in rows] == [None, None]
     assert rows[0]["figures"]["kills"] == 2
-    assert "passed" in faults.report(rows, 0)
+    assert "passed" in faults.report(rows, 0, 2)
