@@ -131,3 +131,31 @@ def test_a_thread_can_train(finished, tmp_path):
     thread.start()
     thread.join(timeout=120)
     assert_same(weights_of(finished), weights_of(copy))
+
+
+def test_while_libraries_load_there_is_nothing_to_save_either(recipe, tmp_path):
+    """Loading takes seconds; a batch system that stops a job then is to see the same exit code."""
+    fake = tmp_path / "fake" / "accelerate.py"
+    fake.parent.mkdir()
+    fake.write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+        "except Exception:\n"
+        "    pass\n"
+    )
+    paths = os.pathsep.join([str(fake.parent), *(path or str(Path.cwd()) for path in sys.path)])
+    result = subprocess.run(
+        [sys.executable, "-m", "vidssl", "pretrain", str(recipe)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": paths},
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (
+        75,
+        "vidssl: stopped before the run began; start it again\n",
+    )
+    assert not (tmp_path / "run").exists()

@@ -13,11 +13,9 @@ import typer
 from vidssl.cli import concepts, data
 from vidssl.cli.evaluation import classify, dynamics, extract, interpolate, knn, linear_probe, zero_shot
 from vidssl.cli.options import Report
-from vidssl.cli.training import demo, pretrain
+from vidssl.cli.training import STOPPED, demo, pretrain
 from vidssl.errors import Stopped, VidsslError
 from vidssl.launching import relaunch_on_cpu, say_mistake
-
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
 app = typer.Typer(
     name="vidssl",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
 
 def pretrain(
@@ -23,10 +30,12 @@ def pretrain(
 ) -> None:
     """Pretrain a video encoder on a folder of unlabelled videos. Told to stop (SIGTERM, SIGUSR1, Ctrl-C), it writes a
     checkpoint and exits with 75; --resume goes on from there."""
-    from vidssl.config import load_config
-    from vidssl.training import pretrain as run
+    with _ending_when_told_to():
+        from vidssl.config import load_config
+        from vidssl.training import pretrain as run
 
-    folder = run(load_config(config, overrides or []), resume=resume, accept_changes=accept_changes)
+        recipe = load_config(config, overrides or [])
+    folder = run(recipe, resume=resume, accept_changes=accept_changes)
     typer.echo(
         f"{folder}: done; evaluate with `vidssl linear-probe {folder} TRAIN VAL` or `vidssl zero-shot {folder} DATA`"
     )
@@ -40,3 +49,27 @@ def demo(
     from vidssl.demo import run_demo
 
     run_demo(output, seed=seed)
+
+
+@contextmanager
+def _ending_when_told_to() -> Iterator[None]:
+    """A block in which SIGTERM and SIGUSR1 end the process with 75, as they do once training has been loaded.
+
+    At once: an exception could get lost in what libraries do while they load, and nothing is on disk yet.
+    """
+
+    def end(number: int, _: Any) -> None:
+        if os.environ.get("RANK", "0") == "0":
+            os.write(2, b"vidssl: stopped before the run began; start it again\n")
+        os._exit(STOPPED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.Signals[name] for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    previous = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
