@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -100,6 +101,16 @@ def test_a_process_that_is_killed_again_and_again_is_no_fault_of_the_video(
     with pytest.raises(VidsslError, match=r"lost 3 times in a row, .* at 3.mp4 \(SIGKILL\).*memory"):
         list(build_loader(dataset(videos), sampler(), num_workers=2))
     assert children() == []
+
+
+def test_a_limit_on_the_size_of_files_is_named() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(VidsslError, match=r"larger than files may be here.*ulimit -f"):
+            list(build_loader(dataset(FakeVideos(12)), sampler(), num_workers=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_in_evaluation_the_file_counts_as_failed(tmp_path: Path) -> None:

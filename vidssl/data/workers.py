@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import errno
 import multiprocessing
 import os
 import signal
@@ -39,6 +40,10 @@ from vidssl.errors import VidsslError
 BETWEEN = -1.0  # announced by a process that has no video open
 BETWEEN_LIMIT = (
     120.0  # seconds for anything but decoding: starting, padding a batch, waiting for a machine in trouble
+)
+TOO_LARGE = (
+    "a batch is larger than files may be here, and its decoding process could not hand it over: raise the limit (ulimit -f), "
+    "or use a smaller train.batch_size"
 )
 POLL = 0.5  # seconds from one look at the deadlines to the next
 CRASHES = (
@@ -258,7 +263,12 @@ def _work(dataset: VideoDataset, connection: Connection, slot: Any, parent: int)
                 made = error
                 if not isinstance(error, VidsslError):
                     error.add_note(traceback.format_exc())
-            hand_over(connection, made)
+            try:
+                hand_over(connection, made)
+            except OSError as error:
+                if error.errno != errno.EFBIG:
+                    raise
+                hand_over(connection, VidsslError(TOO_LARGE))
 
 
 def _end(worker: _Worker) -> None:
