@@ -105,7 +105,7 @@ def test_a_process_that_is_killed_again_and_again_is_no_fault_of_the_video(
 
 def test_a_limit_on_the_size_of_files_is_named() -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getpagesize(), limits[1]))
     try:
         with pytest.raises(VidsslError, match=r"larger than files may be here.*ulimit -f"):
             list(build_loader(dataset(FakeVideos(12)), sampler(), num_workers=1))
