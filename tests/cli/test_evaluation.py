@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.command_line import FAST, one_line
-from vidssl.files import newest_checkpoint
+from vidssl.files import newest_checkpoint, seal
 
 
 def test_zero_shot(vidssl, checkpoint, sprites):
@@ -100,6 +100,7 @@ def test_weights_that_are_not_finite_are_an_error_that_names_the_file(vidssl, ch
     name = next(name for name in tensors if name.endswith("ln_post.weight"))
     tensors[name] = tensors[name] * float("nan")
     save_file(tensors, file)
+    seal(file.parents[1])  # written so by a run that diverged, not damaged later
     train, val = sprites / "train", sprites / "val"
     for command in (
         ("zero-shot", run, val),

@@ -92,7 +92,7 @@ def test_a_failed_export_leaves_the_old_one(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(files, "_flush", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(VidsslError, match="No space"):
         save_encoder(encoder, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["export"]

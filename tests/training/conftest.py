@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
 from tests.training.small_runs import SIZES, WORDS
 from vidssl.config import load_config
 from vidssl.training import pretrain
+
+
+@pytest.fixture(autouse=True)
+def own_accelerator() -> Iterator[None]:
+    """An accelerator that a test made does not stay for the next one, which may want another precision."""
+    yield
+    AcceleratorState._reset_state()
 
 
 @pytest.fixture
