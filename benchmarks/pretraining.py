@@ -38,7 +38,7 @@ from vidssl.data.decode.open import open_video
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.knn import knn_scores
-from vidssl.evaluation.probes import probe
+from vidssl.evaluation.linear_probe import probe
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject
 from vidssl.models.heads import HeadOutput
 from vidssl.training import loop, pretrain, setup

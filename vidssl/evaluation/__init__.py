@@ -3,7 +3,7 @@
 from vidssl.evaluation.classify import classify
 from vidssl.evaluation.extract import extract
 from vidssl.evaluation.knn import knn, knn_accuracy
-from vidssl.evaluation.probes import linear_probe
+from vidssl.evaluation.linear_probe import linear_probe
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.evaluation.zero_shot import zero_shot
 
