@@ -10,8 +10,6 @@ from typing import Never, Self
 
 from tqdm import tqdm
 
-from vidssl.distributed import rank
-
 SECONDS = 10.0  # between two lines of a log file
 _LINE = (
     "{desc}: {percentage:.0f}% {n_fmt}/{total_fmt} {unit} [{elapsed}, {remaining} left, {rate_fmt}{postfix}]"
@@ -36,6 +34,8 @@ class Progress:
     def __init__(
         self, description: str, total: int, unit: str, *, done: int = 0, delay: float = 0.0, show: bool = True
     ) -> None:
+        from vidssl.distributed import rank  # brings torch, which looking at videos does without
+
         self.shown = show and rank() == 0
         self.done, self._before, self._total = done, done, total
         self._description, self._unit, self._delay, self.note = description, unit, delay, ""
