@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 import torch
@@ -112,6 +113,22 @@ def test_weights_that_are_not_finite_are_an_error_that_names_the_file(vidssl, ch
         message = one_line(*vidssl(*command, *FAST))
         assert f"{file}: 1 of {len(tensors)} tensors are not finite ({name})" in message
     assert not (tmp_path / "x.safetensors").exists() and not (run / "results").exists()
+
+
+def test_the_same_prompts_are_encoded_once(vidssl, checkpoint, sprites, monkeypatch, tmp_path):
+    module = import_module("vidssl.evaluation.zero_shot")  # the package exports the function of that name
+    classifier, encoded = module.text_classifier, []
+
+    def counted(encoder, *given):
+        encoded.append(encoder)
+        return classifier(encoder, *given)
+
+    monkeypatch.setattr(module, "text_classifier", counted)
+    code, out, _ = vidssl(
+        "zero-shot", checkpoint, sprites / "val", "--output", tmp_path / "result.json", *FAST
+    )
+    assert code == 0 and "untrained" in out
+    assert len(encoded) == 1
 
 
 def test_features_that_overflow_are_counted_as_wrong_and_named(

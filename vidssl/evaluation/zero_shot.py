@@ -72,14 +72,19 @@ def zero_shot(
     initial = find_initial(subject.path)
     names = name_setting(None if initial is None else initial.parent, listed)
     rated: dict[str, Rated] = {}
+    classifiers: dict[
+        str, Tensor
+    ] = {}  # by text tower: training leaves it as it was, and so the prompts' features
     for name, encoder, setting in (
         ("untrained", subject.untrained, "inductive"),  # no vocabulary has touched it
         ("trained", subject.encoder, names["setting"]),
     ):
         if encoder is not None:
-            classifier = text_classifier(encoder, listed, chosen, texts).cpu()
+            tower = _tower(encoder).fingerprint
+            if tower not in classifiers:
+                classifiers[tower] = text_classifier(encoder, listed, chosen, texts).cpu()
             rows, ok = features.features[f"{name}/unit"], features.ok[f"{name}/unit"]
-            rated |= rated_with_debiased(name, rows, classifier, labels, ok, setting)
+            rated |= rated_with_debiased(name, rows, classifiers[tower], labels, ok, setting)
     scores = {name: row.score for name, row in rated.items()}
     scores["majority class"] = majority_scores(labels, labels[labels < len(listed.names)])
     scores["chance"] = chance_scores(labels, len(listed.names))
