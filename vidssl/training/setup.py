@@ -137,6 +137,7 @@ def _set_up(
 ) -> Run:
     data, train, device, folder = config.data, config.train, accelerator.device, Path(config.output)
     check_accelerator(accelerator)
+    views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
     claim = on_first(lambda: claim_folder(folder, resume, lock))
     student, objective = build_student(config)
     known = on_first(lambda: Quarantine(folder / QUARANTINE) if claim.begun else None)
@@ -154,7 +155,6 @@ def _set_up(
         seed=config.seed,
         total_steps=total_steps,
     )
-    views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
     window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts"})
     dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
     if known is not None:
