@@ -50,7 +50,7 @@ FOLDS = 5
 
 
 class Setting(NamedTuple):
-    """What is the same for all objectives of a set; docs/objectives.md says on which runs it was chosen.
+    """What is the same for all objectives of a set; docs/objectives/comparison.md says on which runs it was chosen.
 
     neighbours: k of the k-NN probes; a fold of the clips has 16 training rows of a class.
     """
