@@ -30,6 +30,7 @@ OURS: dict[str, dict[str, Any]] = {
     "spectral": {"mu": 2.0},
     "temporal_spectral": {"same_video_negatives": True},
     "ressl": {"queue_size": 5},
+    "sigreg": {"num_directions": 16},
     "ressl_keys": {"objective": "ressl", "queue_size": 50, "use_keys": True, "ignore_unfilled": True},
 }
 LIGHTLY: dict[str, dict[str, Any]] = {

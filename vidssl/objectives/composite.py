@@ -28,6 +28,7 @@ from vidssl.objectives.concept.vectors import ConceptVectors
 from vidssl.objectives.hsic.objective import SSLHSIC
 from vidssl.objectives.ldm.objective import LDM
 from vidssl.objectives.ressl import ReSSL
+from vidssl.objectives.sigreg import SIGReg
 from vidssl.objectives.spectral import SpectralContrastive, TemporalSpectral
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -35,6 +36,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "spectral": SpectralContrastive,
     "temporal_spectral": TemporalSpectral,
     "ressl": ReSSL,
+    "sigreg": SIGReg,
     "ldm": LDM,
     "concept": ConceptObjective,
     "infonce": InfoNCE,
