@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from tests.distributed_runner import run_on_processes
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
+from vidssl.objectives import ressl as ressl_module
 from vidssl.objectives.base import BatchInfo
+from vidssl.objectives.composite import Composite
 from vidssl.objectives.ressl import ReSSL, ressl_loss
 
 
@@ -172,3 +178,33 @@ def test_mistakes_are_named() -> None:
         ressl_loss(unit(2, 3), unit(2, 3), unit(4, 2))
     with pytest.raises(VidsslError, match="must be positive"):
         ressl_loss(unit(2, 3), unit(2, 3), unit(4, 3), student_temperature=0)
+
+
+def related_rows(counts: tuple[int, ...]) -> tuple[list[int], Tensor, Tensor]:
+    """How many rows each call compared with the queue, the loss, and the gradient of the own rows."""
+    seen, original = [], ressl_module.relation_sums
+
+    def counted(q: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        seen.append(len(q))
+        return original(q, *arguments)
+
+    ressl_module.relation_sums = counted  # type: ignore[assignment]
+    try:
+        first, n = sum(counts[: dist.get_rank()]), counts[dist.get_rank()]
+        views = [unit(6, 4, seed)[first : first + n].requires_grad_() for seed in range(2)]
+        composite = Composite({"ressl": ReSSL(dim=4, queue_size=9).double()})
+        outputs = {"ressl": [HeadOutput(view, None, None) for view in views]}
+        loss = composite(outputs, outputs, BatchInfo(torch.arange(n) + first)).loss
+        loss.backward()
+    finally:
+        ressl_module.relation_sums = original
+    return seen, loss.detach(), torch.stack([v.grad for v in views if v.grad is not None]) / len(counts)
+
+
+def test_every_process_relates_its_own_rows_and_all_have_the_loss_of_all() -> None:
+    ((_, loss, gradient),) = run_on_processes(related_rows, 1, (6,))
+    parts = run_on_processes(related_rows, 2, (4, 2))
+    for (seen, found, _), n in zip(parts, (4, 2), strict=True):
+        assert seen == [n, n]
+        torch.testing.assert_close(found, loss, rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.cat([g for _, _, g in parts], dim=1), gradient, rtol=1e-12, atol=1e-15)

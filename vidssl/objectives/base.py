@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from vidssl.distributed import is_distributed, rank
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.precision import full_precision, widen
@@ -240,6 +241,19 @@ def video_ids(batch: BatchInfo | None, rows: Tensor) -> Tensor:
     if batch is None:
         return torch.arange(len(rows), device=rows.device)
     return batch.video_id.to(rows.device)
+
+
+def own_rows(batch: BatchInfo | None) -> slice:
+    """Which of the global rows are this process's own: all of them where nothing was gathered.
+
+    Where a loss is a mean over rows, each process may compute the sum over its own and `all_sum` the sums: value and
+    gradient are those of all rows on every process.
+    """
+    counts = None if batch is None else batch.rows_per_process
+    if counts is None or not is_distributed():
+        return slice(None)
+    start = sum(counts[: rank()])
+    return slice(start, start + counts[rank()])
 
 
 def different_videos(video_id: Tensor) -> Tensor:

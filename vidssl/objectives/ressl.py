@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vidssl.distributed import all_sum
 from vidssl.errors import VidsslError, check_value
 from vidssl.objectives.base import (
     BatchInfo,
@@ -20,6 +21,7 @@ from vidssl.objectives.base import (
     cross_view_pairs,
     different_videos,
     l2_normalise,
+    own_rows,
     teacher_rows,
     video_ids,
 )
@@ -54,11 +56,25 @@ def ressl_loss(
         raise VidsslError(
             f"ressl: temperatures {student_temperature}, {teacher_temperature}: must be positive"
         )
+    total, count = relation_sums(q, k, queue, student_temperature, teacher_temperature, mask)
+    return total / count.clamp_min(1)
+
+
+def relation_sums(
+    q: Tensor,
+    k: Tensor,
+    queue: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The sum over rows of which `ressl_loss` is the mean, and how many rows are in it; arguments as there."""
     queue = queue.detach()
     student = q @ queue.T / student_temperature
     teacher = k.detach() @ queue.T / teacher_temperature
     if mask is None:
-        return -(teacher.softmax(dim=1) * student.log_softmax(dim=1)).sum(dim=1).mean()
+        total = -(teacher.softmax(dim=1) * student.log_softmax(dim=1)).sum(dim=1).sum()
+        return total, total.new_tensor(len(q))
     mask = mask.expand_as(student)
     counts = mask.any(dim=1)
     # A row with nothing to compare with is computed with everything (no NaN) and left out of the mean.
@@ -66,14 +82,15 @@ def ressl_loss(
     target = teacher.masked_fill(~mask, -torch.inf).softmax(dim=1)
     log_student = student.masked_fill(~mask, -torch.inf).log_softmax(dim=1).masked_fill(~mask, 0)
     rows = -(target * log_student).sum(dim=1)
-    return (rows * counts).sum() / counts.sum().clamp_min(1)
+    return (rows * counts).sum(), counts.sum().to(rows.dtype)
 
 
 class ReSSL(Objective):
     """ReSSL with a queue of past teacher rows that survives a checkpoint.
 
     Every step: logits against the queue as it is, then the teacher's rows overwrite its oldest entries. Student views
-    are compared with teacher views that show something else of the same video; the loss is the mean over those pairs.
+    are compared with teacher views that show something else of the same video; the loss is the mean over those pairs. Each
+    process relates its own rows only, and the means are those over all.
 
     Args:
         dim: d.
@@ -121,17 +138,23 @@ class ReSSL(Objective):
         q = [l2_normalise(view.predicted) for view in student]
         # A copy: the queue is overwritten before the backward pass reads it.
         queue = self.queue.to(q[0].dtype, copy=True)
-        banks = [self._bank(queue, k, batch) for k in keys]
+        own = own_rows(batch)
+        banks = [self._bank(queue, k, batch, own) for k in keys]
         temperatures = self.student_temperature, self.teacher_temperature
         pairs = cross_view_pairs(len(q), len(keys), None if batch is None else batch.teacher_views)
-        losses = [ressl_loss(q[s], keys[t], banks[t][0], *temperatures, mask=banks[t][1]) for s, t in pairs]
-        loss = torch.stack(losses).mean()
+        sums = [
+            relation_sums(q[s][own], keys[t][own], banks[t][0], *temperatures, banks[t][1]) for s, t in pairs
+        ]
+        totals, counts = all_sum(torch.stack([torch.stack(pair) for pair in sums])).unbind(dim=1)
+        loss = (totals / counts.clamp_min(1)).mean()
         if self.training:
             self.enqueue(torch.cat(keys))
         return ObjectiveOutput(loss, {"loss": loss})
 
-    def _bank(self, queue: Tensor, keys: Tensor, batch: BatchInfo | None) -> tuple[Tensor, Tensor | None]:
-        """What rows are related to, and which of it counts for which row."""
+    def _bank(
+        self, queue: Tensor, keys: Tensor, batch: BatchInfo | None, own: slice
+    ) -> tuple[Tensor, Tensor | None]:
+        """What rows are related to, and which of it counts for which of the own rows."""
         if not (self.use_keys or self.ignore_unfilled):
             return queue, None
         known = torch.ones_like(queue[:, 0], dtype=torch.bool)
@@ -139,8 +162,8 @@ class ReSSL(Objective):
             known = filled(queue, self.written)
         if not self.use_keys:
             return queue, known
-        others = different_videos(video_ids(batch, keys))
-        return torch.cat([queue, keys]), torch.cat([known.expand(len(keys), -1), others], dim=1)
+        others = different_videos(video_ids(batch, keys))[own]
+        return torch.cat([queue, keys]), torch.cat([known.expand(len(others), -1), others], dim=1)
 
     def enqueue(self, keys: Tensor) -> None:
         """Write (n, d) rows over the oldest; of more than K rows only the last K remain."""
