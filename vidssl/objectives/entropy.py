@@ -9,6 +9,9 @@ Which one is right is a matter of the data: on a thin ring in the plane the Gaus
 many dimensions nearest neighbours are far away and only the Gaussian form has a usable gradient (Mikulasch & Zenke
 2026, arXiv 2605.03517, app. A.5). All keep the factor D, so that H(c z) = H(z) + D log c.
 
+Rows that depend on each other, such as the frames of one clip, are no sample: their nearest neighbours are each other.
+`groups` says which rows belong together, and then "knn" and "kde" look at the rows of other groups only.
+
     >>> loss = -gaussian_entropy(z)                                        # z (N, D)
     >>> loss = -knn_entropy(z, k=3, max_rows=2048, generator=generator)
 """
@@ -16,6 +19,7 @@ many dimensions nearest neighbours are far away and only the Gaussian form has a
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -24,6 +28,7 @@ from vidssl.dynamics.kalman import LOG_2PI
 from vidssl.errors import VidsslError
 from vidssl.objectives.precision import full_precision, widen
 
+EULER = 0.5772156649015329
 # Distances below this share of the rows' spread are rounding: duplicates, whose logarithm would be -inf.
 KNN_FLOOR = 1e-8
 
@@ -43,7 +48,7 @@ def gaussian_entropy(
         VidsslError: for N <= D, which has no determinant, or a covariance that is not positive definite.
     """
     with full_precision(z):
-        z = _rows("gaussian_entropy", z, mask)
+        z, _ = _rows("gaussian_entropy", z, mask)
         n, d = z.shape
         if n <= d:
             raise VidsslError(
@@ -69,7 +74,7 @@ def taylor_entropy(z: Tensor, eps: float = 0.0, mask: Tensor | None = None) -> T
     Needs no more rows than dimensions, and costs no determinant. Arguments as there, N >= 2; eps is added to S_ii.
     """
     with full_precision(z):
-        z = _rows("taylor_entropy", z, mask, at_least=2)
+        z, _ = _rows("taylor_entropy", z, mask, 2)
         cov = _covariance(z)
         variance = cov.diagonal() + eps
         correlation = cov.square() / (variance[:, None] * variance[None, :])
@@ -85,10 +90,14 @@ def knn_entropy(
     mask: Tensor | None = None,
     max_rows: int | None = None,
     generator: torch.Generator | None = None,
+    groups: Tensor | None = None,
 ) -> Tensor:
     """D · mean log ε_k + log V_D + ψ(N) - ψ(k), ε_k the distance to the k-th nearest other row.
 
     V_D = π^{D/2} / Γ(D/2 + 1) is the volume of the unit ball.
+
+    With G groups every row is held against samples of G - 1 rows, one of each other group, and N is G: whatever binds the
+    rows of a group, such a sample is independent, and every row is in as many samples as the others of its group.
 
     Args:
         z: (N, D), N > k. Time and memory of the search grow with N²; the gradient costs N.
@@ -98,31 +107,30 @@ def knn_entropy(
         mask: (N,) bool, rows that count; all when None.
         max_rows: a random choice of as many rows when there are more.
         generator: of that choice, on the CPU; needed with `max_rows`.
+        groups: (N,) int64, rows of one number depend on each other; None: no two do. More than k of them.
 
     Duplicates count as 1e-8 of the rows' spread apart and get no gradient.
 
     Raises:
-        VidsslError: for N <= k, k < 1 or a quantile outside (0, 1).
+        VidsslError: for N <= k (rows or groups), k < 1 or a quantile outside (0, 1).
     """
     if k < 1:
         raise VidsslError(f"knn_entropy: k={k}: must be at least 1")
     if clip_quantile is not None and not 0 < clip_quantile < 1:
         raise VidsslError(f"knn_entropy: clip_quantile={clip_quantile}: must be in (0, 1), or None")
     with full_precision(z):
-        z = _sample("knn_entropy", _rows("knn_entropy", z, mask, at_least=k + 1), max_rows, generator)
-        n, d = z.shape
+        z, groups = _rows("knn_entropy", z, mask, k + 1, groups)
+        z, groups = _sample("knn_entropy", z, groups, max_rows, generator)
         with torch.no_grad():
-            neighbour = (
-                _distances(z).masked_fill(_diagonal(z), torch.inf).topk(k, largest=False).indices[:, -1]
-            )
+            neighbour, n = _neighbours(z, groups, k)
             floor = KNN_FLOOR * _centred(z).square().sum(1).mean().sqrt() + torch.finfo(z.dtype).tiny
-        distance: Tensor = torch.linalg.vector_norm(z - z[neighbour], dim=1)
+        distance: Tensor = torch.linalg.vector_norm(z[:, None] - z[neighbour], dim=2)
         if clip_quantile is not None:
             limit = distance.detach().quantile(clip_quantile)
             distance = torch.where(distance > limit, limit, distance)
+        d = z.shape[1]
         log_volume = d / 2 * math.log(math.pi) - math.lgamma(d / 2 + 1)
-        counts = torch.special.digamma(torch.tensor([n, k], dtype=torch.float64)).tolist()
-        entropy: Tensor = d * distance.clamp_min(floor).log().mean() + (log_volume + counts[0] - counts[1])
+        entropy: Tensor = d * distance.clamp_min(floor).log().mean() + (log_volume + digamma(n) - digamma(k))
         return entropy
 
 
@@ -132,13 +140,17 @@ def kde_entropy(
     mask: Tensor | None = None,
     max_rows: int | None = None,
     generator: torch.Generator | None = None,
+    groups: Tensor | None = None,
 ) -> Tensor:
     """-mean_i log 1/(N-1) Σ_{j≠i} N(z_i; z_j, h² I): every row under a density of the others.
+
+    With groups the sum is over the rows of other groups, and N - 1 their number: the mean is right however the rows of a
+    group depend on each other.
 
     Args:
         z: (N, D), N >= 2; time and memory grow with N².
         bandwidth: h, in units of z; it should follow the model's noise, h = standard deviation of the prediction.
-        mask, max_rows, generator: as in `knn_entropy`.
+        mask, max_rows, generator, groups: as in `knn_entropy`; at least two groups.
 
     An upper bound in expectation: the cross-entropy to the smoothed density. Its excess grows fast with D.
 
@@ -148,37 +160,86 @@ def kde_entropy(
     if not isinstance(bandwidth, Tensor) and not bandwidth > 0:
         raise VidsslError(f"kde_entropy: bandwidth={bandwidth}: must be positive")
     with full_precision(z):
-        z = _sample("kde_entropy", _rows("kde_entropy", z, mask, at_least=2), max_rows, generator)
+        z, groups = _rows("kde_entropy", z, mask, 2, groups)
+        z, groups = _sample("kde_entropy", z, groups, max_rows, generator)
         n, d = z.shape
         h = torch.as_tensor(bandwidth, dtype=z.dtype, device=z.device)
+        related = _diagonal(z) if groups is None else groups[:, None] == groups[None, :]
         kernel = -0.5 * (_distances(z) / h).square()
-        kernel = kernel.masked_fill(_diagonal(z), -torch.inf)
-        log_density = kernel.logsumexp(dim=1) - math.log(n - 1) - d * (h.log() + LOG_2PI / 2)
-        return -log_density.mean()
+        count = n - related.sum(dim=1, dtype=z.dtype)
+        if groups is not None and bool((count == 0).any()):
+            raise VidsslError("kde_entropy: rows of one group; needs at least 2")
+        log_density = kernel.masked_fill(related, -torch.inf).logsumexp(dim=1) - count.log()
+        return -(log_density - d * (h.log() + LOG_2PI / 2)).mean()
 
 
-def _rows(name: str, z: Tensor, mask: Tensor | None, at_least: int = 1) -> Tensor:
-    """The rows that count, float32 or wider."""
+@lru_cache
+def digamma(n: int) -> float:
+    """ψ(n) = Σ_{i<n} 1/i - γ of a whole number n >= 1."""
+    return math.fsum(1 / i for i in range(1, n)) - EULER
+
+
+def _neighbours(z: Tensor, groups: Tensor | None, k: int) -> tuple[Tensor, int]:
+    """(N, S) which row is the k-th nearest of each row in S samples, and how many rows a sample has, one's own counted."""
+    distance = _distances(z)
+    if groups is None:
+        nearest = distance.masked_fill(_diagonal(z), torch.inf).topk(k, largest=False).indices
+        return nearest[:, -1:], len(z)
+    samples = _samples(groups)  # (S, G)
+    if samples.shape[1] <= k:
+        raise VidsslError(f"knn_entropy: rows of {samples.shape[1]} groups; needs at least {k + 1}")
+    own = groups[:, None, None] == groups[samples]
+    nearest = distance[:, samples].masked_fill(own, torch.inf).topk(k, largest=False).indices
+    return samples.expand(len(z), -1, -1).gather(2, nearest[..., -1:])[..., 0], samples.shape[1]
+
+
+def _samples(groups: Tensor) -> Tensor:
+    """(S, G) rows: S samples of one row from each of G groups, as many as the largest group has rows, smaller ones in turn.
+
+    Where in its group the first sample begins differs from group to group, so that groups which move alike (clips that all
+    start at the same point of a cycle) are not met at the same point. The places are always the same ones.
+    """
+    _, which, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
+    order = which.argsort(stable=True)
+    first = sizes.cumsum(0) - sizes
+    start = torch.rand(len(sizes), generator=torch.Generator().manual_seed(0)).to(groups.device)
+    turn = torch.arange(int(sizes.max()), device=groups.device)[:, None] + (start * sizes).long()
+    chosen: Tensor = order[first + turn % sizes]
+    return chosen
+
+
+def _rows(
+    name: str, z: Tensor, mask: Tensor | None, at_least: int = 1, groups: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """The rows that count, float32 or wider, and their groups."""
     if z.ndim != 2 or z.shape[1] == 0:
         raise VidsslError(f"{name}: z has shape {tuple(z.shape)}; it must be (N, D)")
+    if groups is not None and (groups.dtype != torch.int64 or groups.shape != z.shape[:1]):
+        raise VidsslError(
+            f"{name}: groups is {groups.dtype} {tuple(groups.shape)}; it must be int64 ({len(z)},)"
+        )
     if mask is not None:
         if mask.dtype != torch.bool or mask.shape != z.shape[:1]:
             raise VidsslError(
                 f"{name}: mask is {mask.dtype} {tuple(mask.shape)}; it must be bool ({len(z)},)"
             )
         z = z[mask]
+        groups = None if groups is None else groups[mask]
     if len(z) < at_least:
         raise VidsslError(f"{name}: {len(z)} rows; needs at least {at_least}")
     rows: Tensor = widen(z)
-    return rows
+    return rows, groups
 
 
-def _sample(name: str, z: Tensor, max_rows: int | None, generator: torch.Generator | None) -> Tensor:
+def _sample(
+    name: str, z: Tensor, groups: Tensor | None, max_rows: int | None, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor | None]:
     if max_rows is None or len(z) <= max_rows:
-        return z
+        return z, groups
     if generator is None:
         raise VidsslError(f"{name}: max_rows={max_rows} of {len(z)} rows needs a generator to draw them")
-    return z[torch.randperm(len(z), generator=generator)[:max_rows].to(z.device)]
+    drawn = torch.randperm(len(z), generator=generator)[:max_rows].to(z.device)
+    return z[drawn], None if groups is None else groups[drawn]
 
 
 def _centred(z: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.base import BatchInfo
+from vidssl.objectives.entropy import kde_entropy, knn_entropy
 from vidssl.objectives.ldm.objective import LDM
 
 
@@ -142,6 +143,18 @@ def test_per_step_entropy_equals_numpy() -> None:
     assert objective([view]).logs["ldm/entropy"].item() == pytest.approx(expected, abs=1e-9)
     pooled = build(entropy="logdet")([view]).logs["ldm/entropy"].item()
     assert pooled > expected
+
+
+@pytest.mark.parametrize("entropy", ["knn", "kde"])
+def test_frames_of_other_videos_are_neighbours(entropy: str) -> None:
+    """The first two clips are of one video."""
+    objective = build(entropy=entropy, bandwidth=0.8, other_clips=True, clip_quantile=1.0)
+    view, video = rows(6, 5, 2), torch.tensor([7, 7, 1, 2, 3, 4])
+    estimate = partial(knn_entropy, k=3) if entropy == "knn" else partial(kde_entropy, bandwidth=0.8)
+    expected = estimate(view.detach().flatten(0, 1), groups=video.repeat_interleave(5))
+    found = objective([view], None, BatchInfo(video, [])).logs["ldm/entropy"]
+    torch.testing.assert_close(found, expected)
+    assert found != objective([view]).logs["ldm/entropy"]
 
 
 def test_recurrent_predictor_starts_with_the_second_frame() -> None:

@@ -37,16 +37,16 @@ from vidssl.objectives.base import (
     Views,
     frame_rows,
     frame_times,
+    video_ids,
 )
 from vidssl.objectives.ldm.frame_entropy import KNN_DIMS, FrameEntropy, check_entropy
-from vidssl.objectives.ldm.prediction import MotionModel, log_likelihood, noise_scale, predict
+from vidssl.objectives.ldm.models import MotionModel, motion_model
+from vidssl.objectives.ldm.prediction import log_likelihood, noise_scale, predict
 from vidssl.objectives.ldm.views import LatentView, latent_view
 
-DYNAMICS = ("kalman", "rnn")
 # How much faster than the encoder the model learns, as published for either predictor.
 LR_MULTIPLIERS = {"kalman": 100.0, "rnn": 30.0}
 MAX_RADIUS = 1.02
-RNN_NOISES = {"identity": "fixed", "diag": "learned"}
 
 
 class LDM(DrawingObjective):
@@ -81,6 +81,8 @@ class LDM(DrawingObjective):
         neighbours, clip_quantile: of "knn"; a quantile of 1 clips nothing.
         bandwidth: of "kde"; None: the standard deviation that the model predicts.
         max_rows: of "knn" and "kde", whose cost grows with the square.
+        other_clips: of "knn" and "kde": only frames of other videos are neighbours, of which there must be more than
+            `neighbours`. False, as published: also those of one's own clip, which are the nearest of all.
         reduction: "sum" over the predicted frames, as published, or their "mean".
         method: of `kalman_filter`.
         lr_multiplier: learning rate of the model relative to the encoder's; None: 100 for "kalman", 30 for "rnn".
@@ -125,17 +127,15 @@ class LDM(DrawingObjective):
         clip_quantile: float = 0.9,
         bandwidth: float | None = None,
         max_rows: int = 2048,
+        other_clips: bool = False,
         reduction: str = "sum",
         method: str = "joseph",
         lr_multiplier: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
-        if isinstance(dynamics, str):
-            check_choice("dynamics", dynamics, DYNAMICS)
         check_choice("target", target, ("student", "teacher"))
         entropy = check_entropy(entropy, target)
-        check_choice("scale", scale, ("auto", "fixed", "learned"))
         check_choice("reduction", reduction, ("sum", "mean"))
         check_value("horizon", horizon, horizon >= 1, "at least 1 frame")
         check_value("horizon_decay", horizon_decay, 0 < horizon_decay <= 1, "in (0, 1]")
@@ -143,39 +143,23 @@ class LDM(DrawingObjective):
         check_value("burn_in", burn_in, burn_in >= 0, "at least 0 frames")
         check_value("drop_frames", drop_frames, 0 <= drop_frames < 1, "in [0, 1)")
         check_value("entropy_weight", entropy_weight, entropy_weight >= 0, "at least 0")
-        noisy = observation_noise == "input"
-        if noisy and dim % 2:
-            raise VidsslError(f"observation_noise='input': needs an even number of dimensions, got {dim}")
-        latent_dim = dim // 2 if noisy else dim
-        self.model: MotionModel
-        if not isinstance(dynamics, str):
-            self.model = dynamics(generator=self.generator)
-        elif dynamics == "kalman":
-            self.model = LinearGaussianSSM(
-                latent_dim if state_dim is None else int(state_dim),
-                latent_dim,
-                transition,
-                process_noise,
-                observation_noise,
-                joint_scale=scale == "learned" or (scale == "auto" and entropy == "stopgrad"),
+        self.model = (
+            motion_model(
+                dim,
+                dynamics,
+                self.generator,
+                state_dim=state_dim,
+                transition=transition,
+                process_noise=process_noise,
+                observation_noise=observation_noise,
+                scale=scale,
+                entropy=entropy,
                 time_unit=time_unit,
-                generator=self.generator,
+                hidden_dim=hidden_dim,
             )
-        else:
-            given = (state_dim, transition, process_noise)
-            if given != (None, "near_identity", "diag") or scale == "learned":
-                raise VidsslError(
-                    "dynamics='rnn': state_dim, transition, process_noise and scale='learned' are for 'kalman'"
-                )
-            if observation_noise not in RNN_NOISES:
-                raise VidsslError(f"dynamics='rnn': observation_noise is one of {', '.join(RNN_NOISES)}")
-            self.model = RecurrentPredictor(
-                latent_dim,
-                hidden_dim,
-                (hidden_dim, hidden_dim),
-                RNN_NOISES[observation_noise],
-                generator=self.generator,
-            )
+            if isinstance(dynamics, str)
+            else dynamics(generator=self.generator)
+        )
         self.dim = self.model.latent_dim
         self.noise_from_input = isinstance(self.model, LinearGaussianSSM) and self.model.R == "input"
         self.row_dim = self.dim * (1 + self.noise_from_input)
@@ -195,7 +179,7 @@ class LDM(DrawingObjective):
         self.lr_multiplier = lr_multiplier
         estimator = "logdet" if entropy == "stopgrad" else entropy
         self.frame_entropy = FrameEntropy(
-            estimator, pool, neighbours, clip_quantile, bandwidth, max_rows, self.generator
+            estimator, self.generator, pool, neighbours, clip_quantile, bandwidth, max_rows, other_clips
         )
         if self.model.learns_scale and entropy != "stopgrad" and entropy_weight != 1:
             raise VidsslError(
@@ -229,7 +213,8 @@ class LDM(DrawingObjective):
         if not bool(torch.isfinite(total)):
             loss = torch.nan * total
             return ObjectiveOutput(loss, {"loss": loss})
-        losses, logs = zip(*(self._view_loss(view) for view in views), strict=True)
+        clip = video_ids(batch, views[0].z)
+        losses, logs = zip(*(self._view_loss(view, clip) for view in views), strict=True)
         means = {key: torch.stack([log[key] for log in logs]).mean() for key in logs[0]}
         loss = torch.stack(losses).mean()
         if isinstance(self.model, LinearGaussianSSM):
@@ -269,7 +254,7 @@ class LDM(DrawingObjective):
         cut = target is None and self.entropy == "stopgrad"
         return view._replace(target=view.z.detach()) if cut else view
 
-    def _view_loss(self, view: LatentView) -> tuple[Tensor, dict[str, Tensor]]:
+    def _view_loss(self, view: LatentView, clip: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         predictions, logs = predict(self.model, view, self._seen(view), self.weights, self.method)
         alignment, count = view.z.new_zeros(()), view.z.new_zeros(())
         for weight, prediction in zip(self.weights.values(), predictions, strict=True):
@@ -281,7 +266,7 @@ class LDM(DrawingObjective):
             raise VidsslError("ldm: no frame to predict; times must increase from frame to frame")
         loss = -alignment
         if self.entropy != "stopgrad":
-            entropy = self.frame_entropy(view.z, view.valid, noise_scale(predictions[0], view.valid))
+            entropy = self.frame_entropy(view.z, view.valid, clip, noise_scale(predictions[0], view.valid))
             loss = loss - self.entropy_weight * count * entropy
             logs["entropy"] = entropy
         logs["alignment"] = alignment

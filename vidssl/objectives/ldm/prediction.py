@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,11 +11,9 @@ from torch import Tensor
 from vidssl.dynamics.forecast import multi_step
 from vidssl.dynamics.kalman import innovation_log_likelihood, kalman_filter
 from vidssl.dynamics.recurrent import RecurrentPredictor
-from vidssl.dynamics.ssm import LinearGaussianSSM
 from vidssl.errors import VidsslError
+from vidssl.objectives.ldm.models import MotionModel
 from vidssl.objectives.ldm.views import LatentView
-
-MotionModel: TypeAlias = LinearGaussianSSM | RecurrentPredictor
 
 
 class Prediction(NamedTuple):
