@@ -63,6 +63,7 @@ def contenders(dim: int, device: torch.device) -> dict[str, Loss]:
         "VICReg (lightly)": lightly_loss("VICRegLoss"),
         "Barlow Twins (lightly)": lightly_loss("BarlowTwinsLoss"),
         "spectral": spectral_contrastive_loss,
+        "spectral transcribed": transcribed_spectral,
         f"ReSSL K={QUEUE}": lambda a, b: relational([a], [b]).loss,
     }
 
@@ -79,6 +80,14 @@ def transcribed_hsic(a: Tensor, b: Tensor, scale: float = 1.0, gamma: float = 3.
     hsic_xy = (same * kernel).sum() / same.sum() - kernel.mean()
     hsic_xx = (centring @ kernel @ centring).square().sum() / n**2
     return gamma * hsic_xx.sqrt() - hsic_xy
+
+
+def transcribed_spectral(a: Tensor, b: Tensor) -> Tensor:
+    """All products of rows, as published."""
+    a, b = (x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1) for x in (a, b))
+    squares = (a @ b.T).square()
+    n = len(a)
+    return (squares.sum() - squares.diagonal().sum()) / (n * (n - 1)) - 2 * (a * b).sum(1).mean()
 
 
 def step(loss: Loss, views: list[Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.base import BatchInfo
-from vidssl.objectives.spectral import SpectralContrastive, TemporalSpectral, spectral_contrastive_loss
+from vidssl.objectives.spectral import (
+    SpectralContrastive,
+    TemporalSpectral,
+    mean_square_product,
+    spectral_contrastive_loss,
+)
 
 
 def rows(b: int, d: int, seed: int = 0) -> Tensor:
@@ -80,6 +87,51 @@ def test_more_views_are_averaged_over_pairs_and_duplicates_do_not_repel() -> Non
     assert SpectralContrastive(mu=2.0)(views).loss.item() != pytest.approx(loss, abs=1e-4)
     same = SpectralContrastive()(views, None, BatchInfo(torch.zeros(5, dtype=torch.int64))).loss
     assert torch.isfinite(same)
+
+
+@settings(max_examples=25, deadline=None)
+@given(videos=st.integers(2, 9), steps=st.integers(1, 3), d=st.integers(1, 8), names=st.integers(1, 9))
+def test_products_of_the_features_give_what_products_of_the_rows_give(
+    videos: int, steps: int, d: int, names: int
+) -> None:
+    """Few rows are compared one by one and many through X'X and Y'Y: the same, with gradients, to rounding."""
+    x, y = (rows(videos * steps, d, seed).requires_grad_() for seed in (videos, d + 50))
+    ids = torch.arange(videos) * 7 % names
+    mean = mean_square_product(x, y, ids)
+    squares = (x @ y.T).square()
+    apart = (ids[:, None] != ids[None, :]).repeat_interleave(steps, 0).repeat_interleave(steps, 1)
+    direct = (squares * apart).sum() / apart.sum().clamp_min(1)
+    torch.testing.assert_close(mean, direct, rtol=1e-12, atol=1e-12)
+    for found, wanted in zip(
+        torch.autograd.grad(mean, (x, y)), torch.autograd.grad(direct, (x, y)), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-12)
+    if names == 1:
+        assert mean == 0
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many numbers the largest tensor made in its block has."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, Tensor):
+            self.numbers = max(self.numbers, out.numel())
+        return out
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+def test_many_rows_need_no_matrix_of_rows_by_rows(temporal: bool) -> None:
+    frames = torch.randn(100, 10, 4).requires_grad_()
+    with Largest() as largest:
+        if temporal:
+            loss = TemporalSpectral(4)([HeadOutput(frames[:, 0], None, frames)]).loss
+        else:
+            loss = spectral_contrastive_loss(*(frames.flatten(0, 1) for _ in "ab"))
+        loss.backward()
+    assert largest.numbers <= 100**2  # of videos by videos: who is who
 
 
 def test_negatives_of_the_own_process() -> None:

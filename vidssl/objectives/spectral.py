@@ -29,7 +29,7 @@ from vidssl.objectives.base import (
 
 
 def spectral_contrastive_loss(
-    z1: Tensor, z2: Tensor, mu: float = 1.0, clip: bool = True, negatives: Tensor | None = None
+    z1: Tensor, z2: Tensor, mu: float = 1.0, clip: bool = True, video_id: Tensor | None = None
 ) -> Tensor:
     """(-2 mean_i <z1_i, z2_i> + mean_{i≠j} <z1_i, z2_j>²) / mu of rows clipped to a squared norm of mu.
 
@@ -37,8 +37,8 @@ def spectral_contrastive_loss(
         z1, z2: (B, d) projections of the two views, row i of both from the same video; not normalised.
         mu: squared norm to which longer rows are clipped; where all are, also the weight of the repulsion.
         clip: False leaves the norms as they are.
-        negatives: (B, B) bool, which pairs (i, j) repel each other; all i ≠ j by default. The mean is over them, and
-            zero when there is none.
+        video_id: (V,) equal for rows of one video, B a multiple of V: each has B/V rows, one after the other. The second
+            mean is over pairs of different videos, and zero when there is none; over all i ≠ j without it.
 
     Returns:
         Scalar, at least -2 when clipped.
@@ -57,13 +57,34 @@ def spectral_contrastive_loss(
     if clip:
         z1, z2 = clip_norm(z1, mu), clip_norm(z2, mu)
     attraction = -2 * (z1 * z2).sum(dim=1).mean()
-    squares = (z1 @ z2.T).square()
-    if negatives is None:
-        n = z1.shape[0]
-        repulsion = (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))
+    return (attraction + mean_square_product(z1, z2, video_id)) / mu
+
+
+def mean_square_product(x: Tensor, y: Tensor, video_id: Tensor | None = None) -> Tensor:
+    """mean of <x_i, y_j>² over the pairs of rows (B, d) that `spectral_contrastive_loss` takes from `video_id`.
+
+    Over all pairs the sum is tr(X'X Y'Y), with d² numbers in place of B²; those of one video are then taken from it. It is
+    computed so for B > 2d, where it is the faster.
+    """
+    n, d = x.shape
+    if n <= 2 * d:
+        squares = (x @ y.T).square()
+        if video_id is None:
+            return (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))
+        negatives = different_videos(video_id.repeat_interleave(n // len(video_id)))
+        return (squares * negatives).sum() / negatives.sum().clamp_min(1)
+    if video_id is None:
+        steps, first = 1, torch.arange(n, device=x.device)
+        second = first
     else:
-        repulsion = (squares * negatives).sum() / negatives.sum().clamp_min(1)
-    return (attraction + repulsion) / mu
+        steps = n // len(video_id)
+        first, second = torch.nonzero(~different_videos(video_id), as_tuple=True)
+    pairs = n * n - len(first) * steps * steps
+    if not pairs:
+        return 0 * (x.sum() + y.sum())
+    x_blocks, y_blocks = (rearrange(rows, "(v t) d -> v t d", t=steps) for rows in (x, y))
+    same = torch.einsum("ptd,psd->pts", x_blocks[first], y_blocks[second]).square().sum()
+    return (((x.T @ x) * (y.T @ y)).sum() - same) / pairs
 
 
 def clip_norm(z: Tensor, mu: float) -> Tensor:
@@ -95,7 +116,7 @@ class SpectralContrastive(Objective):
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Reads the student's projections. Logs: loss."""
         pairs = view_pairs(student, "spectral")
-        negatives = None if batch is None else different_videos(video_ids(batch, pairs[0][0]))
+        videos = None if batch is None else video_ids(batch, pairs[0][0])
         counts = None if batch is None else batch.rows_per_process
         blocks = [slice(None)]
         if self.negatives == "process" and counts is not None:
@@ -106,7 +127,7 @@ class SpectralContrastive(Objective):
                 raise VidsslError("spectral: negatives='process' needs at least 2 videos on some process")
         losses = [
             spectral_contrastive_loss(
-                a[rows], b[rows], self.mu, self.clip, None if negatives is None else negatives[rows, rows]
+                a[rows], b[rows], self.mu, self.clip, None if videos is None else videos[rows]
             )
             for a, b in pairs
             for rows in blocks
@@ -154,7 +175,5 @@ class TemporalSpectral(Objective):
             raise VidsslError(f"temporal_spectral: lag={self.lag} needs more than {t} frames")
         now = rearrange(frames[:, : t - self.lag], "b t d -> (b t) d")
         later = rearrange(frames[:, self.lag :], "b t d -> (b t) d")
-        negatives = None
-        if not self.same_video_negatives:
-            negatives = different_videos(video_ids(batch, frames).repeat_interleave(t - self.lag))
-        return spectral_contrastive_loss(now, self.evolution(later), self.mu, self.clip, negatives)
+        videos = None if self.same_video_negatives else video_ids(batch, frames)
+        return spectral_contrastive_loss(now, self.evolution(later), self.mu, self.clip, videos)
