@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/collapse.py [--videos FOLDER]
 
 A fresh small 3-D convolutional network, two views of 48 videos, AdamW at 1e-3, no target network. Spreading the features
-pays only while their effective rank exceeds gamma² (9 for gamma = 3), which a fresh network's do not: the gradient
+pays only while their effective rank exceeds (gamma / rho)², rho being their invariance, which is low at first: the gradient
 shrinks them to a point, where loss, HSIC(Z, Y) and HSIC(Z, Z) are zero and no gradient is left. Written to
 benchmarks/results/collapse.md; without --videos the videos of `vidssl demo` are rendered.
 """
@@ -112,7 +112,7 @@ def main() -> None:
         batches = draw_batches(videos, arguments.steps)
     watched = [step for step in WATCHED if step <= arguments.steps]
     lines = [
-        "Loss / HSIC(Z, Z) / effective rank of the kernel features at a step; collapse is 0.000 / 0.0000 from then on.",
+        "Loss / HSIC(Z, Z) / rho / effective rank of the kernel features at a step; at collapse the first two stay at zero.",
         "",
         f"| setting | {' | '.join(f'step {step}' for step in watched)} |",
         "|---" * (len(watched) + 1) + "|",
@@ -120,7 +120,7 @@ def main() -> None:
     for name, (options, head) in SETTINGS.items():
         history = train(batches, options, head)
         cells = [
-            f"{log['loss']:.3f} / {log['hsic_xx']:.4f} / {log['effective_rank']:.1f}"
+            f"{log['loss']:.3f} / {log['hsic_xx']:.4f} / {log['rho']:.2f} / {log['effective_rank']:.0f}"
             for log in (history[step - 1] for step in watched)
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -18,6 +18,7 @@ from vidssl.objectives.diagnostics import (
     effective_rank,
     lidar,
     rankme,
+    same_view_warning,
     uniformity,
 )
 
@@ -116,15 +117,28 @@ def test_rows_that_cannot_be_measured_give_nan(value: float) -> None:
 
 
 def test_warning_in_words() -> None:
-    assert collapse_warning(loss=-0.2, hsic_xx=0.01, gamma_squared=9, std=0.08, dim=128, rank=30) is None
-    message = collapse_warning(loss=0.0, hsic_xx=1e-9, gamma_squared=9.0, std=1e-4, dim=128, rank=1.2)
+    healthy = {"loss": -0.2, "hsic_xx": 0.01, "kernel_rank": 31, "rank_needed": 12, "std": 0.08, "dim": 128}
+    assert collapse_warning(**healthy, rank=30) is None  # type: ignore[arg-type]
+    message = collapse_warning(
+        loss=0.0, hsic_xx=1e-9, kernel_rank=31, rank_needed=900.0, std=1e-4, dim=128, rank=1.2
+    )
     assert message is not None
     assert "all rows are alike" in message
     assert "standard deviation" in message
     assert "effective rank is 1.2" in message
-    assert "gamma² = 9" in message
+    assert "(gamma/rho)² = 900, which is at 31" in message
     assert "\n" not in message
     assert collapse_warning(rank=1.5) is not None
     assert collapse_warning(loss=0.0, hsic_xx=0.01) is None
     with pytest.raises(VidsslError, match="rows"):
         rankme(torch.zeros(3))
+
+
+def test_warning_of_the_same_view() -> None:
+    """The figures are those of a run that learned the shortcut; invariance makes both the same."""
+    said = same_view_warning(0.379, 0.11)
+    assert said is not None
+    assert "0.38 within a view and 0.11 across views" in said
+    assert same_view_warning(0.3, 0.28) is None
+    assert same_view_warning(0.01, -0.01) is None  # the start of training
+    assert same_view_warning(None, 0.2) is None  # no rows of the same view

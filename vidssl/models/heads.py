@@ -21,6 +21,7 @@ HEAD_OPTIONS = {
     "predictor": SIZES + OR_NULL,
     "norm": WORD,
     "last_norm": SWITCH,
+    "predictor_last_norm": SWITCH,
     "last_bias": SWITCH,
     "prototypes": COUNT + OR_NULL,
     "pool_frames": COUNT,
@@ -125,7 +126,8 @@ class ProjectionHead(nn.Module):
         frames: project the frame features too, with weights of their own: the batch statistics of single frames are
             not those of clips.
         norm, last_norm, last_bias: of projector and frame projector, see :class:`MLPHead`; the predictor has the same
-            `norm` and `last_bias` and never a last norm.
+            `norm` and `last_bias`.
+        predictor_last_norm: norm after the predictor's last linear.
         prototypes: how many directions the projection is compared with (:class:`Prototypes`); the cosines are then the
             projection of d = `prototypes`. None for none.
 
@@ -142,6 +144,7 @@ class ProjectionHead(nn.Module):
         norm: str = "batch",
         last_norm: bool = False,
         last_bias: bool = False,
+        predictor_last_norm: bool = False,
         prototypes: int | None = None,
     ) -> None:
         super().__init__()
@@ -157,7 +160,7 @@ class ProjectionHead(nn.Module):
                 raise VidsslError(
                     f"head: predictor {list(predictor)}: must end in the projector's size {projector[-1]}"
                 )
-            self.predictor = MLPHead(projector[-1], predictor, norm, last_bias=last_bias)
+            self.predictor = MLPHead(projector[-1], predictor, norm, predictor_last_norm, last_bias)
         if frames:
             self.frame_projector = MLPHead(embed_dim, projector, norm, last_norm, last_bias)
 
@@ -193,6 +196,7 @@ class FrameHead(nn.Module):
         norm: str = "batch",
         last_norm: bool = False,
         last_bias: bool = False,
+        predictor_last_norm: bool = False,
         pool_frames: int = 1,
     ) -> None:
         super().__init__()
@@ -201,7 +205,7 @@ class FrameHead(nn.Module):
         self.projector = MLPHead(embed_dim, projector, norm, last_norm, last_bias)
         self.predictor: MLPHead | None = None
         if predictor is not None:
-            self.predictor = MLPHead(projector[-1], predictor, norm, last_bias=last_bias)
+            self.predictor = MLPHead(projector[-1], predictor, norm, predictor_last_norm, last_bias)
 
     def forward(self, features: ClipFeatures) -> HeadOutput:
         """Projection and frames: (B, T / pool_frames, d), the same rows; prediction: of that shape, or None.

@@ -133,7 +133,8 @@ def collapse_warning(
     *,
     loss: float | None = None,
     hsic_xx: float | None = None,
-    gamma_squared: float | None = None,
+    kernel_rank: float | None = None,
+    rank_needed: float | None = None,
     std: float | None = None,
     dim: int | None = None,
     rank: float | None = None,
@@ -142,7 +143,7 @@ def collapse_warning(
 
     Args:
         loss, hsic_xx: of SSL-HSIC; both near 0 means that all rows are equal.
-        gamma_squared: what the effective rank has to exceed for spreading to pay.
+        kernel_rank, rank_needed: `effective_rank` and `rank_needed` of SSL-HSIC; spreading pays while the first is larger.
         std, dim: `dimension_std` and d; far below 1/sqrt(d) means that all rows point the same way.
         rank: an effective rank of the rows; below 2 means that they lie on a line.
     """
@@ -158,9 +159,27 @@ def collapse_warning(
     if hsic_xx is None:
         return f"the representation looks collapsed: {'; '.join(signs)}."
     advice = "lower gamma or start it near 1 (gamma_start), or end the projector in a norm (last_norm)"
-    if gamma_squared is not None and rank is not None and rank < gamma_squared:
-        advice = f"spreading pays only above an effective rank of gamma² = {gamma_squared:g}; {advice}"
+    if kernel_rank is not None and rank_needed is not None and kernel_rank < rank_needed:
+        advice = (
+            f"spreading pays only above an effective rank of (gamma/rho)² = {rank_needed:.3g}, which is at "
+            f"{kernel_rank:.3g}; {advice}"
+        )
     return f"the representation looks collapsed: {'; '.join(signs)}. {advice[0].upper()}{advice[1:]}."
+
+
+def same_view_warning(within: float | None, across: float | None) -> str | None:
+    """One sentence when SSL-HSIC is earned by rows of one view, which need no invariance to be alike, else None.
+
+    Args:
+        within, across: HSIC(Z, Y) with positives from one view (prediction and target, frames) and from different
+            views. An invariant code has the same for both.
+    """
+    if within is None or across is None or within < 0.05 or across > 0.5 * within:
+        return None
+    return (
+        f"rows of the same view are alike, views of the same video are not: HSIC(Z, Y) is {within:.2g} within a view and "
+        f"{across:.2g} across views. That tells views apart, not videos; set same_view_pairs: false."
+    )
 
 
 def _spectrum(decompose: Callable[[Tensor], Tensor], matrix: Tensor) -> Tensor:

@@ -139,8 +139,12 @@ def warning(logs: Mapping[str, float], dim: int) -> str | None:
     for name, value in logs.items():
         if name.endswith("/hsic_xx"):
             prefix = name.removesuffix("hsic_xx")
-            loss, gamma_squared = logs.get(f"{prefix}loss"), logs.get(f"{prefix}gamma_squared")
-            said = diagnostics.collapse_warning(loss=loss, hsic_xx=value, gamma_squared=gamma_squared, **seen)
+            keys = {"loss": "loss", "kernel_rank": "effective_rank", "rank_needed": "rank_needed"}
+            found: dict[str, Any] = {key: logs.get(prefix + quantity) for key, quantity in keys.items()}
+            said = diagnostics.collapse_warning(hsic_xx=value, **found, **seen)
+            said = said or diagnostics.same_view_warning(
+                logs.get(f"{prefix}hsic_xy_within"), logs.get(f"{prefix}hsic_xy_across")
+            )
             if said:
                 return said
     return concept_warning(logs) or diagnostics.collapse_warning(**seen)

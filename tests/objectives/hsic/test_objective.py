@@ -163,7 +163,10 @@ def test_value_and_logs_with_a_target_network() -> None:
     eigenvalues = np.linalg.eigvalsh(h @ kernel @ h)
     rank = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
     assert output.logs["hsic/effective_rank"].item() == pytest.approx(rank, rel=1e-9)
-    assert output.logs["hsic/gamma_squared"].item() == 4
+    assert output.logs["hsic/rho"].item() == pytest.approx(xy / (1 - kernel.mean()), rel=1e-9)
+    assert output.logs["hsic/rank_needed"].item() == pytest.approx(
+        (2 * (1 - kernel.mean()) / xy) ** 2, rel=1e-9
+    )
     output.loss.backward()
     assert all(p.grad is not None and t.grad is None for p, t in zip(predictions, targets, strict=True))
 

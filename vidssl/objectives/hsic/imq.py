@@ -31,6 +31,8 @@ class ImqHsic(NamedTuple):
         mean_kernel: mean of K over all n² pairs.
         mean_square: mean of K² over all n² pairs.
         mean_log: mean of log K over all n² pairs (zero unless asked for).
+        attraction: sum of weight_ij K_ij over the positive pairs, without gradient.
+        within: of it the part of pairs of one view.
     """
 
     xy: Tensor
@@ -38,6 +40,8 @@ class ImqHsic(NamedTuple):
     mean_kernel: Tensor
     mean_square: Tensor
     mean_log: Tensor
+    attraction: Tensor
+    within: Tensor
 
 
 def bandwidth(scale: float | Tensor, like: Tensor) -> Tensor:
@@ -84,14 +88,17 @@ class _ImqHsic(torch.autograd.Function):
         centred = (kernel - half[:, None]).sub_(half)
         flat = centred.view(-1)
         xx = torch.dot(flat, flat) / n**2
-        attraction = kernel[pairs.first, pairs.second] @ pairs.weight
-        xy = attraction - 2 * (pairs.marginal @ row_mean) + mean
+        values = kernel[pairs.first, pairs.second]
+        xy = values @ pairs.weight - 2 * (pairs.marginal @ row_mean) + pairs.share * mean
+        positive = (values * pairs.weight)[: pairs.positives]
+        within = torch.zeros_like(mean) if pairs.same_view is None else positive @ pairs.same_view.to(y)
         mean_square = xx + 2 * (row_mean - mean).square().mean() + mean.square()
         mean_log = kernel.log().mean() if with_log else torch.zeros_like(mean)
         ctx.pairs, ctx.trained = pairs, trained
         ctx.save_for_backward(y, c, kernel, centred)
-        ctx.mark_non_differentiable(mean, mean_square, mean_log)
-        return xy, xx, mean, mean_square, mean_log
+        watched = (mean, mean_square, mean_log, positive.sum(), within)
+        ctx.mark_non_differentiable(*watched)
+        return xy, xx, *watched
 
     @staticmethod
     def backward(ctx: Any, grad_xy: Tensor, grad_xx: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -103,9 +110,9 @@ class _ImqHsic(torch.autograd.Function):
         y, c, kernel, centred = ctx.saved_tensors
         pairs, n, g = ctx.pairs, y.shape[0], ctx.trained
         kernel = kernel[:g]
-        # dL/dK = (2/n²) grad_xx HKH + grad_xy (w - a 1'/n - 1 a'/n + 1/n²), of which w is sparse and comes last.
+        # dL/dK = (2/n²) grad_xx HKH + grad_xy (w - a 1'/n - 1 a'/n + q/n²), of which w is sparse and comes last.
         slope = centred[:g] * (grad_xx * (2 / n**2))
-        marginal = (1 / (2 * n**2) - pairs.marginal / n) * grad_xy
+        marginal = (pairs.share / (2 * n**2) - pairs.marginal / n) * grad_xy
         slope.add_(marginal[:g, None]).add_(marginal)
         rows = pairs.first < g
         first, second, weight = pairs.first[rows], pairs.second[rows], pairs.weight[rows]

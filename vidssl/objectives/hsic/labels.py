@@ -11,11 +11,19 @@ sum_ij w_ij K_ij, w = P / sum(P), which is what is used here.
 For B videos with k rows each and L_ij = [same video] the marginals are 1/n, and this is the estimator of SSL-HSIC
 (Li et al. 2021, arXiv 2106.08320, eq. 5): mean of K over pairs of different views of a video, minus its mean over
 all pairs. It holds for videos that occur more than once and for kernels that fall off with the time between views.
+
+Pairs D of rows of one view of a clip (a prediction and its target, two frames of a view) can be left out: no positives,
+and no negatives either. With L = 0 on D, q = 1 / (1 - sum_D b_ij) and b_ij = a_i / n + a_j / n - 1 / n²,
+
+    HSIC(Z, Y) = sum_ij w_ij K_ij  -  q sum_(ij not in D) b_ij K_ij.
+
+The weight of a pair in D is zero, those of all pairs sum to zero, and where a_i = 1/n this is the mean over positive pairs
+minus the mean over all pairs that are not in D. (docs/objectives/hsic.md derives it from a label that is not known.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,18 +41,24 @@ TIME_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class LabelPairs(NamedTuple):
-    """A label kernel L: the non-zero entries of w = P / sum(P), ordered pairs of different rows.
+    """A label kernel as  sum_ij weight_ij K_ij - (2/n) sum_ij marginal_i K_ij + (share/n²) sum_ij K_ij.
 
     Attributes:
-        first, second: (m,) int64 row numbers.
-        weight: (m,) sums to 1.
-        marginal: (n,) a, the row sums of L, which count L_ii = 1; sums to 1.
+        first, second: (m,) int64 row numbers of ordered pairs of different rows: the positives, then those left out.
+        weight: (m,) of the p positives w, which sum to 1; of the others q b_ij, which takes them out of the other terms.
+        marginal: (n,) q a_i; a is the row sums of L, which count L_ii = 1, and sums to 1.
+        share: q; 1 when nothing is left out.
+        positives: p.
+        same_view: (p,) bool, which positives are rows of one view of a clip; None when there are none.
     """
 
     first: Tensor
     second: Tensor
     weight: Tensor
     marginal: Tensor
+    share: float | Tensor
+    positives: int
+    same_view: Tensor | None
 
 
 def label_pairs(
@@ -54,6 +68,8 @@ def label_pairs(
     width: float | None = None,
     kernel: str = "gaussian",
     *,
+    views: Sequence[int] | None = None,
+    same_view_pairs: bool = True,
     dtype: torch.dtype,
 ) -> LabelPairs:
     """Pairs for the kernel L = [v = v'] · k_t(|t - t'| / width).
@@ -65,22 +81,31 @@ def label_pairs(
         width: seconds over which two moments of a video stop being alike; None or inf ignores time, which is plain
             SSL-HSIC because k_t(0) = 1.
         kernel: k_t(u): "gaussian" exp(-u²/2), "laplace" exp(-u), "imq" 1/sqrt(1 + u²).
+        views: R numbers, the view that rows r·B … r·B + B - 1 show; all different when None.
+        same_view_pairs: whether rows r·B + i and r'·B + i of one view are positives; else they are left out.
         dtype: of the weights.
 
     Raises:
         VidsslError: if there is no pair at all, `times` are missing, or `kernel` or `width` is unknown.
     """
-    videos = len(video_id)
+    videos, device = len(video_id), video_id.device
     a, b = torch.nonzero(video_id[:, None] == video_id[None, :], as_tuple=True)
-    numbers = torch.arange(rows_per_video, device=video_id.device)
+    numbers = torch.arange(rows_per_video, device=device)
     first_row, second_row = numbers.repeat_interleave(rows_per_video), numbers.repeat(rows_per_video)
     first = rearrange(first_row[:, None] * videos + a, "q m -> (q m)")
     second = rearrange(second_row[:, None] * videos + b, "q m -> (q m)")
+    view = numbers if views is None else torch.as_tensor(views, device=device)
+    one_view = view[first_row] == view[second_row]
+    alike = rearrange(one_view[:, None] & (a == b), "q m -> (q m)")
     keep = first != second
-    first, second = first[keep], second[keep]
+    first, second, alike = first[keep], second[keep], alike[keep]
+    same_view = alike if same_view_pairs and views is not None and len(set(views)) < len(views) else None
+    out_first = out_second = first[:0]
+    if not same_view_pairs:
+        out_first, out_second, first, second = first[alike], second[alike], first[~alike], second[~alike]
     if len(first) == 0:
         raise VidsslError("HSIC needs at least 2 views of a video (or a video that occurs twice)")
-    weight = torch.ones(len(first), device=video_id.device, dtype=dtype)
+    weight = torch.ones(len(first), device=device, dtype=dtype)
     if width is not None and width != float("inf"):
         if times is None:
             raise VidsslError(f"time_width={width}: the batch gives no times")
@@ -89,6 +114,20 @@ def label_pairs(
         weight = TIME_KERNELS[kernel]((flat[first] - flat[second]).abs() / width)
     # A batch in which all weights underflow keeps a finite loss: the attraction vanishes.
     total = weight.sum().clamp_min(torch.finfo(dtype).tiny)
-    row_sums = torch.ones(rows_per_video * videos, device=weight.device, dtype=dtype)
-    row_sums = row_sums.index_add(0, first, weight)
-    return LabelPairs(first, second, weight / total, row_sums / row_sums.sum())
+    n = rows_per_video * videos
+    row_sums = torch.ones(n, device=device, dtype=dtype).index_add(0, first, weight)
+    marginal = row_sums / row_sums.sum()
+    weight = weight / total
+    if len(out_first) == 0:
+        return LabelPairs(first, second, weight, marginal, 1.0, len(first), same_view)
+    taken = (marginal[out_first] + marginal[out_second]) / n - 1 / n**2
+    share = 1 / (1 - taken.sum())
+    return LabelPairs(
+        torch.cat([first, out_first]),
+        torch.cat([second, out_second]),
+        torch.cat([weight, share * taken]),
+        share * marginal,
+        share,
+        len(first),
+        same_view,
+    )

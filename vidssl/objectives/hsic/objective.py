@@ -26,9 +26,6 @@ from vidssl.objectives.base import (
     ObjectiveOutput,
     Views,
     check_views,
-    frame_rows,
-    frame_times,
-    l2_normalise,
     video_ids,
 )
 from vidssl.objectives.hsic.imq import bandwidth_log_gradient, imq_hsic, log_gradient_from_moments
@@ -45,6 +42,8 @@ from vidssl.objectives.hsic.random_features import (
     hsic_xy_of_labels,
     hsic_xy_of_views,
 )
+from vidssl.objectives.hsic.rows import collect_rows
+from vidssl.objectives.hsic.statistics import HSIC_XX_FLOOR, Hsic
 from vidssl.objectives.precision import full_precision, widen
 from vidssl.objectives.ramp import Ramp, check_share
 
@@ -52,8 +51,6 @@ ESTIMATORS = ("auto", "exact", "rff")
 # Rows up to which the exact kernel is about as fast as 512 random features (benchmarks/objectives.py). On a GPU
 # launching takes most of the time at first, and random features are more kernels.
 EXACT_ROWS = {"cpu": 2048, "cuda": 8192}
-# HSIC(Z, Z) below which the square root is cut off; at collapse it is 0 and the root has no derivative there.
-HSIC_XX_FLOOR = 1e-12
 
 
 def hsic_exact(views: Sequence[Tensor], scale: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -104,8 +101,8 @@ class SSLHSIC(DrawingObjective):
     """SSL-HSIC on clips or frames, with or without a target network.
 
     Args:
-        gamma: weight of sqrt(HSIC(Z, Z)). Spreading the features pays only while their effective rank exceeds about
-            gamma², so a small run wants gamma near 1, or a ramp.
+        gamma: weight of sqrt(HSIC(Z, Z)). Spreading the features pays only while their effective rank exceeds
+            (gamma / rho)², rho being their invariance, so a small run wants gamma near 1, or a ramp.
         gamma_start: value at the start of training; rises linearly to `gamma` over `gamma_ramp`. None: no ramp.
         gamma_ramp: share of training, in (0, 1].
         estimator: "exact" kernel, "rff" random features, or "auto": exact up to the device's EXACT_ROWS.
@@ -113,6 +110,8 @@ class SSLHSIC(DrawingObjective):
         scale: initial bandwidth c.
         learn_scale: let the bandwidth follow the maximum of `bandwidth_log_gradient`.
         target: rows are the student's predictions and the teacher's projections; without it the student's projections.
+        same_view_pairs: count rows of one view of a clip as positives (published): prediction and target of the same
+            view, frames of the same view. They can be had without any invariance; False leaves these pairs out.
         frames: rows are the frames of the views instead of the views.
         time_width: seconds after which two moments of a video stop counting as alike; None: never (the paper).
         time_kernel: how that fades: "gaussian", "laplace" or "imq".
@@ -132,6 +131,7 @@ class SSLHSIC(DrawingObjective):
         scale: float = 1.0,
         learn_scale: bool = True,
         target: bool = True,
+        same_view_pairs: bool = True,
         frames: bool = False,
         time_width: float | None = None,
         time_kernel: str = "gaussian",
@@ -146,7 +146,7 @@ class SSLHSIC(DrawingObjective):
         self.gamma = gamma if gamma_start is None else gamma_start
         self.ramps = {"gamma": Ramp(self.gamma, gamma, gamma_ramp)}
         self.estimator, self.num_features, self.bandwidth_rows = estimator, num_features, bandwidth_rows
-        self.time_width, self.time_kernel = time_width, time_kernel
+        self.same_view_pairs, self.time_width, self.time_kernel = same_view_pairs, time_width, time_kernel
         self.needs_teacher = self.needs_predictor = target
         self.needs_frames = frames
         self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
@@ -160,71 +160,55 @@ class SSLHSIC(DrawingObjective):
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Student and teacher views enter one HSIC as k views; see `Objective.forward`.
 
-        Logs: loss, hsic_xy, hsic_xx, scale, grad_norm (the bandwidth objective), gamma, gamma_squared, and
-        effective_rank of the centred kernel features, (tr HKH)² / ‖HKH‖_F², which has to stay above gamma_squared.
+        Logs: loss, hsic_xy, hsic_xx, scale, grad_norm (the bandwidth objective), gamma; hsic_xy_across and
+        hsic_xy_within, HSIC(Z, Y) with positives from different views and from one view alone; rho, the share of
+        HSIC(Z, Y) that the rows reach of its value under perfect invariance; effective_rank of the centred kernel
+        features, (tr HKH)² / ‖HKH‖_F², which has to stay above rank_needed, (gamma / rho)².
         """
-        views, times = self._views(student, teacher, batch)
+        rows, times, views = collect_rows(
+            student, teacher if self.needs_teacher else (), batch, self.needs_frames
+        )
         width = None if batch is None else self.time_width
         seconds = torch.stack(times) if times else None
-        ids, dtype = video_ids(batch, views[0]), views[0].dtype
-        pairs = label_pairs(ids, len(views), seconds, width, self.time_kernel, dtype=dtype)
-        xy, xx, mean_kernel, log_gradient = self._estimate(views, pairs)
-        loss = self.gamma * xx.clamp_min(HSIC_XX_FLOOR).sqrt() - xy
+        pairs = label_pairs(
+            video_ids(batch, rows[0]), len(rows), seconds, width, self.time_kernel,
+            views=views, same_view_pairs=self.same_view_pairs, dtype=rows[0].dtype,
+        )  # fmt: skip
+        hsic, log_gradient = self._estimate(rows, pairs)
+        loss = self.gamma * hsic.xx.clamp_min(HSIC_XX_FLOOR).sqrt() - hsic.xy
         logs = {
             "loss": loss,
-            "hsic_xy": xy,
-            "hsic_xx": xx,
+            "hsic_xy": hsic.xy,
+            **hsic.xy_by_view(pairs),
+            "hsic_xx": hsic.xx,
             "scale": self.scale.clone(),
             "grad_norm": log_gradient,
             "gamma": loss.new_tensor(self.gamma),
-            "gamma_squared": loss.new_tensor(self.gamma**2),
-            "effective_rank": (1 - mean_kernel).square() / xx.clamp_min(HSIC_XX_FLOOR),
+            "rho": hsic.rho,
+            "rank_needed": hsic.rank_needed(self.gamma),
+            "effective_rank": hsic.rank,
         }
         # Trains the bandwidth without changing the value of the loss.
         tuning = log_gradient.detach() - log_gradient
         return ObjectiveOutput(loss + tuning, logs)
 
-    def _views(
-        self, student: Views, teacher: Views, batch: BatchInfo | None
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """l2-normalised rows (B, d), the student's first, and the seconds (B,) that each shows where known."""
-        teacher = teacher if self.needs_teacher else ()
-        if self.needs_frames:
-            own, targets = frame_rows(student, predicted=True), frame_rows(teacher, predicted=False)
-        else:
-            own, targets = [view.predicted for view in student], [view.projection for view in teacher]
-        rows = own + targets
-        times: list[Tensor] = []
-        if batch is not None and batch.times:
-            seen = range(len(targets)) if batch.teacher_views is None else batch.teacher_views
-            times = [*batch.times[: len(own)], *(batch.times[view] for view in seen[: len(targets)])]
-        if self.needs_frames:
-            if times:
-                spread = [frame_times(t, r.shape[1]) for t, r in zip(times, rows, strict=True)]
-                times = [moment for t in spread for moment in t.unbind(dim=1)]
-            rows = [frame for view in rows for frame in view.unbind(dim=1)]
-        else:
-            times = [t.mean(dim=1) for t in times]
-        rows = [l2_normalise(row) for row in rows]
-        check_views(rows, "hsic")
-        return rows, times
-
-    def _estimate(self, views: list[Tensor], pairs: LabelPairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """HSIC(Z, Y), HSIC(Z, Z), mean of K, and the objective of the bandwidth."""
+    def _estimate(self, views: list[Tensor], pairs: LabelPairs) -> tuple[Hsic, Tensor]:
+        """What the loss and its logs are made of, and the objective of the bandwidth."""
         rows = torch.cat(views)
         few = len(rows) <= EXACT_ROWS.get(rows.device.type, EXACT_ROWS["cuda"])
         if self.estimator == "exact" or (self.estimator == "auto" and few):
-            hsic = imq_hsic(rows, self.scale, pairs, with_log=True, trained=_trained(views))
+            exact = imq_hsic(rows, self.scale, pairs, with_log=True, trained=_trained(views))
             scale = self.scale.to(rows.dtype)
-            tuning = log_gradient_from_moments(hsic.mean_square, hsic.mean_log, scale)
-            return hsic.xy, hsic.xx, hsic.mean_kernel, tuning
+            tuning = log_gradient_from_moments(exact.mean_square, exact.mean_log, scale)
+            return Hsic(exact.xy, exact.xx, exact.mean_kernel, exact.attraction, exact.within), tuning
         draws = draw_features(
             rows.shape[1], self.num_features, self.generator, device=rows.device, dtype=rows.dtype
         )
         phi_a, phi_b = feature_pair(rows, self.scale, draws)
         mean_kernel = phi_a.detach().mean(dim=0).square().sum()
-        xy, xx = hsic_xy_of_labels(phi_a, pairs), hsic_xx_of_features(phi_a, phi_b)
-        return xy, xx, mean_kernel, self._log_gradient(views)
+        xy, attraction, within = hsic_xy_of_labels(phi_a, pairs)
+        hsic = Hsic(xy, hsic_xx_of_features(phi_a, phi_b), mean_kernel, attraction, within)
+        return hsic, self._log_gradient(views)
 
     def _log_gradient(self, views: list[Tensor]) -> Tensor:
         """Over all pairs of rows where they are few, else over two independent draws of rows from every view."""

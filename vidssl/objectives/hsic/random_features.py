@@ -89,18 +89,32 @@ def hsic_xy_of_views(phi: Tensor, views: int) -> Tensor:
     return attraction - phi.sum(dim=0).square().sum() / n**2
 
 
-def hsic_xy_of_labels(phi: Tensor, pairs: LabelPairs) -> Tensor:
-    """HSIC(Z, Y) from features (n, D) for any label kernel, without bias.
+def hsic_xy_of_labels(phi: Tensor, pairs: LabelPairs) -> tuple[Tensor, Tensor, Tensor]:
+    """HSIC(Z, Y) from features (n, D) for any label kernel, without bias; then `attraction` and `within` of `ImqHsic`.
 
     Pairs of different rows only, so the terms v = w of `hsic_xy_of_views` do not add their noise.
     """
-    n = phi.shape[0]
-    indices = torch.stack([pairs.first, pairs.second])
-    with torch.sparse.check_sparse_tensor_invariants(enable=False):
-        weights = torch.sparse_coo_tensor(indices, pairs.weight, (n, n))
-    neighbours: Tensor = torch.sparse.mm(weights, phi)
+    neighbours = _neighbours(phi, pairs, pairs.weight)
     mean = phi.mean(dim=0)
-    return (phi * neighbours).sum() - 2 * ((pairs.marginal @ phi) @ mean) + mean.square().sum()
+    weighted = (phi * neighbours).sum()
+    xy = weighted - 2 * ((pairs.marginal @ phi) @ mean) + pairs.share * mean.square().sum()
+    with torch.no_grad():
+        attraction, within = weighted.detach(), torch.zeros_like(weighted)
+        if pairs.positives < len(pairs.weight):
+            positive = pairs.weight * (torch.arange(len(pairs.weight), device=phi.device) < pairs.positives)
+            attraction = (phi * _neighbours(phi, pairs, positive)).sum()
+        if pairs.same_view is not None:
+            within = (phi * _neighbours(phi, pairs, pairs.weight * pairs.same_view)).sum()
+        return xy, attraction, within
+
+
+def _neighbours(phi: Tensor, pairs: LabelPairs, weight: Tensor) -> Tensor:
+    """(n, D) sum_j weight_ij phi_j over the pairs."""
+    indices, n = torch.stack([pairs.first, pairs.second]), phi.shape[0]
+    with torch.sparse.check_sparse_tensor_invariants(enable=False):
+        weights = torch.sparse_coo_tensor(indices, weight, (n, n))
+    neighbours: Tensor = torch.sparse.mm(weights, phi)
+    return neighbours
 
 
 def hsic_xx_of_features(phi_a: Tensor, phi_b: Tensor) -> Tensor:
