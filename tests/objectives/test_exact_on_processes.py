@@ -34,6 +34,8 @@ OURS: dict[str, dict[str, Any]] = {
     "temporal_spectral": {"same_video_negatives": True},
     "ressl": {"queue_size": 5},
     "sigreg": {"num_directions": 16},
+    "temporal_infonce": {},
+    "temporal_videos": {"objective": "temporal_infonce", "same_video_negatives": False},
     "ressl_keys": {"objective": "ressl", "queue_size": 50, "use_keys": True, "ignore_unfilled": True},
 }
 LIGHTLY: dict[str, dict[str, Any]] = {

@@ -30,6 +30,7 @@ from vidssl.objectives.ldm.objective import LDM
 from vidssl.objectives.ressl import ReSSL
 from vidssl.objectives.sigreg import SIGReg
 from vidssl.objectives.spectral import SpectralContrastive, TemporalSpectral
+from vidssl.objectives.temporal_infonce import TemporalInfoNCE
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "hsic": SSLHSIC,
@@ -40,6 +41,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ldm": LDM,
     "concept": ConceptObjective,
     "infonce": InfoNCE,
+    "temporal_infonce": TemporalInfoNCE,
     "byol": BYOL,
     "simsiam": SimSiam,
     "vicreg": VICReg,
