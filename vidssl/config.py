@@ -121,6 +121,9 @@ class TrainConfig(Section):
         1,
         description="micro-batches the encoder works through; loss and gradient are those of the whole batch",
     )
+    optimizer: Literal["adamw", "lars"] = Field(
+        "adamw", description="lars: for batches of thousands, with rates above 1"
+    )
     lr: Positive = 1e-3
     pretrained_lr_scale: NotNegative = Field(
         0.1, description="factor on lr for weights that came from a checkpoint"
@@ -131,7 +134,7 @@ class TrainConfig(Section):
     min_lr: NotNegative = 1e-6
     warmup: Fraction = Field(0.05, description="share of the steps with a linearly rising learning rate")
     weight_decay: NotNegative = 0.04
-    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.98), description="the first is the momentum of lars")
     eps: Positive = 1e-6
     clip_grad: Positive | None = 1.0
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -77,6 +77,20 @@ def test_resumed_concept_run_equals_one_never_stopped(overrides, tmp_path):
     )  # with the warm start
 
 
+def test_lars_resumes_to_the_last_bit_and_not_with_the_state_of_adamw(recipe, finished, tmp_path):
+    lars = ["train.optimizer=lars", "train.lr=1.0", "train.weight_decay=1e-6", f"output={tmp_path / 'lars'}"]
+    whole = pretrain(load_config(recipe, lars))
+    resumed = tmp_path / "resumed"
+    shutil.copytree(whole, resumed)
+    shutil.rmtree(resumed / LAST)
+    resume(resumed)
+    assert_same(weights_of(whole), weights_of(resumed))
+    shutil.rmtree(resumed / LAST)
+    config = load_config(resumed / "config.yaml", [f"output={resumed}", "train.optimizer=adamw"])
+    with pytest.raises(VidsslError, match=r"another optimiser \(momentum_buffer\)"):
+        pretrain(config, resume=True, accept_changes=True)
+
+
 def test_dropout_resumes_to_the_last_bit(recipe, finished, tmp_path, monkeypatch):
     """As stochastic depth does: with draws of torch's own generators."""
     build = setup.build_student

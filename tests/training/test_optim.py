@@ -13,7 +13,14 @@ from vidssl.config import TrainConfig
 from vidssl.errors import VidsslError
 from vidssl.models.student import Student
 from vidssl.models.teacher import Teacher, cosine_momentum
-from vidssl.training.optim import freeze_parameters, is_temporal, learning_rate, parameter_groups
+from vidssl.objectives.composite import build_objectives
+from vidssl.training.optim import (
+    freeze_parameters,
+    is_temporal,
+    learning_rate,
+    make_optimizer,
+    parameter_groups,
+)
 
 
 def test_schedule_rises_then_falls_to_the_final_rate():
@@ -185,3 +192,33 @@ def test_momentum_one_is_a_frozen_teacher(fresh):
             parameter.add_(1.0)
     teacher.update(fresh, cosine_momentum(3, 10, 1.0, 1.0))
     assert all(torch.equal(value, before[name]) for name, value in teacher.module.state_dict().items())
+
+
+def test_lars_steps_follow_its_formula(fresh):
+    """Two steps: matrices at 1e-3 |w| / (|g| + decay |w|) of the rate, vectors and the bandwidth at their own."""
+    objective, _ = build_objectives({"hsic": {}}, 4)
+    train = recipe(optimizer="lars", lr=2.0, weight_decay=0.1, betas=(0.9, 0.98), pretrained_lr_scale=1.0)
+    optimizer = make_optimizer(fresh, objective, train)
+    scale = objective.objectives["hsic"].scale
+    matrix, vector = fresh.heads["head"].weight, fresh.heads["head"].bias
+    chosen = {matrix: (2.0, 0.1), vector: (2.0, 0.0), scale: (3e-4, 0.0)}
+    expected = {p: p.detach().clone() for p in chosen}
+    moved = {p: torch.zeros_like(p) for p in chosen}
+    for step in range(2):
+        for p, (rate, decay) in chosen.items():
+            p.grad = torch.full_like(p, 0.5 - step)
+            gradient = p.grad.clone()
+            if decay:
+                w, g = expected[p].norm(), gradient.norm()
+                gradient = 1e-3 * w / (g + decay * w + 1e-8) * (gradient + decay * expected[p])
+            moved[p] = 0.9 * moved[p] + gradient
+            expected[p] = expected[p] - rate * moved[p]
+        optimizer.step()
+    for p in chosen:
+        torch.testing.assert_close(p.detach(), expected[p])
+
+
+def test_lars_without_decay_is_refused(fresh):
+    objective, _ = build_objectives({"hsic": {}}, 4)
+    with pytest.raises(VidsslError, match=r"set train\.weight_decay above 0"):
+        make_optimizer(fresh, objective, recipe(optimizer="lars", weight_decay=0.0))

@@ -169,6 +169,11 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, folder: Path, groups: list
     for key, tensor in read_tensors(folder / OPTIMIZER).items():
         parameter, name = key.split(".", 1)
         entries.setdefault(int(parameter), {})[name] = tensor
+    kept = {name for entry in entries.values() for name in entry}
+    if kept and ("exp_avg" in kept) != isinstance(optimizer, torch.optim.AdamW):
+        raise VidsslError(
+            f"{folder}: holds the state of another optimiser ({', '.join(sorted(kept))}); keep train.optimizer"
+        )
     sizes = [len(group["params"]) for group in groups]
     own = optimizer.state_dict()["param_groups"]
     if sizes != [len(group["params"]) for group in own]:

@@ -92,7 +92,7 @@ def layer_scales(student: Student, decay: float) -> dict[str, float]:
 def parameter_groups(
     student: Student, objective_groups: Iterable[Group], train: TrainConfig, pretrained: bool
 ) -> list[Group]:
-    """Groups for AdamW; each carries ``lr_scale`` (factor on the schedule) and ``constant_lr`` (exempt from it).
+    """Groups for the optimiser; each carries ``lr_scale`` (factor on the schedule) and ``constant_lr`` (exempt from it).
 
     Weight decay spares vectors and embeddings. Weights that came from a checkpoint (where `pretrained`) learn at
     ``train.pretrained_lr_scale`` times their factor of `layer_scales`; heads and temporal parts at the full rate.
@@ -133,11 +133,27 @@ def parameter_groups(
     return groups
 
 
-def make_optimizer(student: Student, objective: Composite, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over a student and what the objectives own, as the recipe says; see `parameter_groups`."""
+def make_optimizer(student: Student, objective: Composite, train: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW or LARS over a student and what the objectives own, as the recipe says; see `parameter_groups`.
+
+    LARS (You et al. 2017, arXiv 1708.03888; timm's): SGD with momentum ``betas[0]`` whose rate for each matrix is 1e-3 times
+    the norm of its weights over that of its gradient. Groups without decay are left to plain momentum.
+
+    Raises:
+        VidsslError: for LARS without weight decay, which would adapt nothing.
+    """
     pretrained = student.encoder.spec["pretrained"] is not None
     groups = parameter_groups(student, objective.param_groups(), train, pretrained)
-    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
+    if train.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
+    if train.weight_decay == 0:
+        raise VidsslError(
+            "train.optimizer=lars: adapts the rate where there is weight decay; set train.weight_decay above 0 (1e-6 is usual)"
+        )
+    from timm.optim.lars import Lars
+
+    optimizer: torch.optim.Optimizer = Lars(groups, lr=train.lr, momentum=train.betas[0])
+    return optimizer
 
 
 def learning_rate(step: int, total: int, train: TrainConfig) -> float:
