@@ -41,7 +41,7 @@ def run(spec: dict[str, dict[str, Any] | None], batch: BatchInfo | None = None) 
     torch.manual_seed(0)
     composite, heads = build_objectives(spec, 6, concept_space)
     outputs = {name: [head(view) for view in features()] for name, head in heads.items()}
-    batch = batch or BatchInfo(torch.arange(4))
+    batch = batch or BatchInfo(torch.arange(4), [torch.arange(3.0).expand(4, 3)] * 2)
     return composite, heads, outputs, composite(outputs, outputs, batch)
 
 
