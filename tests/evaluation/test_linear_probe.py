@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -14,7 +16,13 @@ from tests.distributed_runner import run_on_processes
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions
 from vidssl.evaluation.features import FeatureSet
-from vidssl.evaluation.linear_probe import choose_l2, fit_logistic, probe, stratified_split
+from vidssl.evaluation.linear_probe import (
+    choose_l2,
+    fit_logistic,
+    grouped_split,
+    probe,
+    stratified_split,
+)
 from vidssl.evaluation.setup import Subject
 from vidssl.evaluation.splits import Splits
 
@@ -88,11 +96,12 @@ def test_a_gpu_has_the_results_of_a_cpu():
     torch.testing.assert_close(found.cpu().log_softmax(1), expected.log_softmax(1), atol=1e-6, rtol=0)
 
 
-def fit_once(x: torch.Tensor, y: torch.Tensor) -> tuple[int, dict]:
+def fit_once(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor | None = None) -> tuple[int, dict]:
     """The scores of a probe on made-up features, and how often this process fitted one."""
     ok = torch.ones(len(x), dtype=torch.bool)
     features = FeatureSet({"trained": x, "untrained": x.flip(1)}, {"trained": ok, "untrained": ok}, (), 0)
-    splits = Splits(("a", "b", "c"), features, features, y, y, {"notes": []})
+    said = {"notes": [], "train": {} if groups is None else {"groups": len(groups.unique())}}
+    splits = Splits(("a", "b", "c"), features, features, y, y, said, groups)
     subject = Subject(Path("x"), nn.Identity(), None, EvalOptions(), torch.device("cpu"))
     fitted = []
     with pytest.MonkeyPatch.context() as patch:
@@ -123,3 +132,60 @@ def test_a_penalty_at_the_edge_of_the_grid_is_said():
 def test_nothing_to_hold_out_is_an_error():
     with pytest.raises(VidsslError, match="held out"):
         choose_l2(torch.randn(3, 4), torch.arange(3), 3)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_groups_stay_together_and_no_class_loses_its_last_one(data):
+    total = data.draw(st.integers(1, 40))
+    labels, groups = (
+        torch.tensor(data.draw(st.lists(st.integers(0, top), min_size=total, max_size=total)))
+        for top in (3, data.draw(st.integers(0, 12)))
+    )
+    kept, out = grouped_split(labels, groups, 0.2, np.random.default_rng(data.draw(st.integers(0, 9))))
+    assert sorted(kept.tolist() + out.tolist()) == list(range(total))
+    assert not set(groups[kept].tolist()) & set(groups[out].tolist())
+    assert set(labels[kept].tolist()) == set(labels.tolist())
+    several = [label for label in labels.unique() if len(groups[labels == label].unique()) > 1]
+    within_a_class = len(torch.stack([labels, groups]).unique(dim=1)[1]) == len(groups.unique())
+    if several and within_a_class:
+        assert set(labels[out].tolist()) == {int(label) for label in several}
+
+
+def test_about_the_fraction_of_every_class_is_held_out():
+    groups = torch.arange(300) // 3  # 10 groups of 3 of each of 10 classes
+    _, out = grouped_split(groups // 10, groups, 0.2, np.random.default_rng(0))
+    assert torch.bincount(groups[out] // 10).tolist() == [6] * 10
+    assert len(grouped_split(groups // 10, torch.arange(300), 0.2, np.random.default_rng(0))[1]) == 60
+    uneven = torch.tensor([0] * 9 + [1])
+    assert grouped_split(torch.zeros(10, dtype=int), uneven, 0.2, np.random.default_rng(0))[1].tolist() == [9]
+
+
+def persons(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features, labels and groups: 24 persons of 5 near copies, whose looks are clear and whose class is not."""
+    labels = torch.arange(24) % 2
+    looks = torch.randn(24, 40, generator=generator)
+    looks[:, 0] += 1.0 * (2 * labels - 1)
+    rows = looks.repeat_interleave(5, 0) + 0.05 * torch.randn(120, 40, generator=generator)
+    return rows, labels.repeat_interleave(5), torch.arange(24).repeat_interleave(5)
+
+
+def test_a_penalty_that_knows_persons_by_heart_is_chosen_only_without_their_groups():
+    x, y, groups = persons(torch.Generator().manual_seed(0))
+    assert choose_l2(x, y, 2) <= 0.01
+    assert choose_l2(x, y, 2, groups=groups) >= 0.1
+
+
+def test_groups_reach_the_choice_and_are_said():
+    x, y, groups = persons(torch.Generator().manual_seed(0))
+    _, together = fit_once(x, y, groups)
+    _, apart = fit_once(x, y)
+    assert together["l2"]["trained"] > apart["l2"]["trained"]
+    assert together["groups_kept_together"] == 24
+    assert together["notes"][0] == "recorded groups kept together in choosing the penalties: 24"
+    assert "groups_kept_together" not in apart and not any("group" in note for note in apart["notes"])
+
+
+def test_one_group_of_each_class_is_nothing_to_hold_out():
+    with pytest.raises(VidsslError, match="one readable training group of videos; none can be held out"):
+        choose_l2(torch.randn(6, 4), torch.arange(6) % 3, 3, groups=torch.arange(6) % 3)

@@ -68,3 +68,31 @@ def test_splits_without_a_common_class_are_an_error(subject, sprites, tmp_path):
         shutil.copytree(sprites / "val" / name, tmp_path / split / name)
     with pytest.raises(VidsslError, match=r"none of its 1 classes \(moving_left\) are in"):
         read_splits(subject, tmp_path / "train", tmp_path / "val")
+
+
+def test_recorded_groups_are_numbered_and_those_in_both_splits_named(subject, sprites, tmp_path):
+    videos = [sprites / "val" / path for path in VideoIndex.read(sprites / "val").paths]
+    for name, groups in (("train", "aab-bccca"), ("val", "xaxxxxcxx")):
+        rows = [
+            f"{video},{video.parent.name},{group.strip('-')}"
+            for video, group in zip(videos, groups, strict=True)
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label,group", *rows]))
+    splits = read_splits(subject, tmp_path / "train.csv", tmp_path / "val.csv")
+    assert splits.train_groups.tolist() == [
+        0,
+        0,
+        1,
+        2,
+        1,
+        3,
+        3,
+        3,
+        0,
+    ]  # one without a group is one of its own
+    assert next(splits.frozen()).groups.tolist() == splits.train_groups.tolist()
+    assert splits.record["train"]["groups"] == 3
+    assert splits.record["groups_in_both_splits"] == ["a", "c"]
+    without = read_splits(subject, sprites / "val", tmp_path / "val.csv")
+    assert without.train_groups is None
+    assert "groups" not in without.record["train"] and "groups_in_both_splits" not in without.record

@@ -1,7 +1,8 @@
 """The linear probe: multinomial logistic regression on frozen features, fitted to its optimum.
 
 Deterministic and free of learning rates: the objective is convex and minimised by L-BFGS in float64. The strength of
-the l2 penalty is chosen on held-out parts of the training split, never on the test split.
+the l2 penalty is chosen on held-out parts of the training split, never on the test split. Videos that are recorded as
+one group, of one person for instance, are held out together: apart, they favour the penalty that knows persons by heart.
 """
 
 from __future__ import annotations
@@ -59,13 +60,18 @@ def _fitted(splits: Splits, device: torch.device, seed: int) -> Result:
     l2, predictions = {}, {}
     for frozen in splits.frozen():
         train, test = frozen.train.to(place), frozen.test.to(place)
-        logits, l2[frozen.title] = probe(train, frozen.labels, test, len(splits.names), seed=seed)
+        logits, l2[frozen.title] = probe(
+            train, frozen.labels, test, len(splits.names), groups=frozen.groups, seed=seed
+        )
         predictions[frozen.title] = (frozen, logits.cpu())
+    grouped = splits.record["train"].get("groups", 0)
     return {
         "feature": "clip (mean over frames and clips, in the encoder's output space)",
         "l2": l2,
         "l2_grid": L2_GRID,
-        "notes": [
+        **({"groups_kept_together": grouped} if grouped else {}),
+        "notes": [f"recorded groups kept together in choosing the penalties: {grouped}"] * bool(grouped)
+        + [
             f"{title}: the penalty, {penalty:g}, lies at the edge of the grid, {min(L2_GRID):g} to {max(L2_GRID):g}; a "
             "better one may lie outside"
             for title, penalty in l2.items()
@@ -155,23 +161,72 @@ def stratified_split(
     return first, second
 
 
+def grouped_split(
+    labels: Tensor, groups: Tensor, fraction: float, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """As `stratified_split`, but the rows of a group stay together, so that only about `fraction` of a class is held out.
+
+    Of a class in two or more groups at least one group is held out and one kept, as far as the other classes of its
+    groups allow, and none of a class in one group.
+
+    Args:
+        groups: (N,) integers, equal for rows of one group, which may be of several classes.
+    """
+    label, group = labels.numpy(), groups.numpy()
+    total, held = np.bincount(label), np.zeros(int(label.max()) + 1, dtype=int)
+    out: set[int] = set()
+
+    def hold_out(number: int) -> None:
+        classes, counts = np.unique(label[group == number], return_counts=True)
+        if number not in out and (held[classes] + counts < total[classes]).all():
+            out.add(number)
+            held[classes] += counts
+
+    for this in np.unique(label):
+        numbers, sizes = np.unique(group[label == this], return_counts=True)
+        order, target = generator.permutation(len(numbers)), fraction * total[this]
+        for number, size in zip(numbers[order], sizes[order], strict=True):
+            if held[this] + size / 2 <= target:  # brings the class nearer to its fraction
+                hold_out(int(number))
+        for number in numbers[order][np.argsort(sizes[order], kind="stable")]:
+            if held[this] == 0:
+                hold_out(int(number))
+    is_out = torch.from_numpy(np.isin(group, list(out)))
+    return (~is_out).nonzero()[:, 0], is_out.nonzero()[:, 0]
+
+
 def choose_l2(
-    features: Tensor, labels: Tensor, num_classes: int, *, grid: Sequence[float] = L2_GRID, seed: int = 0
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    *,
+    groups: Tensor | None = None,
+    grid: Sequence[float] = L2_GRID,
+    seed: int = 0,
 ) -> float:
     """The penalty with the lowest cross-entropy on held-out fifths of the rows, in stratified splits.
 
     Cross-entropy rather than accuracy, because on a small set accuracy has many ties; for the same reason it is the mean
     over five splits below 2,000 rows, above them one is enough.
 
+    Args:
+        groups: see `grouped_split`; None: every row for itself.
+
     Raises:
-        VidsslError: when no class has two rows, so that nothing can be held out.
+        VidsslError: when no class has two rows, or groups, so that nothing can be held out.
     """
-    if int(torch.bincount(labels).max()) < 2:
-        raise VidsslError("linear probe: every class has one readable training video; none can be held out")
     generator = np.random.default_rng(seed)
     total = np.zeros(len(grid))
     for _ in range(5 if len(labels) < 2000 else 1):
-        kept, out = stratified_split(labels.cpu(), 0.2, generator)
+        if groups is None:
+            kept, out = stratified_split(labels.cpu(), 0.2, generator)
+        else:
+            kept, out = grouped_split(labels.cpu(), groups, 0.2, generator)
+        if not len(out):
+            what = "video" if groups is None else "group of videos"
+            raise VidsslError(
+                f"linear probe: every class has one readable training {what}; none can be held out"
+            )
         # Weak penalties take the longest to fit and are never chosen once over-fitting has set in, so the rest counts
         # as infinitely bad once weakening it has hurt twice. Each fit starts from that of the next stronger penalty.
         losses = np.full(len(grid), np.inf)
@@ -197,6 +252,7 @@ def probe(
     test_features: Tensor,
     num_classes: int,
     *,
+    groups: Tensor | None = None,
     grid: Sequence[float] = L2_GRID,
     seed: int = 0,
 ) -> tuple[Tensor, float]:
@@ -206,8 +262,8 @@ def probe(
         (N_test, num_classes) float64 logits, on the device of the features, and the chosen penalty.
 
     Raises:
-        VidsslError: for training rows that are not finite, or when no class has two rows.
+        VidsslError: for training rows that are not finite, or when no class has two rows (of two groups).
     """
     require_finite("linear probe", train_features)
-    l2 = choose_l2(train_features, train_labels, num_classes, grid=grid, seed=seed)
+    l2 = choose_l2(train_features, train_labels, num_classes, groups=groups, grid=grid, seed=seed)
     return fit_logistic(train_features, train_labels, num_classes, l2)(test_features), l2

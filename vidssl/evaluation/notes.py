@@ -106,6 +106,9 @@ def _both_splits(result: Mapping[str, Any]) -> Iterator[str]:
     if both:
         yield f"{len(both)} of {result['val']['videos']} test videos are in the training split too (same content):"
         yield from _capped([f"  {pair['val']} = {pair['train']}" for pair in both])
+    groups = result.get("groups_in_both_splits", ())
+    if groups:
+        yield f"{len(groups)} recorded groups of the test are in the training split too: {_first(groups)}"
 
 
 def _videos(result: Mapping[str, Any]) -> Iterator[str]:

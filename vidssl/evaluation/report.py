@@ -65,6 +65,7 @@ def data_record(
         "path": str(data),
         "digest": index.digest,
         "videos": len(index),
+        **({"groups": len({*index.groups} - {None})} if index.groups else {}),
         "failed": [failure.record for failure in failures],
         "missing": list(index.missing),
         "unlabelled": list(unlabelled),

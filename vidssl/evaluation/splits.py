@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from vidssl import distributed
@@ -25,8 +26,8 @@ _TITLES = {"trained": "trained", "untrained": "untrained", "motion": "motion ene
 class Frozen(NamedTuple):
     """What one encoder or baseline sees of both splits.
 
-    train: (n, D) rows of the training videos it can use; labels: (n,) of these; test: (M, D) rows of all test videos;
-    ok: (M,) bool, those it can use.
+    train: (n, D) rows of the training videos it can use; labels, groups: (n,) of these; test: (M, D) rows of all test
+    videos; ok: (M,) bool, those it can use.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Frozen(NamedTuple):
     labels: Tensor
     test: Tensor
     ok: Tensor
+    groups: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Splits:
         train, test: features of the trained and the untrained encoder, and motion energy.
         train_labels: (N,) in [0, K).
         test_labels: (M,), joined by class name; K and above for classes that the training split does not have.
-        record: what a result says of them: ``train``, ``val``, ``classes``, ``in_both_splits``, ``notes``.
+        record: what a result says of them: ``train``, ``val``, ``classes``, ``in_both_splits``, ``notes``, and where
+            groups are recorded ``groups_in_both_splits``.
+        train_groups: (N,) one number for all training videos that were recorded together, None where nothing is known.
     """
 
     names: tuple[str, ...]
@@ -54,6 +58,7 @@ class Splits:
     train_labels: Tensor
     test_labels: Tensor
     record: dict[str, Any]
+    train_groups: Tensor | None = None
 
     def frozen(self) -> Iterator[Frozen]:
         """What each encoder and baseline has to work with.
@@ -68,7 +73,8 @@ class Splits:
             if not bool(ok.any()):
                 raise VidsslError(f"{title}: none of the {len(ok)} training videos can be used")
             rows, labels = self.train.features[key][ok], self.train_labels[ok]
-            yield Frozen(title, rows, labels, self.test.features[key], self.test.ok[key])
+            groups = None if self.train_groups is None else self.train_groups[ok]
+            yield Frozen(title, rows, labels, self.test.features[key], self.test.ok[key], groups)
 
     def scored(self, predictions: Mapping[str, tuple[Frozen, Tensor]]) -> dict[str, Any]:
         """`scores` and `comparisons` of a result.
@@ -123,4 +129,13 @@ def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
         + ["classes are bare numbers: that they mean the same in both splits is taken on trust"]
         * all(name.isdecimal() for name in classes.names),
     }
-    return Splits(classes.names, fit, test, train_labels, joined.ids, record)
+    if known.groups and new.groups:
+        record["groups_in_both_splits"] = sorted({x for x in known.groups if x} & {*new.groups})
+    return Splits(classes.names, fit, test, train_labels, joined.ids, record, _group_numbers(known.groups))
+
+
+def _group_numbers(groups: Sequence[str | None]) -> Tensor | None:
+    """A number for each name, and one of its own for each video without."""
+    numbers: dict[str | int, int] = {}
+    keys = [row if name is None else name for row, name in enumerate(groups)]
+    return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys]) if groups else None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vidssl.data.manifest.digest import data_digest
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 
@@ -189,3 +191,29 @@ def test_a_line_break_in_a_name_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(VidsslError, match="line break"):
         index.write(tmp_path / "list.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_recorded_groups_are_read_and_written_back(folder: Path) -> None:
+    (folder / "list.csv").write_text(
+        "group,path,label\ng1,a.mp4,jump\nnan,b b.mp4,run\ng1,run fast/x y.webm,jump\n"
+    )
+    index = VideoIndex.read(folder / "list.csv")
+    assert index.groups == ("g1", None, "g1")
+    assert index.subset([1, 2]).groups == (None, "g1")
+    assert "recorded groups: 1" in index.describe()
+    index.write(folder / "again.csv")
+    assert VideoIndex.read(folder / "again.csv") == index
+    ungrouped = dataclasses.replace(index, groups=())
+    ungrouped.write(folder / "ungrouped.csv")
+    assert VideoIndex.read(folder / "ungrouped.csv") == ungrouped
+    assert ungrouped.digest == index.digest and data_digest(ungrouped) == data_digest(index)
+
+
+def test_a_column_of_empty_groups_is_none(folder: Path) -> None:
+    (folder / "list.csv").write_text("path,label,group\na.mp4,jump,\nb b.mp4,run,\n")
+    assert VideoIndex.read(folder / "list.csv").groups == ()
+
+
+def test_a_video_in_two_groups_is_an_error(folder: Path) -> None:
+    with pytest.raises(VidsslError, match=r"'a.mp4' is in the group 'g1' on line 2 and 'g2' on line 3"):
+        read(folder, "path,label,group\na.mp4,jump,g1\na.mp4,jump,g2\n")

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from vidssl.data.manifest.classes import read_class_list
-from vidssl.data.manifest.rows import Line
+from vidssl.data.manifest.rows import GAPS, Line
 from vidssl.errors import VidsslError
 
 CLASS_LISTS = ("classes.csv", "classInd.txt")  # the second is UCF101's
-NO_LABEL = ("nan", "NaN", "<NA>")  # what pandas writes into a gap
 
 
 def name_labels(path: Path, lines: Sequence[Line]) -> list[Line]:
@@ -25,7 +24,7 @@ def name_labels(path: Path, lines: Sequence[Line]) -> list[Line]:
         VidsslError: a number that the class list does not have, or numbers most of which contradict the names of the
             videos' folders.
     """
-    lines = [line._replace(label=None) if line.label in NO_LABEL else line for line in lines]
+    lines = [line._replace(label=None) if line.label in GAPS else line for line in lines]
     given = {line.label for line in lines if line.label is not None}
     whole = {label: re.sub(r"\.0+$", "", label) for label in given}
     if not given or not all(number.removeprefix("-").isdecimal() for number in whole.values()):

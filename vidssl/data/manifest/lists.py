@@ -1,7 +1,7 @@
 """List files: one video a line, ``path,label`` or ``path label``, as the video projects of the field write them.
 
 Understood: a comma, a semicolon, a tab or blanks between path and label (paths may hold blanks); a header that names a
-path and a label column among others; quotes, a byte order mark, CRLF, blank lines, comments (#) and back-slashes in
+path, a label and a group column among others; quotes, a byte order mark, CRLF, blank lines, comments (#) and back-slashes in
 paths; no label at all. If all labels are whole numbers and a ``classes.csv`` (id,name) or UCF101's ``classInd.txt`` lies
 beside the list, they become names; -1 is no label. See docs/data.md.
 """
@@ -25,10 +25,10 @@ Missing = Literal["error", "skip", "count"]
 
 
 class Listed(NamedTuple):
-    """A list's videos as (path, label), each once, and those that do not exist."""
+    """A list's videos, each once, and those that do not exist."""
 
-    videos: list[tuple[str, str | None]]
-    missing: list[tuple[str, str | None]]
+    videos: list[Line]
+    missing: list[Line]
 
 
 def read_list(path: Path, missing: Missing = "error") -> Listed:
@@ -43,7 +43,7 @@ def read_list(path: Path, missing: Missing = "error") -> Listed:
 
     Raises:
         VidsslError: not a list, a malformed line (named by its number), a missing file where that is an error, a path
-            with two labels, a label number that the class list does not know, or no video at all.
+            with two labels or groups, a label number that the class list does not know, or no video at all.
     """
     lines = _drop_repeated(path, name_labels(path, read_lines(path)))
     absent = [line for line in lines if not is_file(path.parent / line.path)]
@@ -65,11 +65,12 @@ def read_list(path: Path, missing: Missing = "error") -> Listed:
         found = f"none of the {len(lines)} listed videos exists" if lines else "lists no videos"
         raise VidsslError(f"{path}: {found}")
     kept = lines if missing == "count" else [line for line in lines if line.path not in gone]
-    return Listed([(line.path, line.label) for line in kept], [(line.path, line.label) for line in absent])
+    return Listed(kept, absent)
 
 
-def write_list(path: Path, rows: Sequence[tuple[str, str | None]], root: Path) -> None:
-    """Write ``path,label`` rows for `read_list`, replacing the file at once. Everything is quoted, so that no name is
+def write_list(path: Path, rows: Sequence[tuple[str, str | None, str | None]], root: Path) -> None:
+    """Write (path, label, group) rows for `read_list`, replacing the file at once; without a group there is no column
+    for them. Everything is quoted, so that no name is
     taken for a comment, a number or a separator; paths relative to ``root`` are made to fit the list's own folder.
 
     Raises:
@@ -78,25 +79,30 @@ def write_list(path: Path, rows: Sequence[tuple[str, str | None]], root: Path) -
     folder = path.absolute().parent
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerow(("path", "label"))
-    for name, label in rows:
-        if not {"\n", "\r"}.isdisjoint(name + (label or "")):
+    grouped = any(group is not None for _, _, group in rows)
+    writer.writerow(("path", "label", "group")[: 2 + grouped])
+    for name, label, group in rows:
+        if not {"\n", "\r"}.isdisjoint(name + (label or "") + (group or "")):
             raise VidsslError(f"{name!r}: a list cannot hold a name with a line break")
-        writer.writerow((name if folder == root else (root / name).as_posix(), label or ""))
+        fields = (name if folder == root else (root / name).as_posix(), label or "", group or "")
+        writer.writerow(fields[: 2 + grouped])
     with whole_file(path) as partial:
         partial.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _drop_repeated(path: Path, lines: Sequence[Line]) -> list[Line]:
-    """Each path once, in order, with a warning; a path with two different labels is an error."""
+    """Each path once, in order, with a warning; a path with two different labels or groups is an error."""
     first: dict[str, Line] = {}
     for line in lines:
         known = first.setdefault(line.path, line)
-        if known.label != line.label:
-            raise VidsslError(
-                f"{path}: {line.path!r} is labelled {known.label!r} on line {known.number} "
-                f"and {line.label!r} on line {line.number}"
-            )
+        for what, one, other in (
+            ("is labelled", known.label, line.label),
+            ("is in the group", known.group, line.group),
+        ):
+            if one != other:
+                raise VidsslError(
+                    f"{path}: {line.path!r} {what} {one!r} on line {known.number} and {other!r} on line {line.number}"
+                )
     if len(first) < len(lines):
         times = len(lines) - len(first)
         warnings.warn(f"{path}: videos listed again, each counts once: {times}", stacklevel=4)

@@ -33,6 +33,8 @@ class VideoIndex:
         paths: one per video, posix, relative to root where the file lies below it, else absolute.
         labels: class name of each, None where it has none.
         classes: all class names, sorted (by value if all are whole numbers); a subset keeps them all.
+        groups: of each, the name of the videos that it was recorded together with, None where it has none; empty where
+            nothing is known of groups.
         missing: listed videos that do not exist; left out, or among `paths` if they were read to be counted.
         remarks: sentences for a person about what else is not as it seems: files left out, folders without videos.
     """
@@ -41,6 +43,7 @@ class VideoIndex:
     paths: tuple[str, ...] = field(repr=False)
     labels: tuple[str | None, ...] = field(repr=False)
     classes: tuple[str, ...]
+    groups: tuple[str | None, ...] = field(default=(), repr=False)
     missing: tuple[str, ...] = field(default=(), repr=False)
     remarks: tuple[str, ...] = field(default=(), repr=False)
 
@@ -73,14 +76,17 @@ class VideoIndex:
             raise VidsslError(_nothing_there(path))
         listed = read_list(path, missing)
         index = cls.of(
-            path.parent, [name for name, _ in listed.videos], [label for _, label in listed.videos]
+            path.parent, [line.path for line in listed.videos], [line.label for line in listed.videos]
         )
-        gone, known = [name for name, _ in listed.missing], {*index.classes, None}
-        lost = list(dict.fromkeys(str(label) for _, label in listed.missing if label not in known))
+        groups = tuple(line.group for line in listed.videos)
+        gone, known = [line.path for line in listed.missing], {*index.classes, None}
+        lost = list(dict.fromkeys(str(line.label) for line in listed.missing if line.label not in known))
         fate = "counted as failed" if missing == "count" else "left out"
         remarks = [f"listed but missing, {fate}: {len(gone)} ({_first(gone)})"] if gone else []
         remarks += [f"classes all of whose videos are missing: {len(lost)} ({_first(lost)})"] if lost else []
-        return replace(index, missing=tuple(gone), remarks=tuple(remarks))
+        return replace(
+            index, groups=groups if any(groups) else (), missing=tuple(gone), remarks=tuple(remarks)
+        )
 
     @classmethod
     def of(cls, root: Path, paths: Sequence[str], labels: Sequence[str | None]) -> VideoIndex:
@@ -133,13 +139,14 @@ class VideoIndex:
         """The videos at ``indices``, in that order, with the same classes and ids."""
         chosen = [int(i) for i in indices]
         paths, labels = tuple(self.paths[i] for i in chosen), tuple(self.labels[i] for i in chosen)
-        return replace(self, paths=paths, labels=labels)
+        groups = tuple(self.groups[i] for i in chosen) if self.groups else ()
+        return replace(self, paths=paths, labels=labels, groups=groups)
 
     def labelled_by_folders(self) -> VideoIndex:
         """The same videos, each labelled with the name of its own folder; as UCF101's lists of test videos mean it."""
         index = VideoIndex.of(self.root, self.paths, [_folder(name) for name in self.paths])
         remark = f"the list has no labels; classes are the {len(index.classes)} folders of its paths"
-        return replace(index, missing=self.missing, remarks=(*self.remarks, remark))
+        return replace(index, groups=self.groups, missing=self.missing, remarks=(*self.remarks, remark))
 
     def describe(self) -> str:
         """For a person: number of videos and classes, the sizes of the classes, the first videos."""
@@ -153,6 +160,8 @@ class VideoIndex:
         unlabelled = self.labels.count(None)
         if counts and unlabelled:
             lines.append(f"without a label: {unlabelled} videos")
+        if self.groups:
+            lines.append(f"recorded groups: {len({*self.groups} - {None})}")
         lines += self.remarks
         lines.append("first videos:")
         rows = list(zip(self.paths, self.labels, strict=True))[:3]
@@ -160,12 +169,13 @@ class VideoIndex:
         return "\n".join(lines)
 
     def write(self, path: str | Path) -> None:
-        """Write ``path,label`` as CSV that `read` understands from the same folder.
+        """Write ``path,label`` (and ``group`` where there are some) as CSV that `read` understands from the same folder.
 
         Raises:
             VidsslError: a file name holds a line break, which a list cannot.
         """
-        write_list(Path(path), list(zip(self.paths, self.labels, strict=True)), self.root)
+        groups = self.groups or [None] * len(self)
+        write_list(Path(path), list(zip(self.paths, self.labels, groups, strict=True)), self.root)
 
 
 def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "") -> Iterator[str]:

@@ -14,14 +14,18 @@ from vidssl.errors import VidsslError
 
 PATH_COLUMNS = ("path", "file", "file_name", "filename", "file_path", "filepath", "video", "video_path")
 LABEL_COLUMNS = ("label", "label_name", "class", "class_name", "label_id", "class_id", "action")
+GROUP_COLUMNS = ("group", "group_id")
+GAPS = ("", "nan", "NaN", "<NA>")  # the last three are what pandas writes into one
 
 
 class Line(NamedTuple):
-    """A line of a list that names a video. path: posix, below the list's folder where it lies there."""
+    """A line of a list that names a video. path: posix, below the list's folder where it lies there; group: name of the
+    videos that were recorded together, such as those of one person."""
 
     number: int
     path: str
     label: str | None
+    group: str | None = None
 
 
 class _Text(NamedTuple):
@@ -181,4 +185,6 @@ def _parse(path: Path, text: _Text, layout: _Layout) -> Line:
     if relative.is_relative_to(path.parent):
         relative = relative.relative_to(path.parent)
     label = row[label_at] if label_at is not None and label_at < len(row) else ""
-    return Line(text.number, str(relative), label or None)
+    group_at = layout.column(GROUP_COLUMNS, default=None)
+    group = row[group_at] if group_at is not None else ""
+    return Line(text.number, str(relative), label or None, None if group in GAPS else group)
