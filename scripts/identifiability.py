@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM, input_noise
 from vidssl.environment import environment
-from vidssl.files import read_json, write_json
+from vidssl.files import read_json, write_json, write_text
 from vidssl.objectives.ldm.objective import LDM
 
 # -- training ----------------------------------------------------------------------------------------------------------
@@ -267,8 +267,7 @@ def report(runs: Sequence[dict[str, Any]], output: Path) -> str:
         *curve_table(runs),
     ]
     text = "\n".join(lines) + "\n"
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "identifiability.md").write_text(text, encoding="utf-8")
+    write_text(output / "identifiability.md", text)
     write_json(output / "identifiability.json", {"machine": machine, "runs": list(runs)})
     return text
 

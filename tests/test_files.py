@@ -62,6 +62,26 @@ def test_a_folder_appears_whole_replaces_the_one_before_or_leaves_it(tmp_path: P
     assert [path.name for path in folder.parent.iterdir()] == ["step"]
 
 
+def test_a_folder_whose_replacement_never_came_is_not_lost(tmp_path: Path, monkeypatch) -> None:
+    write_text(tmp_path / ".step.old" / "file", "good")  # its writer was killed between the two renames
+    with suppress(RuntimeError), whole_folder(tmp_path / "step"):
+        raise RuntimeError
+    assert (tmp_path / "step" / "file").read_text() == "good"
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial":
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    refused = pytest.raises(VidsslError, match="step: cannot be written: Input/output error")
+    with refused, whole_folder(tmp_path / "step"):
+        pass
+    assert (tmp_path / "step" / "file").read_text() == "good"
+    assert [path.name for path in tmp_path.iterdir()] == ["step"]
+
+
 def test_tensors_that_share_storage_are_written_apart(tmp_path: Path) -> None:
     tied = torch.arange(6.0).reshape(2, 3)
     file = write_tensors(tmp_path / "w.safetensors", {"a": tied, "b": tied.T})

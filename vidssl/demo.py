@@ -25,7 +25,7 @@ from vidssl.config import load_config
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions, linear_probe, zero_shot
 from vidssl.evaluation.report import show_result
-from vidssl.files import write_json
+from vidssl.files import write_json, writing
 from vidssl.progress import Progress
 from vidssl.synthetic.captions import captioned_frames
 from vidssl.synthetic.clip import train_toy_clip
@@ -35,16 +35,22 @@ from vidssl.training import pretrain
 TRAIN_CLIPS, VAL_CLIPS = 40, 20  # of each of the eight classes
 CLIP_FRAMES, CLIP_STEPS, CLIP_BATCH = 4096, 300, 128
 MARKER = "made-by-vidssl-demo"
+RESULT = "result.json"
+PARTS = ("videos", "clip", "run", RESULT)
 
 
 def run_demo(folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Run all four parts into `folder`; an earlier demo there is replaced.
+    """Run all four parts into `folder`; an earlier demo there is replaced once this one is complete.
 
     Raises:
         VidsslError: when `folder` holds something that is not a demo.
         Stopped: when it was told to stop while it pretrained.
     """
-    _claim(folder)
+    with _claimed(folder):
+        return _run(folder, seed)
+
+
+def _run(folder: Path, seed: int) -> dict[str, Any]:
     started = time.perf_counter()
     videos, clip, run = folder / "videos", folder / "clip", folder / "run"
     with _part(f"rendering {8 * (TRAIN_CLIPS + VAL_CLIPS)} videos"):
@@ -71,21 +77,54 @@ def run_demo(folder: Path, seed: int = 0) -> dict[str, Any]:
     for name, result in results.items():
         show_result(f"{name}: 8 motions, {8 * VAL_CLIPS} videos", result)
     summary = {"seconds": time.perf_counter() - started, **results}
-    write_json(folder / "result.json", summary)
+    write_json(folder / RESULT, summary)
     typer.echo(f"{summary['seconds']:.0f} s in all; videos, weights and results are in {folder}")
     return summary
 
 
-def _claim(folder: Path) -> None:
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """A block that fills an empty folder; a complete earlier demo there comes back if it fails."""
     if folder.exists() and not folder.is_dir():
         raise VidsslError(f"{folder}: is a file; a folder is needed")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / MARKER).is_file():
-            raise VidsslError(f"{folder}: is not empty and no earlier demo; choose another with --output")
-        for part in ("videos", "clip", "run"):
-            shutil.rmtree(folder / part, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).touch()
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise VidsslError(f"{folder}: is not empty and no earlier demo; choose another with --output")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARKER).touch()
+        earlier, gone = folder / ".earlier", folder / ".gone"
+        _move_parts(earlier, folder)  # of one that was killed
+        _remove(earlier)
+        if (folder / RESULT).is_file():
+            _move_parts(folder, earlier)
+        else:
+            for part in PARTS:
+                _remove(folder / part)
+    try:
+        yield
+    except BaseException:
+        _move_parts(earlier, folder)
+        _remove(earlier)
+        raise
+    _remove(gone)
+    if earlier.is_dir():
+        earlier.rename(gone)  # at once, so that no half of it ever comes back
+    _remove(gone)
+
+
+def _move_parts(source: Path, target: Path) -> None:
+    """What `source` holds of a demo, in place of what `target` does; nothing if there is no such folder."""
+    if not source.is_dir():
+        return
+    target.mkdir(exist_ok=True)
+    for part in PARTS:
+        if (source / part).exists():
+            _remove(target / part)
+            (source / part).rename(target / part)
+
+
+def _remove(part: Path) -> None:
+    part.unlink() if part.is_file() else shutil.rmtree(part, ignore_errors=True)
 
 
 def _train_clip(folder: Path, seed: int) -> None:

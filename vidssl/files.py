@@ -70,6 +70,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
     with writing(folder):
+        _bring_back(old, folder)  # of a writer that was killed between the two renames
         _remove(partial, old)
         partial.mkdir(parents=True)
         try:
@@ -81,6 +82,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
             partial.rename(folder)
             _flush(folder.parent)
         finally:
+            _bring_back(old, folder)
             _remove(partial, old)
 
 
@@ -92,12 +94,23 @@ def clear_left_overs(folder: Path) -> None:
     with writing(folder):
         for path in [*folder.glob(".*.partial"), *folder.glob(".*.old")]:
             final = folder / path.name.removeprefix(".").removesuffix(".old")
-            if path.suffix == ".old" and not final.exists():
-                path.rename(final)
-            elif path.is_dir():
+            if path.suffix == ".old":
+                _bring_back(path, final)
+            if path.is_dir():
                 _remove(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
+
+
+def require_other_file(file: Path, source: str | Path) -> None:
+    """Insist that a file to write is not the one that its content comes from, all of which it may not hold.
+
+    Raises:
+        VidsslError: when it is.
+    """
+    with suppress(OSError):  # one of them is not there
+        if file.samefile(source):
+            raise VidsslError(f"{file}: is what is read; write to another file")
 
 
 def write_text(file: str | Path, text: str) -> Path:
@@ -221,6 +234,12 @@ def newest_checkpoint(run: Path) -> Path | None:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _bring_back(old: Path, folder: Path) -> None:
+    """Give a folder its name back whose replacement never came."""
+    if old.exists() and not folder.exists():
+        old.rename(folder)
 
 
 def _remove(*folders: Path) -> None:

@@ -121,3 +121,14 @@ def test_mistakes_are_one_line(vidssl: Run, tmp_path: Path) -> None:
     assert "did you mean 'cupl'" in one_line(
         *vidssl("concepts", "convert", "ucf101", tmp_path / "x", "--to", "cupli")
     )
+
+
+def test_a_conversion_replaces_nothing_where_it_fails_or_reads_itself(vidssl: Run, tmp_path: Path) -> None:
+    file, broken = tmp_path / "words.json", tmp_path / "broken.json"
+    vidssl("concepts", "convert", "hmdb51", file)
+    before = file.read_bytes()
+    assert "is what is read" in one_line(*vidssl("concepts", "convert", file, file, "--to", "names"))
+    broken.write_bytes(before[:-100])
+    one_line(*vidssl("concepts", "convert", broken, file))
+    one_line(*vidssl("concepts", "convert", "ucf101+", file))
+    assert file.read_bytes() == before

@@ -61,7 +61,9 @@ def convert(
     """Write a concept file in another project's format, or one of theirs in ours."""
     from vidssl.concepts.formats.write import losses, write_as
     from vidssl.concepts.vocabulary import read_given
+    from vidssl.files import require_other_file
 
+    require_other_file(destination, given)
     file, _ = read_given(given, format=format, classes=classes, section=section)
     written = ", ".join(str(path) for path in write_as(file, destination, to))
     lost = losses(file, to)

@@ -21,7 +21,10 @@ def index(
 ) -> None:
     """List the videos and classes that would be used."""
     from vidssl.data.manifest.manifest import VideoIndex
+    from vidssl.files import require_other_file
 
+    if output is not None:
+        require_other_file(output, data)
     found = VideoIndex.read(data, missing)
     typer.echo(found.describe())
     if output is not None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.errors import VidsslError
 from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.report import Result, data_record, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject
-from vidssl.files import write_json, write_tensors
+from vidssl.files import read_json, whole_file, write_json, write_tensors
+from vidssl.models.weights import read_tensors
 
 
 def extract(
@@ -19,8 +23,17 @@ def extract(
     """Write the clip features (N, D) of every video of a folder to `output` (safetensors), names to a JSON beside it.
 
     Tensors: ``features`` float32 and ``ok`` bool; the rows of videos that are unreadable, or whose features are not finite,
-    are zero and not ok, and named in the JSON.
+    are zero and not ok, and named in the JSON. Files already there are replaced, unless they hold features of videos that
+    have none now.
+
+    Raises:
+        VidsslError: in that case, and for an `output` that is the JSON itself.
     """
+    names_file = Path(output).with_suffix(".json")
+    if names_file == Path(output):
+        raise VidsslError(
+            f"{output}: the features need another ending, such as .safetensors; names go into {names_file}"
+        )
     subject = replace(load_subject(checkpoint, options), untrained=None)
     index = VideoIndex.read(data, subject.options.missing)
     features = extract_features(subject, index, description="extract")
@@ -34,6 +47,26 @@ def extract(
         ],
     }
     if distributed.rank() == 0:
-        write_tensors(output, {"features": rows, "ok": features.ok["trained"]})
-        write_json(Path(output).with_suffix(".json"), record)
+        failed = [index.paths[failure.video_id] for failure in features.failures]
+        lost = _lost(Path(output), names_file, {*failed, *index.missing})
+        if lost:
+            raise VidsslError(
+                f"{output}: left as it is: it has features of {len(lost)} videos that could not be read now, such as "
+                f"{lost[0]}; write to another file"
+            )
+        with whole_file(output) as tensors, whole_file(names_file) as names:  # both or none
+            write_tensors(tensors, {"features": rows, "ok": features.ok["trained"]})
+            write_json(names, record)
     return record
+
+
+def _lost(output: Path, names_file: Path, failed: Set[str]) -> list[str]:
+    """Those of the videos without features that have some in an earlier extraction."""
+    if not failed or not output.is_file():
+        return []
+    with suppress(VidsslError, KeyError, TypeError):  # it is none of ours
+        videos, ok = read_json(names_file)["videos"], read_tensors(output)["ok"].tolist()
+        return [
+            video["path"] for video, had in zip(videos, ok, strict=False) if had and video["path"] in failed
+        ]
+    return []

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.concepts.examples import example
+from vidssl import files as files_module
 from vidssl.concepts.datasets import class_list_of, class_names
 from vidssl.concepts.formats.read import read_concepts, read_with_format
 from vidssl.concepts.formats.write import WRITERS, camel_case, losses, write_as
@@ -157,3 +158,21 @@ def test_convert_says_what_is_lost(tmp_path):
     assert read.provenance is not None and read.provenance.note == "from ost.json"
     with pytest.raises(VidsslError, match="cannot be written"):
         write_as(file, tmp_path / "x", "yaml")
+
+
+def test_a_file_and_its_class_list_are_replaced_together(tmp_path, monkeypatch):
+    write_as(example(), tmp_path / "words.json", "indexed")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    flush = files_module._flush
+
+    def full(path):
+        if "classes.csv" in path.name:
+            raise OSError(28, "No space left on device")
+        flush(path)
+
+    monkeypatch.setattr(files_module, "_flush", full)
+    fewer = example().model_copy(update={"concepts": example().concepts[:1]})
+    with pytest.raises(VidsslError, match="No space left"):
+        write_as(fewer, tmp_path / "words.json", "indexed")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert len(before) == 2

@@ -9,6 +9,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from vidssl.concepts.names import display_name
 from vidssl.concepts.prompts import ConceptFile, dump_concepts
 from vidssl.concepts.templates import DESCRIPTION_TEMPLATES, respell
 from vidssl.errors import VidsslError, check_choice
-from vidssl.files import write_text
+from vidssl.files import whole_file, write_text
 
 _WORDS = ("aliases", "sources", "descriptions", "attributes")
 _RIGHTS = ("license", "provenance")
@@ -43,11 +44,14 @@ def write_as(file: ConceptFile, path: str | Path, format: str) -> list[Path]:
         raise VidsslError(f"{file.name}: has no descriptions to write as {format}; write csv or names")
     path = Path(path)
     write, _ = WRITERS[format]
-    written = [write_text(path, write(file))]
+    texts = {path: write(file)}
     if format in BESIDE:
         write, ending = BESIDE[format]
-        written.append(write_text(path.with_name(path.stem + ending), write(file)))
-    return written
+        texts[path.with_name(path.stem + ending)] = write(file)
+    with ExitStack() as stack:  # neither takes its place before both are whole
+        for target, text in texts.items():
+            write_text(stack.enter_context(whole_file(target)), text)
+    return list(texts)
 
 
 def losses(file: ConceptFile, format: str) -> list[str]:

@@ -172,8 +172,14 @@ class VideoIndex:
         """Write ``path,label`` (and ``group`` where there are some) as CSV that `read` understands from the same folder.
 
         Raises:
-            VidsslError: a file name holds a line break, which a list cannot.
+            VidsslError: a file name holds a line break, which a list cannot; or there is a file already, while videos
+                that do not exist were left out: it may name them.
         """
+        left_out = set(self.missing) - set(self.paths)
+        if left_out and Path(path).exists():
+            raise VidsslError(
+                f"{path}: left as it is: {len(left_out)} listed videos do not exist now; write to another file"
+            )
         groups = self.groups or [None] * len(self)
         write_list(Path(path), list(zip(self.paths, self.labels, groups, strict=True)), self.root)
 

@@ -10,6 +10,7 @@ from vidssl.evaluation.dynamics.eigenvalues import eigenvalues_figure
 from vidssl.evaluation.dynamics.forecasts import forecast_figure
 from vidssl.evaluation.dynamics.measure import Dynamics
 from vidssl.evaluation.dynamics.trajectories import trajectories_figure
+from vidssl.files import whole_file
 
 DPI = 130
 
@@ -49,5 +50,6 @@ def plot_dynamics(dynamics: Dynamics, folder: Path, untrained: Dynamics | None =
     files = []
     for name, figure in figures.items():
         files.append(folder / f"dynamics_{name}.png")
-        figure.savefig(files[-1], dpi=DPI)
+        with whole_file(files[-1]) as partial:
+            figure.savefig(partial, dpi=DPI, format="png")
     return files
