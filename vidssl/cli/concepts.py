@@ -99,10 +99,13 @@ def build(
     templates: Annotated[str | None, Option(help="preset, or a template with {}")] = None,
     whiten: Annotated[str, Option(help="none, center or zca")] = "none",
     merge_threshold: Annotated[float | None, Option(help="merge concepts closer than this cosine")] = None,
+    attributes: Annotated[
+        list[str], Option(help="kind of attributes to encode too: objects, scene, body_parts, motion, phases")
+    ] = [],  # noqa: B006
     device: Annotated[str | None, Option(help="where to encode")] = None,
     output: Report = None,
 ) -> None:
-    """Encode names and descriptions into a concept space, once for the same words and encoder."""
+    """Encode names, descriptions and attributes into a concept space, once for the same words and encoder."""
     from vidssl.concepts.build import cached_space
     from vidssl.concepts.vocabulary import load_concepts
     from vidssl.devices import find_device
@@ -114,7 +117,7 @@ def build(
     tower = load_text_tower(encoder, pretrained)
     if place is not None:
         tower.to(place)
-    options: Any = {"whiten": whiten, "merge_threshold": merge_threshold}
+    options: Any = {"whiten": whiten, "merge_threshold": merge_threshold, "attributes": attributes}
     with progress_bar("encoding", "text") as progress:
         record = cached_space(concepts, tower, progress=progress, **options).record()
     for problem in record["problems"]:
@@ -123,6 +126,8 @@ def build(
         typer.echo(
             f"near-duplicates ({pair['space']}, cosine {pair['cosine']:.3f}): {pair['first']}, {pair['second']}"
         )
+    for kind, count in record["attributes"].items():
+        typer.echo(f"attributes: {count} {kind}")
     typer.echo(
         f"cache: {record['concepts']} concepts x {record['dim']}, "
         f"{record['near_duplicate_count']} near-duplicate pairs, {len(record['merged'])} merged, "

@@ -15,11 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from vidssl.concepts.attributes import MIN_COUNT, SharedWords, shared_words
 from vidssl.concepts.formats.text import split_sentences
 from vidssl.concepts.geometry import NEAR_DUPLICATE, Whitener, merge_groups, near_duplicates
 from vidssl.concepts.prompts import Concept, ConceptFile, Problem, ProblemsError
 from vidssl.concepts.rules import check_concepts
-from vidssl.concepts.space import ConceptSpace, SpaceConcept, SpaceInfo, Whitening, load_space, save_space
+from vidssl.concepts.space import (
+    AttributeSpace,
+    ConceptSpace,
+    SpaceConcept,
+    SpaceInfo,
+    Whitening,
+    load_space,
+    save_space,
+)
 from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
 from vidssl.distributed import on_first
 from vidssl.errors import NAMED, VidsslError, check_choice
@@ -61,7 +70,7 @@ def cached_space(
     Args:
         file, tower, progress: as for `build_space`.
         folder: where spaces are kept; by default ``concepts`` in the user's cache folder.
-        options: `whiten` and `merge_threshold`, as for `build_space`.
+        options: `whiten`, `merge_threshold`, `attributes` and `attribute_min_count`, as for `build_space`.
 
     Raises:
         VidsslError: as `build_space`.
@@ -89,16 +98,20 @@ def build_space(
     tower: TextTower,
     whiten: Whitening = "none",
     merge_threshold: float | None = None,
+    attributes: Sequence[str] = (),
+    attribute_min_count: int = MIN_COUNT,
     batch_size: int = 256,
     progress: Progress = None,
 ) -> ConceptSpace:
-    """Encode all names and descriptions.
+    """Encode all names and descriptions, and the attributes that concepts share.
 
     Args:
         file: names, descriptions and templates.
         tower: a frozen text tower; its device is used.
         whiten: ``none``, ``center`` or ``zca``, see :class:`Whitener`; each space on its own.
         merge_threshold: concepts closer than this cosine in both spaces become one row; None merges nothing.
+        attributes: kinds of attributes to make spaces of, see `vidssl.concepts.attributes`.
+        attribute_min_count: concepts that an attribute needs to be in its space.
         batch_size: texts in one pass of the encoder.
         progress: called with the number of texts encoded and their total after each pass.
 
@@ -108,10 +121,12 @@ def build_space(
 
     Raises:
         VidsslError: for a file that leaves a row without meaning (no descriptions, names twice, a template without its
-            placeholder), bad options, or features that are not finite.
+            placeholder), bad options, a kind of attributes of which fewer than two are shared, or features that are not
+            finite.
     """
     _check(file, whiten, merge_threshold)
-    plan = _Plan(file, tower)
+    shared = [_shared(file, kind, attribute_min_count) for kind in attributes]
+    plan = _Plan(file, tower, shared)
     features = _encode(list(plan.rows), tower, batch_size, progress)
     category = F.normalize(features[torch.tensor(plan.category)].mean(dim=1), dim=-1)
     sentences = [features[rows] for rows in plan.descriptions]
@@ -139,22 +154,34 @@ def build_space(
         near_duplicates=tuple(pairs[:MAX_PAIRS]),
         near_duplicate_count=len(pairs),
         problems=tuple(plan.problems),
-        key=space_key(file, tower, whiten, merge_threshold),
+        key=space_key(file, tower, whiten, merge_threshold, attributes, attribute_min_count),
     )
+    kinds = {}
+    for one in shared:
+        rows = _mean_rows([features[own] for own in plan.attributes[one.kind]])
+        kinds[one.kind] = AttributeSpace(
+            one.words, Whitener(rows, whiten)(rows).float(), _incidence(one, groups)
+        )
     return ConceptSpace(
         info,
         Whitener(category, whiten)(category).float(),
         described(description).float(),
         described(pad_sequence(sentences, batch_first=True)).float(),
         torch.tensor([len(rows) for rows in sentences]),
+        kinds,
     )
 
 
 def space_key(
-    file: ConceptFile, tower: TextTower, whiten: str = "none", merge_threshold: float | None = None
+    file: ConceptFile,
+    tower: TextTower,
+    whiten: str = "none",
+    merge_threshold: float | None = None,
+    attributes: Sequence[str] = (),
+    attribute_min_count: int = MIN_COUNT,
 ) -> str:
     """sha256 (hex) over all that `build_space` makes a space of: known without encoding anything."""
-    parts = {
+    parts: dict[str, Any] = {
         "version": 1,  # of the way from words to rows
         "concepts": [[c.id, c.name, c.aliases, c.descriptions] for c in file.concepts],
         "templates": [file.templates.category, file.templates.description],
@@ -163,13 +190,16 @@ def space_key(
         "whiten": whiten,
         "merge_threshold": merge_threshold,
     }
+    if attributes:
+        shared = [shared_words(file.concepts, kind, attribute_min_count) for kind in attributes]
+        parts["attributes"] = [[*one, file.templates.words("", one.kind)] for one in shared]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class _Plan:
     """Which texts to encode, each once, and which of them make which row."""
 
-    def __init__(self, file: ConceptFile, tower: TextTower) -> None:
+    def __init__(self, file: ConceptFile, tower: TextTower, shared: Sequence[SharedWords] = ()) -> None:
         self.problems: list[Problem] = []
         self.rows: dict[str, int] = {}  # text -> row of its feature
         self._tower = tower
@@ -178,6 +208,13 @@ class _Plan:
             self.category.append([self._row(concept.id, text) for text in file.templates.names(concept)])
             sentences = file.templates.sentences(concept)
             self.descriptions.append([self._row(concept.id, text) for text in sentences])
+        self.attributes = {
+            one.kind: [
+                [self._row(f"{one.kind}: {word}", text) for text in file.templates.words(word, one.kind)]
+                for word in one.words
+            ]
+            for one in shared
+        }
 
     def _row(self, concept: str, text: str) -> int:
         tokens, longest = self._tower.num_tokens, self._tower.context_length
@@ -213,6 +250,25 @@ def _encode(texts: Sequence[str], tower: TextTower, batch_size: int, progress: P
 def _mean_rows(groups: Sequence[Tensor]) -> Tensor:
     """(K, D) unit rows, each the mean of the rows of one group."""
     return torch.stack([F.normalize(rows.mean(dim=0), dim=-1) for rows in groups])
+
+
+def _shared(file: ConceptFile, kind: str, min_count: int) -> SharedWords:
+    found = shared_words(file.concepts, kind, min_count)
+    if len(found.words) < 2:
+        raise VidsslError(
+            f"{file.name}: {len(found.words)} {kind} that {min_count} or more concepts have, and a space needs 2; leave "
+            f"{kind} out of the spaces, or write more attributes"
+        )
+    return found
+
+
+def _incidence(shared: SharedWords, groups: Sequence[Sequence[int]]) -> Tensor:
+    """(K, M) uint8; a row of several concepts has the attributes of all."""
+    matrix = torch.zeros(len(groups), len(shared.words), dtype=torch.uint8)
+    for row, group in enumerate(groups):
+        for member in group:
+            matrix[row, list(shared.columns[member])] = 1
+    return matrix
 
 
 def _check(file: ConceptFile, whiten: str, merge_threshold: float | None) -> None:

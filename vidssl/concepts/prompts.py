@@ -15,7 +15,16 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from vidssl.concepts.names import display_name, slug
-from vidssl.concepts.templates import CATEGORY_TEMPLATES, DESCRIPTION_TEMPLATES, render
+from vidssl.concepts.templates import (
+    BODY_PART_TEMPLATES,
+    CATEGORY_TEMPLATES,
+    DESCRIPTION_TEMPLATES,
+    MOTION_TEMPLATES,
+    OBJECT_TEMPLATES,
+    PHASE_TEMPLATES,
+    SCENE_TEMPLATES,
+    render,
+)
 from vidssl.errors import VidsslError
 from vidssl.files import write_text
 from vidssl.schema import Section, mistakes, unknown_key
@@ -78,11 +87,32 @@ class Concept(Section):
     attributes: Attributes | None = None
 
 
+class AttributeTemplates(Section):
+    """How attributes become sentences for the text encoder; ``{name}`` is the attribute."""
+
+    objects: tuple[str, ...] = OBJECT_TEMPLATES
+    scene: tuple[str, ...] = SCENE_TEMPLATES
+    body_parts: tuple[str, ...] = BODY_PART_TEMPLATES
+    motion: tuple[str, ...] = MOTION_TEMPLATES
+    phases: tuple[str, ...] = PHASE_TEMPLATES
+
+
 class Templates(Section):
-    """How names and descriptions become sentences for the text encoder."""
+    """How names, descriptions and attributes become sentences for the text encoder.
+
+    Attributes:
+        attributes: None for those that `AttributeTemplates` starts with.
+    """
 
     category: tuple[str, ...] = CATEGORY_TEMPLATES
     description: tuple[str, ...] = DESCRIPTION_TEMPLATES
+    attributes: AttributeTemplates | None = None
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Templates of each kind: ``category``, ``description`` and, where they are given, those of attributes."""
+        given = dict(self.attributes or ())
+        return {"category": self.category, "description": self.description, **given}
 
     def names(self, concept: Concept) -> list[str]:
         """The concept's name in every category template."""
@@ -92,6 +122,12 @@ class Templates(Section):
         """Each of the concept's descriptions in every description template."""
         texts = concept.descriptions
         return [render(template, concept.name, text) for text in texts for template in self.description]
+
+    def words(self, attribute: str, kind: str) -> list[str]:
+        """An attribute of this kind in every template of it."""
+        return [
+            render(template, attribute) for template in getattr(self.attributes or AttributeTemplates(), kind)
+        ]
 
 
 class Sampling(Section):

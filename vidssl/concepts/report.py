@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vidssl.concepts.attributes import KINDS, shared_words
 from vidssl.concepts.names import words
-from vidssl.concepts.prompts import ProblemsError
+from vidssl.concepts.prompts import ConceptFile, ProblemsError
 from vidssl.concepts.rules import check_concepts
 from vidssl.concepts.vocabulary import read_given
 from vidssl.models.towers.text import clip_num_tokens
 
 Record = dict[str, Any]
+MOST_COMMON = 5
 
 
 def validate(given: str | Path, **reading: Any) -> Record:
@@ -55,7 +57,8 @@ def stats(given: str | Path, **reading: Any) -> Record:
     Returns:
         `concepts`, `sources` (concepts of each data set), `aliases`, `descriptions`, `descriptions_per_concept`,
         `words_per_description` and `tokens_per_description` (min, mean, max each), `distinct_words`,
-        `attributes` (phrases of each kind), `templates`, `license`, `provenance`, `fingerprint`.
+        `attributes` (phrases of each kind), of those that two or more concepts share `shared_attributes` (number of each
+        kind), `rare_attributes` (number left out), `concepts_without` (any) and `common_attributes` (the first few), `templates`, `license`, `provenance`, `fingerprint`.
     """
     file, format = read_given(given, **reading)
     texts = [text for concept in file.concepts for text in concept.descriptions]
@@ -74,10 +77,22 @@ def stats(given: str | Path, **reading: Any) -> Record:
         "tokens_per_description": _spread([clip_num_tokens(text) for text in texts]),
         "distinct_words": len({word for text in texts for word in words(text)}),
         "attributes": dict(attributes),
-        "templates": file.templates.model_dump(mode="json"),
+        **_shared(file),
+        "templates": file.templates.model_dump(mode="json", exclude_none=True),
         "license": file.license,
         "provenance": file.provenance and file.provenance.model_dump(mode="json", exclude_none=True),
         "fingerprint": file.fingerprint,
+    }
+
+
+def _shared(file: ConceptFile) -> Record:
+    found = [shared_words(file.concepts, kind) for kind in KINDS]
+    held = [one for one in found if one.words or one.dropped]
+    return {
+        "shared_attributes": {one.kind: len(one.words) for one in held},
+        "rare_attributes": {one.kind: one.dropped for one in held},
+        "concepts_without": {one.kind: one.columns.count(()) for one in held},
+        "common_attributes": {one.kind: "/".join(one.words[:MOST_COMMON]) for one in held},
     }
 
 

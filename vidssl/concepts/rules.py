@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
+from vidssl.concepts.attributes import KINDS, shared_words
 from vidssl.concepts.names import join_key, names_label, slug, word_runs
 from vidssl.concepts.prompts import Concept, ConceptFile, Problem, Templates
 from vidssl.concepts.templates import template_fault
@@ -21,7 +22,7 @@ HUMAN_GENERATORS = ("hand", "converted")
 WARNINGS = {
     "names-only", "license-missing", "provenance-model", "provenance-prompt_id", "provenance-prompt_sha256",
     "provenance-created", "alias-own-name", "alias-shared", "description-few", "description-long",
-    "description-names-label", "attributes-missing", "attributes-empty", "filler",
+    "description-names-label", "attributes-missing", "attributes-empty", "filler", "nothing-shared",
 }  # fmt: skip
 
 # By which concept (None: by the file as a whole), of which rule, and what is said.
@@ -39,7 +40,13 @@ def check_concepts(
             `vidssl.models.towers.text.clip_num_tokens`; without it lengths in tokens are not checked.
         context_length: tokens that the text encoder reads.
     """
-    breaches = [*_of_file(file), *_of_names(file), *_of_sentences(file), *_of_phrases(file)]
+    breaches = [
+        *_of_file(file),
+        *_of_names(file),
+        *_of_sentences(file),
+        *_of_phrases(file),
+        *_of_sharing(file),
+    ]
     if num_tokens is not None:
         breaches += _of_lengths(file, num_tokens, context_length)
     problems = [
@@ -51,7 +58,7 @@ def check_concepts(
 def _of_file(file: ConceptFile) -> Iterator[Breach]:
     if not file.concepts:
         yield None, "concepts-empty", "the file has no concepts"
-    for kind, templates in file.templates:
+    for kind, templates in file.templates.kinds.items():
         if not templates:
             yield None, "template-missing", f"there is no {kind} template"
         for template in templates:
@@ -151,10 +158,23 @@ def _of_phrases(file: ConceptFile) -> Iterator[Breach]:
             yield None, "filler", f"{len(ids)} concepts share {run!r}: {', '.join(sorted(ids)[:4])}, …"
 
 
+def _of_sharing(file: ConceptFile) -> Iterator[Breach]:
+    """Attributes are for what concepts have in common."""
+    attributed = [concept for concept in file.concepts if concept.attributes]
+    if len(attributed) < 2:
+        return
+    columns = [shared_words(attributed, kind).columns for kind in KINDS]
+    for concept, *own in zip(attributed, *columns, strict=True):
+        if not any(own):
+            yield concept.id, "nothing-shared", "has no attribute that another concept has"
+
+
 def _of_lengths(file: ConceptFile, num_tokens: Callable[[str], int], context_length: int) -> Iterator[Breach]:
-    templates = Templates.model_validate(
-        {kind: [text for text in listed if not template_fault(text, kind)] for kind, listed in file.templates}
-    )
+    sound = {
+        kind: tuple(text for text in listed if not template_fault(text, kind))
+        for kind, listed in file.templates.kinds.items()
+    }
+    templates = Templates(category=sound["category"], description=sound["description"])
     for concept in file.concepts:
         for text in templates.names(concept) + templates.sentences(concept):
             length = num_tokens(text)

@@ -10,7 +10,9 @@ both is concept k. Ranasinghe & Ryoo 2023, arXiv 2307.10922, describe the two sp
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -78,6 +80,21 @@ class SpaceInfo(Section):
 
 
 @dataclass(frozen=True, eq=False)
+class AttributeSpace:
+    """M attributes of one kind in the joint space, and which of the K concepts have them.
+
+    Attributes:
+        words: M of them, in the order of the rows.
+        vectors: (M, D) unit rows.
+        incidence: (K, M) uint8, 1 where the concept has the attribute; each attribute has one.
+    """
+
+    words: tuple[str, ...]
+    vectors: Tensor
+    incidence: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class ConceptSpace:
     """K concepts in the joint space of dimension D.
 
@@ -87,6 +104,7 @@ class ConceptSpace:
         description: (K, D) unit rows.
         sentences: (K, M, D) unit vectors of each concept's sentences, zero beyond its number.
         counts: (K,) int64, number of sentences of each concept, 1 to M.
+        attributes: spaces of attributes beside the two, by kind.
 
     Raises:
         VidsslError: when the shapes do not fit together.
@@ -97,6 +115,7 @@ class ConceptSpace:
     description: Tensor
     sentences: Tensor
     counts: Tensor
+    attributes: Mapping[str, AttributeSpace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count, dim = len(self.info.concepts), self.category.shape[-1]
@@ -105,6 +124,11 @@ class ConceptSpace:
         if set(matrices) != {(count, dim)} or shapes["counts"] != (count,):
             listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise VidsslError(f"concept space: {count} concepts, but {listed}")
+        for kind, own in self.attributes.items():
+            rows, pairs = tuple(own.vectors.shape), tuple(own.incidence.shape)
+            if (rows, pairs) != ((len(own.words), dim), (count, len(own.words))):
+                found = f"{len(own.words)} {kind}, but vectors {rows} and incidence {pairs}"
+                raise VidsslError(f"concept space: {count} concepts and {found}")
 
     def __len__(self) -> int:
         return len(self.info.concepts)
@@ -113,14 +137,15 @@ class ConceptSpace:
     def sha256(self) -> str:
         """Hash (hex) over the words, the options and the float32 values."""
         digest = hashlib.sha256(self.info.model_dump_json().encode())
-        for name in TENSORS:
-            tensor = getattr(self, name)
+        if self.attributes:
+            digest.update(_words(self).encode())
+        for tensor in _tensors(self).values():
             digest.update(f"{tuple(tensor.shape)};".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def record(self) -> dict[str, Any]:
-        """`concepts` (their number), `dim`, `key`, `sha256`, `encoder` (fingerprint), `merged`, `near_duplicates`
+        """`concepts` (their number), `dim`, `attributes` (number of each kind), `key`, `sha256`, `encoder` (fingerprint), `merged`, `near_duplicates`
         (closest pairs), `near_duplicate_count` and `problems`, JSON-able.
         """
         info = self.info
@@ -128,6 +153,7 @@ class ConceptSpace:
             "file": info.name,
             "concepts": len(self),
             "dim": self.category.shape[1],
+            "attributes": {kind: len(own.words) for kind, own in self.attributes.items()},
             "key": info.key,
             "sha256": self.sha256,
             "encoder": info.encoder,
@@ -142,7 +168,9 @@ class ConceptSpace:
 def save_space(space: ConceptSpace, path: Path) -> Path:
     """Write a space as one safetensors file whose header holds the words, whole or not at all."""
     metadata = {"format": SPACE_FORMAT, "info": space.info.model_dump_json(), "sha256": space.sha256}
-    return write_tensors(path, {name: getattr(space, name) for name in TENSORS}, metadata)
+    if space.attributes:
+        metadata["attributes"] = _words(space)
+    return write_tensors(path, _tensors(space), metadata)
 
 
 def load_space(path: Path) -> ConceptSpace:
@@ -160,7 +188,14 @@ def load_space(path: Path) -> ConceptSpace:
             if found != SPACE_FORMAT:
                 raise VidsslError(f"no concept space: format {found!r}, not {SPACE_FORMAT!r}")
             info = SpaceInfo.model_validate_json(metadata["info"])
-            space = ConceptSpace(info, *(file.get_tensor(name) for name in TENSORS))
+            attributes = {
+                kind: AttributeSpace(
+                    tuple(words), *(file.get_tensor(f"{kind}.{name}") for name in ("vectors", "incidence"))
+                )
+                for kind, words in json.loads(metadata.get("attributes", "{}")).items()
+            }
+            category, description, sentences, counts = (file.get_tensor(name) for name in TENSORS)
+            space = ConceptSpace(info, category, description, sentences, counts, attributes)
     # ValueError: also VidsslError and pydantic's
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0][:120]
@@ -168,3 +203,18 @@ def load_space(path: Path) -> ConceptSpace:
     if space.sha256 != metadata.get("sha256"):
         raise VidsslError(f"{path}: damaged: its content does not have the sha256 it states")
     return space
+
+
+def _tensors(space: ConceptSpace) -> dict[str, Tensor]:
+    """All of them by name."""
+    own = {
+        f"{kind}.{name}": getattr(one, name)
+        for kind, one in space.attributes.items()
+        for name in ("vectors", "incidence")
+    }
+    return {name: getattr(space, name) for name in TENSORS} | own
+
+
+def _words(space: ConceptSpace) -> str:
+    """JSON of the attributes' words by kind."""
+    return json.dumps({kind: own.words for kind, own in space.attributes.items()})

@@ -17,6 +17,11 @@ from vidssl.resources import resource_folder
 
 CATEGORY_TEMPLATES = ("a video of a person {name}.",)
 DESCRIPTION_TEMPLATES = ("{description}",)
+# Of each kind of attribute; `{name}` is the attribute.
+OBJECT_TEMPLATES = ("a video of {name}.",)
+SCENE_TEMPLATES = ("a video in this place: {name}.",)
+BODY_PART_TEMPLATES = ("a video of a person moving the {name}.",)
+MOTION_TEMPLATES = PHASE_TEMPLATES = ("a video of a person {name}.",)
 _SYNONYMS = {"": "name", "c": "name", "name": "name", "description": "description"}
 
 
@@ -62,15 +67,19 @@ def template_fault(template: str, kind: str) -> str | None:
     """What is wrong with a template of the kind ``category`` or ``description``; None when nothing is.
 
     A template that gives every concept the same text separates none, so it has to hold its placeholder; and a category
-    template may use the name only, because the two spaces of a concept are to be made of different words.
+    template, or one of attributes, may use the name only, because the spaces are to be made of different words.
+
+    Args:
+        template: to look at.
+        kind: ``category``, ``description``, or a kind of attribute.
     """
     try:
         held = placeholders(template)
     except VidsslError as error:
         return str(error)
-    if kind == "category" and held != {"name"}:
+    if kind != "description" and held != {"name"}:
         want = "{name}" if "name" not in held else "{name} only"
-        return f"category template {template!r}: must hold {want}"
+        return f"{kind} template {template!r}: must hold {want}"
     if kind == "description" and "description" not in held:
         return f"description template {template!r}: must hold {{description}}"
     return None

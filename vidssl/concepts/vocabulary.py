@@ -15,7 +15,7 @@ from typing import Any
 from vidssl.concepts.datasets import class_names, datasets
 from vidssl.concepts.formats.read import read_concepts, read_with_format
 from vidssl.concepts.names import join_key
-from vidssl.concepts.prompts import Concept, ConceptFile, Templates, concepts_from_names
+from vidssl.concepts.prompts import Concept, ConceptFile, concepts_from_names
 from vidssl.concepts.templates import category_templates
 from vidssl.errors import VidsslError, check_choice
 from vidssl.resources import resource_folder
@@ -58,7 +58,7 @@ def load_concepts(
         name="+".join(file.name for file in files),
         license=first.license if len({file.license for file in files}) == 1 else None,
         concepts=merge_by_name(concept for file in files for concept in file.concepts),
-        templates=Templates(category=category, description=first.templates.description),
+        templates=first.templates.model_copy(update={"category": category}),
         provenance=first.provenance if len({file.provenance for file in files}) == 1 else None,
     )
 

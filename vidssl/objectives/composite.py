@@ -24,6 +24,7 @@ from vidssl.models.heads import (
 from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput
 from vidssl.objectives.baselines import BYOL, DINO, BarlowTwins, InfoNCE, SimSiam, VICReg
 from vidssl.objectives.concept.objective import ConceptObjective
+from vidssl.objectives.concept.spaces import SPACES, attribute_kinds
 from vidssl.objectives.concept.vectors import ConceptVectors
 from vidssl.objectives.hsic.objective import SSLHSIC
 from vidssl.objectives.ldm.objective import LDM
@@ -48,7 +49,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "barlow": BarlowTwins,
     "dino": DINO,
 }
-SPACE_OPTIONS = ("vocabulary", "templates", "whiten", "merge_threshold")
+SPACE_OPTIONS = ("vocabulary", "templates", "whiten", "merge_threshold", "attribute_min_count")
 
 
 class Composite(nn.Module):
@@ -159,8 +160,8 @@ def build_objectives(
             sizes; norm, last_norm, last_bias, prototypes; pool_frames for those on frames), `weight`, and `objective`:
             which one this is, where the name is a free one (``{"frames": {"objective": "hsic", "frames": True}}``).
         embed_dim: D of the encoder.
-        concept_space: makes the space of an objective in concepts from its options vocabulary, templates, whiten and
-            merge_threshold.
+        concept_space: makes the space of an objective in concepts from its options vocabulary, templates, whiten,
+            merge_threshold and attribute_min_count, and the kinds of `attributes` that it works in.
 
     Returns:
         The weighted sum, and a head for each name (`ClipFeatures` to `HeadOutput`).
@@ -195,7 +196,7 @@ def _build(
         check_choice(
             f"objective.{name}.{key}", key, allowed, "{name}: unknown option{guess} (allowed: {allowed})"
         )
-        if key in parameters:
+        if key in parameters and key != "spaces":  # which says itself what it takes
             _check_type(f"objective.{name}.{key}", value, parameters[key].default)
     chosen = {key: options.pop(key) for key in around if key in options}
     for key, value in chosen.items():
@@ -208,6 +209,8 @@ def _build(
         if kind.identity_head:
             if concept_space is None:
                 raise VidsslError("needs an encoder with a text tower, to encode its concepts (a CLIP model)")
+            if kinds := attribute_kinds(options.get("spaces", SPACES)):
+                chosen["attributes"] = kinds
             return kind(**options, space=concept_space(**chosen)), IdentityHead()
         if "dim" in parameters:
             options["dim"] = head.get("prototypes") or head["projector"][-1]

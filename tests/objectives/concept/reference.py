@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +14,20 @@ from torch.nn.functional import normalize
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
+class Kind(NamedTuple):
+    """Attributes of one kind."""
+
+    vectors: Tensor
+    incidence: Tensor
+
+
 class Space(NamedTuple):
     """What `ConceptObjective` reads of a concept space."""
 
     category: Tensor
     description: Tensor
     sha256: str
+    attributes: Mapping[str, Kind] = {}
 
 
 def unit(n: int, d: int, seed: int = 0) -> Tensor:
@@ -32,6 +40,21 @@ def space(concepts: int = 7, dim: int = 4, seed: int = 0) -> Space:
     """Random rows; the hash is that of the seed."""
     digest = hashlib.sha256(f"{concepts} {dim} {seed}".encode()).hexdigest()
     return Space(unit(concepts, dim, 100 + seed).float(), unit(concepts, dim, 200 + seed).float(), digest)
+
+
+def attributed_space(concepts: int = 7, dim: int = 4) -> Space:
+    """With three scenes, one concept having none, and four motions."""
+    scene = torch.zeros(concepts, 3, dtype=torch.uint8)
+    motion = torch.zeros(concepts, 4, dtype=torch.uint8)
+    for k in range(concepts):
+        motion[k, [k % 4, k % 3]] = 1
+        if k:
+            scene[k, [k % 3, k % 2]] = 1
+    kinds = {
+        "scene": Kind(unit(3, dim, 300).float(), scene),
+        "motion": Kind(unit(4, dim, 400).float(), motion),
+    }
+    return space(concepts, dim)._replace(attributes=kinds)
 
 
 def cosines(z: Tensor, vectors: Tensor) -> Array:

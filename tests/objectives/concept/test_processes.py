@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tests.distributed_runner import run_on_processes
-from tests.objectives.concept.reference import space
+from tests.objectives.concept.reference import attributed_space
 from vidssl.distributed import all_sum, world_size
 from vidssl.models.encoder import ClipFeatures
 from vidssl.models.heads import IdentityHead
@@ -33,8 +33,13 @@ def run(processes: int, local: bool = False) -> dict[str, Tensor]:
     """
     options: dict[str, dict[str, Any]] = {name: {"prior": name, "queue_size": 21} for name in PRIORS}
     options["center"] |= {"sigma": 0.5, "anchor": 2.0}
+    scene = {"prior": "log_prior", "teacher_temperature": 0.3}
+    options["attributes"] = {
+        "sigma": 0.5,
+        "spaces": {"category": {}, "description": {}, "scene": scene, "motion": {}},
+    }
     composite = Composite(
-        {name: ConceptObjective(space(), **TEMPERATURES, **o) for name, o in options.items()}
+        {name: ConceptObjective(attributed_space(), **TEMPERATURES, **o) for name, o in options.items()}
     )
     composite.double()
     encoder = nn.Linear(3, 4, bias=False, dtype=torch.float64)
@@ -80,9 +85,8 @@ def test_everything_is_that_of_one_process(processes: int) -> None:
             )
     assert expected["0/gradient"].abs().max() > 1e-2
     changed = [key for key in expected if key.startswith("state/") and "priors" in key]
-    assert len(changed) == 2 * (
-        2 + 2 + 2
-    )  # per space: center and log_prior (mean, steps), sinkhorn (rows, written)
+    # per space: center and log_prior (mean, steps), sinkhorn (rows, written); and four spaces with attributes
+    assert len(changed) == 2 * (2 + 2 + 2) + 4 * 2
     assert all(expected[key].abs().max() > 0 for key in changed)
 
 

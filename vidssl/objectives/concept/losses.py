@@ -56,7 +56,7 @@ def concept_probs(logits: Tensor, temperature: float, bias: Tensor | None = None
     Raises:
         VidsslError: if the temperature is not positive.
     """
-    _check_temperature(temperature)
+    check_temperature(temperature)
     with full_precision(logits):
         wide: Tensor = widen(logits)
         if bias is not None:
@@ -86,7 +86,7 @@ def concept_distillation_loss(
     Raises:
         VidsslError: if shapes or indices do not fit, or the temperature is not positive.
     """
-    _check_temperature(student_temperature)
+    check_temperature(student_temperature)
     students, teachers = len(student_logits), len(teacher_probs)
     shapes = sorted({tuple(x.shape) for x in [*student_logits, *teacher_probs]})
     if not student_logits or not teacher_probs or len(shapes) != 1 or len(shapes[0]) != 2:
@@ -174,6 +174,10 @@ def anchor_cosine(own: Views, anchors: Views, teacher_views: Sequence[int] | Non
         return torch.stack([(l2_normalise(x) * l2_normalise(a)).sum(dim=1).mean() for x, a in pairs]).mean()
 
 
-def _check_temperature(temperature: float) -> None:
+def check_temperature(temperature: float) -> None:
+    """
+    Raises:
+        VidsslError: if it is not positive.
+    """
     if not temperature > 0:
         raise VidsslError(f"concept: temperature {temperature}: must be positive")

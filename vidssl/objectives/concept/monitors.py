@@ -101,6 +101,24 @@ class ConceptMonitor(nn.Module):
         return torch.lerp(self.marginal.to(targets.dtype), targets.mean(dim=0), share)
 
 
+def spaces_agree(targets: Mapping[str, Sequence[Tensor]], shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`spaces_agree`, share of targets that prefer the same concept in two row-aligned spaces, and for each kind of attribute
+    `spaces_agree_<kind>`, share of targets whose preferred action has the preferred attribute.
+
+    Args:
+        targets: by space, per view of the teacher (B, K) or (B, M).
+        shares: by kind of attribute (K, M), above 0 where the action has it; the other spaces are row-aligned.
+    """
+    preferred = {name: torch.cat(list(views)).argmax(dim=1) for name, views in targets.items()}
+    actions = [name for name in preferred if name not in shares]
+    found = {}
+    if len(actions) == 2:
+        found["spaces_agree"] = preferred[actions[0]] == preferred[actions[1]]
+    for kind, matrix in shares.items() if actions else ():
+        found[f"spaces_agree_{kind}"] = matrix[preferred[actions[0]], preferred[kind]] > 0
+    return {name: same.to(torch.float32).mean() for name, same in found.items()}
+
+
 def concept_warning(logs: Mapping[str, float]) -> str | None:
     """One sentence when the logs of a step show hubs, flat targets or drift in any concept space, else None.
 

@@ -1,8 +1,11 @@
 """Self-distillation in a concept space: a video should be named and described as another view of it is.
 
     loss = λ_CD · distillation + λ_CA · alignment + λ_reg · anchor + λ_prior · prior
-    distillation = ½ sum_a mean_uv H(P_t^a(u), P_s^a(v))                      a = category, description;  u ≠ v
+    distillation = mean_a mean_uv H(P_t^a(u), P_s^a(v))                       a = category, description;  u ≠ v
     alignment = mean_uv [H(P_t^c(u), P_s^d(v)) + σ H(P_t^d(u), P_s^c(v))] / (1 + σ)
+
+Spaces of attributes (motion, objects, …) may stand beside the two: each is distilled as they are, and either is aligned with
+each through the incidence of actions and attributes (`incidence.py`); then `alignment` is the mean over these pairs.
 
 Re-implemented from the published description of LSS (Ranasinghe & Ryoo 2023, arXiv 2307.10922), whose equations and
 hyper-parameters could not be consulted: formulas follow DINO (arXiv 2104.14294), hyper-parameters are ours.
@@ -14,7 +17,7 @@ hyper-parameters could not be consulted: formulas follow DINO (arXiv 2104.14294)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +30,7 @@ from vidssl.objectives.base import (
     Views,
     cross_view_pairs,
 )
+from vidssl.objectives.concept.incidence import attribute_alignment_losses, attribute_shares
 from vidssl.objectives.concept.losses import (
     anchor_cosine,
     concept_alignment_loss,
@@ -34,18 +38,17 @@ from vidssl.objectives.concept.losses import (
     concept_logits,
     concept_probs,
 )
-from vidssl.objectives.concept.monitors import ConceptMonitor
+from vidssl.objectives.concept.monitors import ConceptMonitor, spaces_agree
 from vidssl.objectives.concept.priors import Prior, build_prior
-from vidssl.objectives.concept.vectors import SPACES, ConceptVectors, hash_of, hash_tensor, unit_matrices
+from vidssl.objectives.concept.spaces import SPACES, SpaceViews, aligned_pairs, read_spaces
+from vidssl.objectives.concept.vectors import (
+    ConceptVectors,
+    attribute_matrices,
+    hash_of,
+    hash_tensor,
+    unit_matrices,
+)
 from vidssl.objectives.ramp import ramps
-
-
-class _Space(NamedTuple):
-    """Of one space, per view: cosines of the student and the teacher, targets."""
-
-    student: list[Tensor]
-    teacher: list[Tensor]
-    targets: list[Tensor]
 
 
 class ConceptObjective(Objective):
@@ -70,6 +73,7 @@ class ConceptObjective(Objective):
         prior_strength: share of the bias that is subtracted, in [0, 1]; below 1 when concepts are not equally frequent.
         prior_weight: λ_prior of memax.
         queue_size: rows of the teacher that sinkhorn remembers, more than K.
+        spaces: ``category``, ``description`` and kinds of attributes; as a list, or each with options, see `read_spaces`.
         log_drift: ask for anchors also without a weight, to log the cosine with them; one more forward pass for each view.
     """
 
@@ -84,8 +88,6 @@ class ConceptObjective(Objective):
     anchor: float
     student_temperature: float
     teacher_temperature: float
-    category: Tensor
-    description: Tensor
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class ConceptObjective(Objective):
         prior_strength: float = 1.0,
         prior_weight: float = 1.0,
         queue_size: int = 4096,
+        spaces: Any = SPACES,
         log_drift: bool = False,
     ) -> None:
         super().__init__()
@@ -131,12 +134,28 @@ class ConceptObjective(Objective):
         self.set_progress(0.0)
         self.needs_anchor = log_drift or max(self.ramps["anchor"][:2]) > 0
         self.space_hash = space.sha256
-        for name, vectors in zip(SPACES, unit_matrices(space), strict=True):
-            self.register_buffer(name, vectors, persistent=False)
-        concepts = len(self.category)
-        options = prior_momentum, prior_strength, queue_size
-        self.priors = nn.ModuleDict({name: build_prior(prior, concepts, *options) for name in SPACES})
-        self.monitors = nn.ModuleDict({name: ConceptMonitor(concepts) for name in SPACES})
+        self.spaces = read_spaces(spaces)
+        self.pairs = aligned_pairs(self.spaces)
+        self.priors, self.monitors = nn.ModuleDict(), nn.ModuleDict()
+        rows = dict(zip(SPACES, unit_matrices(space), strict=True))
+        for name, own in self.spaces.items():
+            frequency = None
+            if name not in rows:
+                rows[name], incidence = attribute_matrices(space, name)
+                shares = attribute_shares(incidence)
+                frequency = shares.sum(dim=0) / shares.sum()
+                self.register_buffer(f"shares_{name}", shares, persistent=False)
+            self.register_buffer(name, rows[name], persistent=False)
+            count = len(rows[name])
+            self.priors[name] = build_prior(
+                own.prior or prior,
+                count,
+                prior_momentum if own.prior_momentum is None else own.prior_momentum,
+                prior_strength if own.prior_strength is None else own.prior_strength,
+                queue_size,
+                frequency,
+            )
+            self.monitors[name] = ConceptMonitor(count)
 
     @torch.no_grad()
     def warm_start(self, features: Tensor) -> None:
@@ -147,7 +166,7 @@ class ConceptObjective(Objective):
                 all processes.
         """
         for name, (logits,) in self._logits([features]).items():
-            self._prior(name).warm_start(logits, self.teacher_temperature)
+            self._prior(name).warm_start(logits, self._temperature(name, "teacher_temperature"))
 
     def get_extra_state(self) -> Tensor:
         """The hash of the space as 32 bytes."""
@@ -170,28 +189,33 @@ class ConceptObjective(Objective):
         """Clip features of all views of the student against those of the teacher's views.
 
         Logs: loss, its parts (`distillation_<space>`, `alignment_<from>_to_<to>`, `prior`, `anchor_cosine`), the
-        temperatures, for each space what `ConceptMonitor` returns as `<quantity>_<space>`, `spaces_agree` (share of
-        targets that prefer the same concept in both spaces) and `clips`, how many the monitors remember.
+        objective's temperatures, for each space what `ConceptMonitor` returns as `<quantity>_<space>`, `spaces_agree` (share
+        of targets that prefer the same concept as a name and as a description), `spaces_agree_<kind>` (share of targets
+        whose preferred action has the preferred attribute) and `clips`, how many the monitors remember.
         """
         if not student or not teacher:
             raise VidsslError("concept: needs the features of a student and of a teacher")
-        own, t = [view.projection for view in student], self.student_temperature
+        own = [view.projection for view in student]
         seen = None if batch is None else batch.teacher_views
         logits, fixed = self._logits(own), self._logits([view.projection for view in teacher])
-        spaces = {
-            name: _Space(logits[name], fixed[name], self._prior(name)(fixed[name], self.teacher_temperature))
-            for name in SPACES
-        }
-        c, d = spaces.values()
+        spaces = {}
+        for name in self.spaces:
+            t_s, t_t = (self._temperature(name, f"{who}_temperature") for who in ("student", "teacher"))
+            targets = self._prior(name)(fixed[name], t_t)
+            spaces[name] = SpaceViews(logits[name], fixed[name], targets, t_s, t_t)
         distillation = [
-            concept_distillation_loss(x.student, x.targets, t, teacher_views=seen) for x in (c, d)
+            concept_distillation_loss(x.student, x.targets, x.student_temperature, teacher_views=seen)
+            for x in spaces.values()
         ]
-        forth = concept_alignment_loss(d.student, c.targets, t)
-        back = concept_alignment_loss(c.student, d.targets, t)
-        prior = self._regulariser(spaces)
-        loss = self.distillation * torch.stack(distillation).mean()
-        loss = loss + self.alignment * (forth + self.sigma * back) / (1 + self.sigma)
+        weights = [options.weight for options in self.spaces.values()]
+        parts = [weight * part for weight, part in zip(weights, distillation, strict=True)]
+        loss = self.distillation * torch.stack(parts).sum() / sum(weights)
         logs: dict[str, Tensor] = {}
+        for (a, b), weight in self.pairs.items():
+            forth, back = self._alignment(spaces, a, b)
+            loss = loss + self.alignment * weight * (forth + self.sigma * back) / (1 + self.sigma)
+            logs |= {f"alignment_{a}_to_{b}": forth, f"alignment_{b}_to_{a}": back}
+        prior = self._regulariser(spaces)
         if prior is not None:
             loss = loss + self.prior_weight * prior
             logs["prior"] = prior
@@ -207,33 +231,54 @@ class ConceptObjective(Objective):
         # A step that the trainer will skip leaves no trace.
         remember = self.training and bool(torch.isfinite(loss))
         logs |= self._monitor(spaces, distillation, seen, remember)
-        logs |= {"alignment_category_to_description": forth, "alignment_description_to_category": back}
-        same = [p.argmax(dim=1) == q.argmax(dim=1) for p, q in zip(c.targets, d.targets, strict=True)]
-        logs["spaces_agree"] = torch.stack(same).to(forth.dtype).mean()
-        monitor = cast(ConceptMonitor, self.monitors["category"])
+        shares = {name: getattr(self, f"shares_{name}") for name in spaces if name not in SPACES}
+        logs |= spaces_agree({name: x.targets for name, x in spaces.items()}, shares)
+        monitor = cast(ConceptMonitor, next(iter(self.monitors.values())))
         logs["clips"] = monitor.clips.clamp_max(monitor.window)
         if remember:
             for name, space in spaces.items():
-                self._prior(name).update(space.teacher, self.teacher_temperature)
+                self._prior(name).update(space.teacher, space.teacher_temperature)
         logs |= {"loss": loss} | {
             key: loss.new_tensor(getattr(self, key)) for key in ("student_temperature", "teacher_temperature")
         }
         return ObjectiveOutput(loss, logs)
 
     def _logits(self, rows: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """Per space and view (B, K) cosines, from one product with both matrices."""
-        vectors = torch.cat([self.category, self.description])
-        both = [concept_logits(view, vectors).chunk(2, dim=1) for view in rows]
-        return {name: [x[i] for x in both] for i, name in enumerate(SPACES)}
+        """Per space and view (B, K) cosines, from one product with all matrices."""
+        matrices = [getattr(self, name) for name in self.spaces]
+        sizes = [len(matrix) for matrix in matrices]
+        vectors = torch.cat(matrices)
+        split = [concept_logits(view, vectors).split(sizes, dim=1) for view in rows]
+        return {name: [x[i] for x in split] for i, name in enumerate(self.spaces)}
+
+    def _temperature(self, name: str, which: str) -> float:
+        own = getattr(self.spaces[name], which)
+        return float(getattr(self, which) if own is None else own)
+
+    def _alignment(self, spaces: Mapping[str, SpaceViews], a: str, b: str) -> tuple[Tensor, Tensor]:
+        """What a teaches b, and b a."""
+        x, y = spaces[a], spaces[b]
+        if b in SPACES:
+            forth = concept_alignment_loss(y.student, x.targets, y.student_temperature)
+            return forth, concept_alignment_loss(x.student, y.targets, x.student_temperature)
+        return attribute_alignment_losses(
+            x.student,
+            x.targets,
+            y.student,
+            y.targets,
+            getattr(self, f"shares_{b}"),
+            x.student_temperature,
+            y.student_temperature,
+        )
 
     def _prior(self, name: str) -> Prior:
         return cast(Prior, self.priors[name])
 
-    def _regulariser(self, spaces: Mapping[str, _Space]) -> Tensor | None:
+    def _regulariser(self, spaces: Mapping[str, SpaceViews]) -> Tensor | None:
         """What the priors ask of the student's predictions, the mean over spaces."""
         found = []
         for name, space in spaces.items():
-            probs = [concept_probs(logits, self.student_temperature) for logits in space.student]
+            probs = [concept_probs(logits, space.student_temperature) for logits in space.student]
             asked = self._prior(name).regulariser(probs)
             if asked is not None:
                 found.append(asked)
@@ -241,7 +286,7 @@ class ConceptObjective(Objective):
 
     def _monitor(
         self,
-        spaces: Mapping[str, _Space],
+        spaces: Mapping[str, SpaceViews],
         losses: Sequence[Tensor],
         seen: Sequence[int] | None,
         remember: bool,

@@ -12,7 +12,9 @@ before the softmax, `strength` times:
                arXiv 2204.07141)
     none       none; for ablations, since it collapses onto hubs
 
-All assume that every concept is equally frequent, which is false when some names have no videos: `strength` below 1.
+All assume that every concept is equally frequent, which is false when some names have no videos: `strength` below 1. What
+attributes have is a known `frequency` instead, π_m = mean_k W_km if actions are equally frequent: targets are then corrected
+towards π, by τ_t log π, and not towards the uniform.
 Rows are those of the global batch, so that plain means are global; statistics follow the loss of their step.
 """
 
@@ -39,12 +41,20 @@ class Prior(nn.Module):
     """No prior, and what all of them share: softmax((ℓ - strength · b) / τ) with b = 0.
 
     Args:
+        concepts: K.
         strength: share of the bias that is subtracted, in [0, 1].
+        frequency: (K,) expected share of each concept in all videos; None for the same of all.
     """
 
-    def __init__(self, strength: float = 1.0) -> None:
+    log_frequency: Tensor
+
+    def __init__(self, concepts: int, strength: float = 1.0, frequency: Tensor | None = None) -> None:
         super().__init__()
         self.strength = strength
+        # log(K π), 0 for equal shares; of the words alone, hence out of the checkpoint
+        expected = torch.full((concepts,), 1 / concepts) if frequency is None else frequency
+        log = torch.zeros(concepts) if frequency is None else (expected / expected.mean()).log()
+        self.register_buffer("log_frequency", log, persistent=False)
 
     @torch.no_grad()
     def forward(self, logits: Sequence[Tensor], temperature: float) -> list[Tensor]:
@@ -86,14 +96,16 @@ class RunningPrior(Prior):
     Args:
         concepts: K.
         momentum: m in mean <- m mean + (1 - m) statistic of the step.
-        strength: see `Prior`.
+        strength, frequency: see `Prior`.
     """
 
     mean: Tensor
     steps: Tensor
 
-    def __init__(self, concepts: int, momentum: float, strength: float = 1.0) -> None:
-        super().__init__(strength)
+    def __init__(
+        self, concepts: int, momentum: float, strength: float = 1.0, frequency: Tensor | None = None
+    ) -> None:
+        super().__init__(concepts, strength, frequency)
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(concepts))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -126,7 +138,7 @@ class CenterPrior(RunningPrior):
         return logits.mean(dim=0)
 
     def bias(self, logits: Tensor, temperature: float) -> Tensor | None:
-        return self.current(logits, temperature)
+        return self.current(logits, temperature) - temperature * self.log_frequency.to(logits.dtype)
 
 
 class LogPrior(RunningPrior):
@@ -136,7 +148,8 @@ class LogPrior(RunningPrior):
         return concept_probs(logits, temperature).mean(dim=0)
 
     def bias(self, logits: Tensor, temperature: float) -> Tensor | None:
-        return temperature * self.current(logits, temperature).clamp_min(LOG_PRIOR_FLOOR).log()
+        predicted = self.current(logits, temperature).clamp_min(LOG_PRIOR_FLOOR).log()
+        return temperature * (predicted - self.log_frequency.to(logits.dtype))
 
 
 class SinkhornPrior(Prior):
@@ -147,14 +160,16 @@ class SinkhornPrior(Prior):
     Args:
         concepts: K.
         queue_size: rows kept.
-        strength: see `Prior`.
+        strength, frequency: see `Prior`.
     """
 
     # Of normalising concepts, then rows.
     iterations = 3
 
-    def __init__(self, concepts: int, queue_size: int = 4096, strength: float = 1.0) -> None:
-        super().__init__(strength)
+    def __init__(
+        self, concepts: int, queue_size: int = 4096, strength: float = 1.0, frequency: Tensor | None = None
+    ) -> None:
+        super().__init__(concepts, strength, frequency)
         self.queue = RowQueue(queue_size, concepts)
 
     def bias(self, logits: Tensor, temperature: float) -> Tensor | None:
@@ -165,7 +180,9 @@ class SinkhornPrior(Prior):
         of_row = torch.zeros_like(scaled[:, 0]).masked_fill(~counted, -torch.inf)
         of_concept = torch.zeros_like(scaled[0])
         for _ in range(self.iterations):
-            of_concept = -torch.logsumexp(scaled + of_row[:, None], dim=0)
+            of_concept = self.log_frequency.to(scaled.dtype) - torch.logsumexp(
+                scaled + of_row[:, None], dim=0
+            )
             of_row = (-torch.logsumexp(scaled + of_concept, dim=1)).masked_fill(~counted, -torch.inf)
         return -temperature * of_concept
 
@@ -177,12 +194,16 @@ class SinkhornPrior(Prior):
 
 
 class MeMax(Prior):
-    """Plain targets; the regulariser is minus the entropy of the student's prediction, mean over batch and views."""
+    """Plain targets; the regulariser is minus the entropy of the student's prediction, mean over batch and views.
+
+    With a frequency π it is log K less than the divergence KL(mean ‖ π), which is the same for equal shares.
+    """
 
     def regulariser(self, student_probs: Sequence[Tensor]) -> Tensor | None:
         mean = torch.cat(list(student_probs)).mean(dim=0)
         # The floor keeps the derivative of p log p finite where every prediction underflows.
-        return (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
+        log = mean.clamp_min(torch.finfo(mean.dtype).tiny).log() - self.log_frequency.to(mean.dtype)
+        return (mean * log).sum()
 
 
 def build_prior(
@@ -191,6 +212,7 @@ def build_prior(
     momentum: float | None = None,
     strength: float = 1.0,
     queue_size: int = 4096,
+    frequency: Tensor | None = None,
 ) -> Prior:
     """A prior by name.
 
@@ -200,6 +222,7 @@ def build_prior(
         momentum: of `center` (0.9 when None) and `log_prior` (0.99), in [0, 1).
         strength: of those that subtract a bias, in [0, 1].
         queue_size: of `sinkhorn`.
+        frequency: (K,) expected share of each concept in all videos; None for the same of all.
 
     Raises:
         VidsslError: for an unknown name, a value outside, or an option that this prior does not have.
@@ -213,7 +236,7 @@ def build_prior(
     check_value("prior_momentum", momentum, momentum is None or 0 <= momentum < 1, "in [0, 1)")
     if name in MOMENTUM:
         kind = CenterPrior if name == "center" else LogPrior
-        return kind(concepts, MOMENTUM[name] if momentum is None else momentum, strength)
+        return kind(concepts, MOMENTUM[name] if momentum is None else momentum, strength, frequency)
     if name == "sinkhorn":
-        return SinkhornPrior(concepts, queue_size, strength)
-    return MeMax() if name == "memax" else Prior()
+        return SinkhornPrior(concepts, queue_size, strength, frequency)
+    return MeMax(concepts, frequency=frequency) if name == "memax" else Prior(concepts)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from vidssl.errors import VidsslError
+from vidssl.objectives.concept.spaces import SPACES
 
-SPACES = ("category", "description")
+
+class AttributeVectors(Protocol):
+    """M attributes of one kind."""
+
+    @property
+    def vectors(self) -> Tensor:
+        """(M, D) unit rows."""
+
+    @property
+    def incidence(self) -> Tensor:
+        """(K, M), above 0 where the concept has the attribute."""
 
 
 class ConceptVectors(Protocol):
@@ -22,6 +34,10 @@ class ConceptVectors(Protocol):
     @property
     def description(self) -> Tensor:
         """(K, D) unit rows made of descriptions."""
+
+    @property
+    def attributes(self) -> Mapping[str, AttributeVectors]:
+        """By kind; read only where an objective works in spaces of attributes."""
 
     @property
     def sha256(self) -> str:
@@ -42,6 +58,30 @@ def unit_matrices(space: ConceptVectors) -> tuple[Tensor, Tensor]:
         if not (vectors.norm(dim=1) - 1).abs().max() < 1e-3:
             raise VidsslError(f"concept: the {name} vectors are not unit rows")
     return category, description
+
+
+def attribute_matrices(space: ConceptVectors, kind: str) -> tuple[Tensor, Tensor]:
+    """Copies of vectors (M, D) and incidence (K, M) of one kind of attribute.
+
+    Raises:
+        VidsslError: if the space was built without, or they do not fit together with its names.
+    """
+    found = space.attributes.get(kind)
+    if found is None:
+        there = ", ".join(space.attributes) or "none"
+        raise VidsslError(f"concept: this space has no attributes of the kind {kind} (it has {there})")
+    vectors, incidence = found.vectors.detach().clone(), found.incidence.detach().clone()
+    count, width = space.category.shape
+    if vectors.ndim != 2 or vectors.shape[1] != width or incidence.shape != (count, len(vectors)):
+        raise VidsslError(
+            f"concept: {kind} vectors {tuple(vectors.shape)} and incidence {tuple(incidence.shape)}: must be (M, {width}) "
+            f"and ({count}, M)"
+        )
+    if not (vectors.norm(dim=1) - 1).abs().max() < 1e-3:
+        raise VidsslError(f"concept: the {kind} vectors are not unit rows")
+    if not bool((incidence > 0).any(dim=0).all()):
+        raise VidsslError(f"concept: some {kind} belong to no concept")
+    return vectors, incidence
 
 
 def hash_tensor(sha256: str) -> Tensor:
