@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from vidssl.dynamics.recurrent import RecurrentPredictor
-from vidssl.objectives.ldm.objective import LDM
+from vidssl.objectives.ldm import LDM, PUBLISHED
 from vidssl.synthetic import sequences as toy
 from vidssl.synthetic.blobs import blob_frames, with_noise
 from vidssl.synthetic.mixing import injective_mixing, nuisance_mixing
@@ -190,7 +190,7 @@ def linear(end: float) -> Callable[[float], float]:
 
 
 def kalman(dim: int, entropy: str, **options: Any) -> Callable[[int], LDM]:
-    return lambda seed: LDM(dim, "kalman", entropy, seed=seed, **options)
+    return lambda seed: LDM(dim, "kalman", entropy, seed=seed, **{**PUBLISHED, **options})
 
 
 def recurrent(
@@ -204,7 +204,7 @@ def recurrent(
         )  # dropped: the recorded runs drew their start values after these
         return RecurrentPredictor(dim, 10, head, start_variance=variance, generator=generator)
 
-    return lambda seed: LDM(dim, predictor, entropy, seed=seed, **options)
+    return lambda seed: LDM(dim, predictor, entropy, seed=seed, **{**PUBLISHED, **options})
 
 
 def figure_eight_row(entropy: str, published: str) -> Row:

@@ -67,13 +67,14 @@ def forecast(
         return _observe(model, layout, means[1:], covs[1:], 0)
 
 
-def multi_step(result: FilterResult, steps: int, model: StateSpace) -> list[Forecast]:
+def multi_step(result: FilterResult, steps: int, model: StateSpace, check: bool = True) -> list[Forecast]:
     """Forecasts 1, 2, … `steps` ahead from every step of the sequence, for errors against the horizon.
 
     Args:
         result: of `kalman_filter`, T steps.
         steps: largest horizon H, from 1 to T - 1.
         model: as given to the filter; its m0 and P0 are not used.
+        check: as in `kalman_filter`.
 
     Returns:
         H forecasts. Entry t of number h - 1 is made at step t for step t + h, so its time axis has length T - h and it
@@ -89,7 +90,7 @@ def multi_step(result: FilterResult, steps: int, model: StateSpace) -> list[Fore
         )
     with torch.autocast(result.filt_mean.device.type, enabled=False):
         given = {key: x for key, x in model._asdict().items() if key not in ("m0", "P0")}
-        model, layout, _ = _read("multi_step", total, result, given)
+        model, layout, _ = _read("multi_step", total, result, given, check)
         (A, Q, _, _, mean, cov, b, _), forecasts = model, []
         for h in range(1, steps + 1):
             into = A[h:]
@@ -100,7 +101,7 @@ def multi_step(result: FilterResult, steps: int, model: StateSpace) -> list[Fore
 
 
 def _read(
-    name: str, steps: int, result: FilterResult, given: dict[str, Tensor | None]
+    name: str, steps: int, result: FilterResult, given: dict[str, Tensor | None], check: bool = True
 ) -> tuple[StateSpace, Layout, bool]:
     """The model time first, its m0 and P0 the filtered moments; its layout; and `columns` as in `Layout.vectors`."""
     *batch, known, n = result.filt_mean.shape
@@ -108,7 +109,8 @@ def _read(
     x = in_one_precision(name, {"mean": result.filt_mean, "cov": result.filt_cov, **given})
     layout = Layout(name, steps, batch, of="result")
     layout.read(x, n, m)
-    layout.check_values(x)
+    if check:
+        layout.check_values(x)
     x["m0"], x["P0"] = x["mean"], compact(x["cov"], 2)
     columns = shared(x["A"], x["C"])
     model = layout.model(x, columns, priors=known)

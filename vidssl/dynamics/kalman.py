@@ -27,6 +27,7 @@ from vidssl.dynamics._engine.likelihood import (
     innovation_log_likelihood,
     log_density,
     mask_covariance,
+    undefined,
 )
 from vidssl.dynamics._engine.means import predicted_means
 from vidssl.dynamics._engine.results import FilterResult, StateSpace
@@ -59,6 +60,7 @@ def kalman_filter(
     mask: Tensor | None = None,
     predict_first: bool = True,
     method: str = "joseph",
+    check: bool = True,
 ) -> FilterResult:
     """Filtered and predicted moments and the log-likelihood of every step (Kalman 1960).
 
@@ -74,6 +76,8 @@ def kalman_filter(
             False: it is the prior of step 0 itself, and A[0], b[0], Q[0] are not used.
         method: "joseph", one step after another; "sqrt", the same on triangular square roots, for priors and noises
             many orders of magnitude apart; "scan", parallel over time, for a GPU and long sequences.
+        check: False takes the values as they are, without a synchronisation with a GPU: NaN is missing only under a mask,
+            and what would be an error makes the result NaN.
 
     Returns:
         FilterResult: means and covariances before and after seeing each step, innovations and their covariances, and
@@ -93,11 +97,11 @@ def kalman_filter(
     model = StateSpace(A, Q, C, R, m0, P0, b, d)
     x = in_one_precision("kalman_filter", {"z": z, **model._asdict()})
     with torch.autocast(x["z"].device.type, enabled=False):
-        return _filter(*_read(x, mask, predict_first), method)
+        return _filter(*_read(x, mask, predict_first, check), method, check)
 
 
 def _read(
-    x: dict[str, Tensor], mask: Tensor | None, predict_first: bool
+    x: dict[str, Tensor], mask: Tensor | None, predict_first: bool, check: bool
 ) -> tuple[Tensor, StateSpace, Tensor | None, Layout]:
     """z, the model, what is observed, checked and laid out time first.
 
@@ -111,9 +115,10 @@ def _read(
     n, (*batch, steps, m) = A.shape[-1], z.shape
     layout = Layout(name, steps, batch)
     layout.read(x, n, m)
-    x["z"], observed = hide_missing(layout, x["z"], mask)
+    x["z"], observed = hide_missing(layout, x["z"], mask, check)
     layout.batch  # noqa: B018  raises when batch axes do not fit together
-    layout.check_values(x)
+    if check:
+        layout.check_values(x)
     for key in ("Q", "R", "P0"):
         x[key] = symmetric(x[key])
     if not predict_first:
@@ -130,10 +135,10 @@ def _read(
 
 
 def _filter(
-    z: Tensor, model: StateSpace, observed: Tensor | None, layout: Layout, method: str
+    z: Tensor, model: StateSpace, observed: Tensor | None, layout: Layout, method: str, check: bool
 ) -> FilterResult:
     A, _, C, R, prior, _, b, d = model
-    passed, masked_C = _covariances(model, observed, layout, method)
+    passed, masked_C = _covariances(model, observed, layout, method, check)
     start = prior[0]
     y = z if d is None else z - d
     between, offsets = A, b
@@ -144,6 +149,8 @@ def _filter(
     lead = passed.gain.shape[1]
     start = start.expand(lead, C.shape[-1], layout.size if lead == 1 else 1)
     pred_mean = predicted_means(passed, between, masked_C, y, offsets, start, method == "scan")
+    if not check:
+        pred_mean = pred_mean + undefined(passed.failed, pred_mean.dtype)
     innovation = y - C @ pred_mean
     if observed is not None:
         innovation = torch.where(observed, innovation, 0)
@@ -159,7 +166,7 @@ def _filter(
 
 
 def _covariances(
-    model: StateSpace, observed: Tensor | None, layout: Layout, method: str
+    model: StateSpace, observed: Tensor | None, layout: Layout, method: str, check: bool
 ) -> tuple[CovariancePass, Tensor]:
     """The covariance pass, and C with the rows of missing entries set to 0."""
     (A, Q, C, R, _, P0, _, _), which = model, None
@@ -170,7 +177,7 @@ def _covariances(
     passed = covariance_pass(P0[0], A, Q, C, R, method)
     if which is not None:
         passed, C = CovariancePass(*(x[:, which] for x in passed)), C[:, which]
-    if bool(passed.failed.any()):
+    if check and bool(passed.failed.any()):
         where = layout.where(passed.failed != 0)
         raise VidsslError(
             f"kalman_filter: innovation covariance{where} is not positive definite in {C.dtype}; "

@@ -127,6 +127,13 @@ class RecurrentPredictor(nn.Module):
             predictions.append(GaussianPrediction(mean, self.cov()))
         return predictions
 
+    @torch.no_grad()
+    def calibrate_(self, z: Tensor, valid: Tensor | None = None, step: float = 1.0) -> None:
+        """Start with the variance of latents (B, T, m), of those that are `valid`, where it is learned."""
+        if self.learns_scale:
+            rows = z.flatten(0, 1) if valid is None else z[valid]
+            self.log_variance.copy_(rows.var(dim=0).clamp_min(VARIANCE_FLOOR).log())
+
     def cov(self) -> Tensor:
         """(m, m) diagonal covariance of a step."""
         variance = self.log_variance.exp()

@@ -32,6 +32,8 @@ OBSERVATION_NOISES = ("identity", "scalar", "diag", "full", "input")
 BIASES = ("fixed_point", "none")
 NOISE_FLOOR = 1e-5
 NOISE_CEILING = 1e4
+# Of the variance of latents, that a model takes for noise at its start even where they stand still.
+SMALLEST_NOISE = 1e-4
 
 
 class LinearGaussianSSM(nn.Module):
@@ -45,7 +47,8 @@ class LinearGaussianSSM(nn.Module):
         R: "identity", fixed, which also fixes the scale of z; learned: "scalar", "diag", "full", at first the
             identity; "input": handed to `filter`, see `input_noise`.
         bias: "fixed_point" β, at first 0, or "none".
-        joint_scale: learn a factor exp(s) on Q, R and the prior covariance: the unit in which z is measured.
+        joint_scale: learn a factor exp(s) on Q, R (also one that is handed to `filter`) and the prior covariance: the unit in
+            which z is measured.
         predict_first: the prior N(0, I) is that of the state one step (one time unit) before the first frame; False:
             of the state at the first frame.
         time_unit: seconds to which "continuous" A and Q refer.
@@ -89,6 +92,8 @@ class LinearGaussianSSM(nn.Module):
         self.observation_noise = LearnedCovariance(latent_dim, "identity" if R == "input" else R)
         self.fixed_point = nn.Parameter(torch.zeros(state_dim)) if bias == "fixed_point" else None
         self.log_scale = nn.Parameter(torch.zeros(())) if joint_scale else None
+        self.prior_variance: Tensor
+        self.register_buffer("prior_variance", torch.ones(state_dim))
 
     @property
     def learns_scale(self) -> bool:
@@ -101,8 +106,7 @@ class LinearGaussianSSM(nn.Module):
         Args:
             times: (…, T) seconds of the frames, where time is continuous; one time unit per step when None. Time that
                 does not go on (padding) is a step of length 0.
-            R: observation noise in place of the model's own; needed with R="input". It is taken as it is: what makes
-                it from a frame can learn any scale, and with the joint scale on it too training wandered off.
+            R: observation noise in place of the model's own; needed with R="input". In units of the joint scale, if any.
 
         Raises:
             VidsslError: for times without a continuous transition, or a missing R.
@@ -141,6 +145,40 @@ class LinearGaussianSSM(nn.Module):
     ) -> list[Forecast]:
         """`multi_step` of what `filter` returned for the same `R` and `times`: 1, 2, … `steps` ahead of every step."""
         return multi_step(result, steps, self.matrices(times, R))
+
+    @torch.no_grad()
+    def calibrate_(self, z: Tensor, valid: Tensor | None = None, step: float = 1.0) -> None:
+        """Start from the scale of latents: the prior is as wide as they are, and every noise as large as their steps say.
+
+        A random walk under white noise, both of variance r, has steps of variance 3r: that is r of every dimension, which
+        becomes R (where it is learned) and the first part of Q; the joint scale takes their mean. The fixed point is the
+        mean of the latents. Hidden dimensions get the mean of the others.
+
+        Args:
+            z: (B, T, m), T of at least 2.
+            valid: (B, T) bool, which count; all when None.
+            step: length of a step, in time units.
+        """
+        m, weights = (
+            self.latent_dim,
+            torch.ones_like(z[..., :1]) if valid is None else valid[..., None].to(z.dtype),
+        )
+        both = weights[:, 1:] * weights[:, :-1]
+        mean = (z * weights).sum((0, 1)) / weights.sum()
+        width = ((z - mean).square() * weights).sum((0, 1)) / weights.sum()
+        steps = (z.diff(dim=1).square() * both).sum((0, 1)) / both.sum().clamp_min(1)
+        width = width.clamp_min(torch.finfo(z.dtype).tiny)
+        noise = torch.maximum(steps / 3, SMALLEST_NOISE * width)
+        scale = noise.mean() if self.log_scale is not None else noise.new_ones(())
+        if self.log_scale is not None:
+            self.log_scale.copy_(scale.log())
+        relative, wide = noise / scale, width / scale
+        hidden = relative.mean().expand(self.state_dim - m)
+        self.observation_noise.start_at_(relative)
+        self.process_noise.start_at_(torch.cat([relative, hidden]) / step)
+        self.prior_variance.copy_(torch.cat([wide, wide.mean().expand(self.state_dim - m)]))
+        if self.fixed_point is not None:
+            self.fixed_point[:m] = mean
 
     def project_stable_(self, bound: float = 1.02) -> None:
         """Shrink A in place to a spectral radius of at most `bound`, so that gradients over T steps grow by bound^T.
@@ -195,8 +233,8 @@ class LinearGaussianSSM(nn.Module):
         with torch.autocast(A.device.type, enabled=False):
             eye = torch.eye(self.state_dim, dtype=A.dtype, device=A.device)
             b = None if self.fixed_point is None else self.fixed_point - A @ self.fixed_point
-            own = self._scaled(self.observation_noise()) if R is None else R
-            prior = self._scaled(eye)
+            own = self._scaled(self.observation_noise() if R is None else R)
+            prior = self._scaled(torch.diag(self.prior_variance))
         return StateSpace(A, Q, eye[: self.latent_dim], own, torch.zeros_like(eye[0]), prior, b)
 
     def _scaled(self, cov: Tensor) -> Tensor:
@@ -224,6 +262,15 @@ class LearnedCovariance(nn.Module):
             self.raw = nn.Parameter(torch.zeros(1 if kind == "scalar" else n))
         self.eye: Tensor
         self.register_buffer("eye", torch.eye(n), persistent=False)
+
+    @torch.no_grad()
+    def start_at_(self, variances: Tensor) -> None:
+        """Take these variances (n,) where they can be learned, their mean where all are one."""
+        free = (variances - NOISE_FLOOR).clamp_min(NOISE_FLOOR)
+        if self.kind == "full":
+            self.raw.copy_(torch.diag(free.sqrt().expm1().log()))  # softplus of it is the root
+        elif self.kind != "identity":
+            self.raw.copy_(free.log() if self.kind == "diag" else free.mean().log())
 
     def forward(self) -> Tensor:
         if self.kind == "identity":

@@ -20,6 +20,10 @@ START_RADIUS = 1 / 1.1
 START_LOGIT = math.log(START_RADIUS / (1 - START_RADIUS))
 
 
+# Of `log_spectral_radius`: the error is below 1e-3 up to 16 dimensions and a condition of 1e6.
+SQUARINGS = 14
+
+
 class Transition(nn.Module):
     """The base of all: `forward` gives A (n, n) over one step, which is one time unit."""
 
@@ -47,9 +51,7 @@ class FreeMatrix(Transition):
 
     @torch.no_grad()
     def clamp_(self, bound: float) -> None:
-        radius = spectral_radius(self.A)
-        if radius > bound:
-            self.A.mul_(bound / radius)
+        self.A.mul_((bound / log_spectral_radius(self.A).exp()).clamp_max(1))
 
 
 class Rotation(Transition):
@@ -103,9 +105,8 @@ class Continuous(Transition):
 
     @torch.no_grad()
     def clamp_(self, bound: float) -> None:
-        excess = growth_rate(self.F) - math.log(bound)
-        if excess > 0:
-            self.F.diagonal().sub_(excess)
+        excess = log_spectral_radius(torch.linalg.matrix_exp(self.F)) - math.log(bound)
+        self.F.diagonal().sub_(excess.clamp_min(0))
 
 
 TRANSITIONS: dict[str, Callable[[int, torch.Generator | None], Transition]] = {
@@ -147,6 +148,24 @@ def discretise(F: Tensor, Q: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
 def spectral_radius(A: Tensor) -> float:
     """Largest |eigenvalue| of (n, n)."""
     return float(eigenvalues(A).abs().max())
+
+
+@torch.no_grad()
+def log_spectral_radius(A: Tensor) -> Tensor:
+    """log of a bound on the largest |eigenvalue| of (n, n), (): log of Gelfand's ‖A^N‖^{1/N}, N = 2^SQUARINGS.
+
+    Too large by log(√n κ) / N where κ is the condition of the eigenvectors, and sums and products only: no eigenvalues, no
+    synchronisation with a GPU.
+    """
+    sizes, tiny = [], torch.finfo(A.dtype).tiny
+    for _ in range(SQUARINGS):
+        sizes.append(torch.linalg.vector_norm(A).clamp_min(tiny))
+        A = A / sizes[-1]
+        A = A @ A
+    sizes.append(torch.linalg.vector_norm(A).clamp_min(tiny))
+    weights = 0.5 ** torch.arange(len(sizes), dtype=A.dtype, device=A.device)
+    total: Tensor = (torch.stack(sizes).log() * weights).sum()
+    return total
 
 
 def growth_rate(F: Tensor) -> float:

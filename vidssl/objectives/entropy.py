@@ -34,7 +34,11 @@ KNN_FLOOR = 1e-8
 
 
 def gaussian_entropy(
-    z: Tensor, eps: float | None = None, relative: bool = False, mask: Tensor | None = None
+    z: Tensor,
+    eps: float | None = None,
+    relative: bool = False,
+    mask: Tensor | None = None,
+    check: bool = True,
 ) -> Tensor:
     """½ log det(Cov + eps I) + D/2 (1 + log 2π), with the covariance of N - 1.
 
@@ -43,6 +47,7 @@ def gaussian_entropy(
         eps: added to the diagonal; None: 1e-6 in float32, 1e-8 in float64.
         relative: eps in units of the mean variance tr Cov / D, which leaves H(c z) = H(z) + D log c exact.
         mask: (N,) bool, rows that count; all when None.
+        check: False gives NaN, without a synchronisation with a GPU, where the covariance is not positive definite.
 
     Raises:
         VidsslError: for N <= D, which has no determinant, or a covariance that is not positive definite.
@@ -59,12 +64,12 @@ def gaussian_entropy(
         eps = (1e-6 if z.dtype == torch.float32 else 1e-8) if eps is None else eps
         lift = eps * cov.diagonal().mean() if relative else cov.new_tensor(eps)
         factor, failed = torch.linalg.cholesky_ex(cov + lift * torch.eye(d, dtype=cov.dtype, device=z.device))
-        if bool(failed):
+        if check and bool(failed):
             raise VidsslError(
                 f"gaussian_entropy: the covariance of {n} rows in {d} dimensions is singular even with "
                 f"eps={eps:g}; raise eps, or the rows have collapsed or are not finite"
             )
-        half_log_det: Tensor = factor.diagonal().log().sum()
+        half_log_det: Tensor = factor.diagonal().log().sum().masked_fill(failed != 0, torch.nan)
         return half_log_det.to(z.dtype) + d / 2 * (1 + LOG_2PI)
 
 

@@ -37,6 +37,17 @@ def test_a_wrong_process_noise_is_found_out(sequences, process_noise, nis):
     assert high < 0.9 if nis == "more" else low > 0.9
 
 
+def test_one_number_says_by_how_much_covariances_are_too_small(sequences):
+    """With every covariance of the true model divided by c the right ones are c times as large."""
+    model = rotating_model()
+    model.log_scale = torch.nn.Parameter(torch.tensor(-math.log(4.0)))
+    found = measure_dynamics(model, sequences).calibration
+    right = measure_dynamics(rotating_model(), sequences).calibration.covariance_scale
+    assert right.interval[0] < 1 < right.interval[1]
+    assert found.covariance_scale.value == pytest.approx(4 * right.value, rel=1e-6)
+    assert found.covariance_scale.value == pytest.approx(found.mean_nis.value / 2)
+
+
 def test_the_true_model_has_the_better_likelihood(sequences):
     right, *wrong = (
         measure_dynamics(rotating_model(q), sequences).calibration.log_likelihood.value

@@ -34,7 +34,10 @@ def test_the_report_is_written_and_says_what_it_is(run, sprites, tmp_path):
     assert [Path(x["path"]).name for x in result["data"]["failed"]] == ["broken.mp4"]
     assert len(result["eigenvalues"]) == 2 and result["calibration"]["expected_nis"] == 2
     assert result["forecast"]["horizons"] == [1, 2] == result["untrained"]["forecast"]["horizons"]
-    assert any("broken.mp4" in line for line in dynamics_lines(result))
+    lines = dynamics_lines(result)
+    assert any("broken.mp4" in line for line in lines)
+    scale = result["calibration"]["covariance_scale"]["value"]
+    assert any(f"right on average at {scale:.2f} [" in line for line in lines)
     again = dynamics(run, data, horizon=2, options=options)
     assert again["forecast"] == result["forecast"] and again["figures"] == []
 

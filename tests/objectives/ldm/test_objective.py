@@ -20,12 +20,12 @@ from vidssl.errors import VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.entropy import kde_entropy, knn_entropy
-from vidssl.objectives.ldm.objective import LDM
+from vidssl.objectives.ldm import LDM, PUBLISHED
 
 
 def build(dim: int = 2, seed: int = 0, **options: Any) -> LDM:
-    """An objective in float64 away from its start values."""
-    objective = LDM(dim, **options).double()
+    """An objective in float64 away from its start values, as published unless told otherwise."""
+    objective = LDM(dim, **{**PUBLISHED, **options}).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in objective.parameters():
@@ -114,7 +114,7 @@ def test_loss_equals_numpy(entropy: str, weight: float) -> None:
 
 
 def test_learned_and_input_dependent_noise_equal_numpy() -> None:
-    objective = build(4, observation_noise="input", entropy="logdet")
+    objective = build(4, observation_noise="input", entropy="logdet", scale="fixed")
     view = rows(5, 6, 4)
     z, raw = view.detach()[..., :2], view.detach()[..., 2:]
     alignment = numpy_log_likelihood(objective, z.numpy(), input_noise(raw).numpy()).sum(1).mean()
@@ -260,7 +260,7 @@ def test_learned_scale_needs_weight_one(options: dict[str, Any]) -> None:
     LDM(4, entropy="stopgrad", **options)
     with pytest.raises(VidsslError, match=r"entropy_weight=0\.5: must be exactly 1"):
         LDM(4, entropy_weight=0.5, **options)
-    LDM(4, entropy_weight=0.5)
+    LDM(4, observation_noise="identity", entropy_weight=0.5)
 
 
 # -- padding, dropped frames, times ----------------------------------------------------------------------------------------
@@ -461,9 +461,9 @@ def trained_std(objective: LDM) -> float:
 
 def test_why_it_is_refused() -> None:
     """The likelihood of the student's own rows holds the scale, and without an entropy nothing drives it; the refused pair runs off."""
-    refused = LDM(2, target="teacher", scale="fixed")
+    refused = LDM(2, target="teacher", scale="fixed", observation_noise="identity")
     refused.entropy = "logdet"
-    held = [LDM(2, entropy="logdet"), LDM(2, target="teacher")]
+    held = [LDM(2, entropy="logdet", observation_noise="identity"), LDM(2, target="teacher", **PUBLISHED)]
     assert trained_std(refused) > 3 * max(trained_std(objective) for objective in held)
 
 
@@ -664,7 +664,7 @@ def test_a_stopped_target_finds_the_square_too() -> None:
 
 def test_without_entropy_it_collapses_while_the_likelihood_rises() -> None:
     """A falling loss proves nothing."""
-    run = SquareRun(entropy="logdet", entropy_weight=0.0)
+    run = SquareRun(entropy="logdet", entropy_weight=0.0, observation_noise="identity")
     logs = run.train(120)
     first, last = logs[0], logs[-1]
     assert last["ldm/alignment"] > first["ldm/alignment"] + 10

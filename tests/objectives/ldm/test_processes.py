@@ -15,10 +15,10 @@ from torch import nn
 from tests.distributed_runner import run_on_processes
 from vidssl.distributed import all_sum, world_size
 from vidssl.models.encoder import ClipFeatures
-from vidssl.models.heads import FrameHead
+from vidssl.models.heads import FrameHead, HeadOutput
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite
-from vidssl.objectives.ldm.objective import LDM
+from vidssl.objectives.ldm import LDM, prediction
 
 SPEC: dict[str, dict[str, Any]] = {
     "logdet": {"entropy": "logdet", "horizon": 2},
@@ -26,6 +26,8 @@ SPEC: dict[str, dict[str, Any]] = {
     "rnn": {"dynamics": "rnn", "hidden_dim": 4, "entropy": "kde", "bandwidth": 1.0},
     "teacher": {"target": "teacher", "entropy": "stopgrad", "transition": "continuous"},
     "taylor": {"entropy": "taylor", "transition": "continuous"},
+    "default": {"entropy": "logdet", "state_dim": 4},
+    "other": {"entropy": "knn", "other_clips": True, "neighbours": 2, "observation_noise": "full"},
     "noisy": {"observation_noise": "input", "entropy": "stopgrad", "process_noise": "full"},
 }
 ROWS = {1: [8], 2: [5, 3], 3: [4, 1, 3]}
@@ -61,6 +63,34 @@ def run(processes: int) -> dict[str, Any]:
                 assert parameter.grad is not None, key
                 result[f"{step}/{key}"] = all_sum(parameter.grad) / world_size()
     return result | {f"state/{key}": value for key, value in composite.state_dict().items()}
+
+
+def filtered_rows(counts: tuple[int, ...]) -> tuple[list[int], Any]:
+    """How many sequences each call of the filter was given, and the loss."""
+    seen, original = [], prediction.kalman_filter
+
+    def counted(z: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append(len(z))
+        return original(z, *arguments, **options)
+
+    prediction.kalman_filter = counted  # type: ignore[assignment]
+    try:
+        index = dist.get_rank()
+        z = torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        own = slice(sum(counts[:index]), sum(counts[: index + 1]))
+        composite = Composite({"ldm": LDM(2, entropy="logdet").double()})
+        batch = BatchInfo(torch.arange(6)[own], [torch.arange(5.0).repeat(6, 1)[own]])
+        output = composite({"ldm": [HeadOutput(z[own], None, None)]}, None, batch)
+    finally:
+        prediction.kalman_filter = original
+    return seen, output.loss.detach()
+
+
+def test_every_process_filters_its_own_sequences() -> None:
+    (_, loss), *_ = run_on_processes(filtered_rows, 1, (6,))
+    for (seen, found), n in zip(run_on_processes(filtered_rows, 2, (4, 2)), (4, 2), strict=True):
+        assert seen == [n]
+        torch.testing.assert_close(found, loss, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("processes", [2, 3])

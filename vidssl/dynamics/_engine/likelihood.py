@@ -14,7 +14,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def innovation_log_likelihood(
-    innovation: Tensor, innovation_cov: Tensor, mask: Tensor | None = None
+    innovation: Tensor, innovation_cov: Tensor, mask: Tensor | None = None, check: bool = True
 ) -> Tensor:
     """log N(e_t; 0, S_t) of the observed entries of every step, in nats.
 
@@ -25,6 +25,7 @@ def innovation_log_likelihood(
         innovation: (…, T, m); NaN is a missing entry.
         innovation_cov: (m, m), (T, m, m) or (…, T, m, m), positive definite.
         mask: bool, broadcastable to (…, T, m); False is a missing entry.
+        check: as in `kalman_filter`.
 
     Returns:
         (…, T); 0 where a whole step is missing. float32 or wider, differentiable in both arguments.
@@ -40,17 +41,21 @@ def innovation_log_likelihood(
         *batch, steps, m = e.shape
         layout = Layout(name, steps, batch, of="innovation")
         S = layout.check("innovation_cov", S, (m, m))
-        e, observed = hide_missing(layout, e, mask)
-        layout.check_values({"innovation": e, "innovation_cov": S})
+        e, observed = hide_missing(layout, e, mask, check)
+        if check:
+            layout.check_values({"innovation": e, "innovation_cov": S})
         columns = shared(S) and (observed is None or observed.ndim == 2)
         e, S = layout.vectors(e, columns), layout.matrices(S)
         if observed is not None:
             observed = layout.vectors(observed, columns)
             S = mask_covariance(S, observed[..., 0])
         L, failed = torch.linalg.cholesky_ex(S)
-        if bool((failed != 0).any()):
+        if check and bool((failed != 0).any()):
             raise VidsslError(f"{name}: innovation_cov{layout.where(failed != 0)} is not positive definite")
-        return layout.vectors_back(log_density(e, L, observed)[:, :, None])[..., 0]
+        found = log_density(e, L, observed)
+        if not check:
+            found = found + undefined(failed, found.dtype)
+        return layout.vectors_back(found[:, :, None])[..., 0]
 
 
 def log_density(e: Tensor, L: Tensor, observed: Tensor | None) -> Tensor:
@@ -64,15 +69,24 @@ def log_density(e: Tensor, L: Tensor, observed: Tensor | None) -> Tensor:
     return -0.5 * (square + count * LOG_2PI) - log_det
 
 
-def hide_missing(layout: Layout, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def undefined(failed: Tensor, dtype: torch.dtype) -> Tensor:
+    """0, or NaN where any factor has failed: added to a result, it leaves it as it is or makes it undefined."""
+    return torch.where((failed != 0).any(), torch.nan, 0.0).to(dtype)
+
+
+def hide_missing(
+    layout: Layout, values: Tensor, mask: Tensor | None, check: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """`values` (…, T, m) with 0 where NaN or masked, and which entries are observed; None when all are.
+
+    Without a mask and not told to `check`, all are.
 
     Returns without batch axes, (T, m), what is observed when all sequences lack the same entries.
 
     Raises:
         VidsslError: for a mask of another type or shape.
     """
-    if mask is None and bool(torch.isfinite(values.sum())):
+    if mask is None and (not check or bool(torch.isfinite(values.sum()))):
         return values, None  # a finite sum has no NaN in it
     observed = ~torch.isnan(values)
     if mask is not None:

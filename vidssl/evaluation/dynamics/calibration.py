@@ -34,6 +34,8 @@ class Calibration:
         ks: largest distance of the distribution of `pit` from the uniform one.
         coverage: share of latents inside the ellipse of each probability in `COVERAGES`.
         log_likelihood: nats of a prediction, per dimension.
+        covariance_scale: mean NIS / `dim`, by which all covariances would have to be multiplied to be right on average (the
+            factor of largest likelihood): above 1 the model is too sure, below 1 not sure enough.
     """
 
     horizon: int
@@ -44,6 +46,7 @@ class Calibration:
     ks: float
     coverage: dict[float, Estimate]
     log_likelihood: Estimate
+    covariance_scale: Estimate
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
@@ -52,6 +55,7 @@ class Calibration:
             "predictions": len(self.nis),
             "expected_nis": self.dim,
             "mean_nis": self.mean_nis._asdict(),
+            "covariance_scale": self.covariance_scale._asdict(),
             "ks_distance": self.ks,
             "coverage": {f"{100 * p:.0f}": x._asdict() for p, x in self.coverage.items()},
             "log_likelihood_per_dim": self.log_likelihood._asdict(),
@@ -89,6 +93,7 @@ def calibrate(
         ks=ks_distance(pit[counts]),
         coverage={p: mean((pit <= p).double()) for p in COVERAGES},
         log_likelihood=mean(log_likelihood),
+        covariance_scale=mean(nis / m),
     )
 
 

@@ -90,6 +90,8 @@ def dynamics(
     measured = {}
     for key, ldm in models.items():
         z, lag = sequences[key], min(ldm.weights)
+        if key == "initial" and not ldm.calibrated:
+            ldm.model.calibrate_(z.z[..., : ldm.dim], z.valid)  # as its first step would have done
         longest = max(horizon, lag)
         measured[key] = measure_dynamics(ldm.model, z, longest, lag=lag, context=context, seed=seed)
     found, untrained = measured[weights], measured["initial"]
@@ -150,8 +152,9 @@ def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{data['videos'] - len(data['failed'])} videos, up to {sampling['latents']} latents of each, "
         f"{step} s apart; {result['model']['predictor']} model of {m} dimensions",
-        f"NIS {_estimate(calibration['mean_nis'])}, {m} where the model is right; KS distance "
-        f"{calibration['ks_distance']:.3f}; ellipses cover "
+        f"NIS {_estimate(calibration['mean_nis'])}, {m} where the model is right: covariances would be right on average at "
+        f"{_estimate(calibration['covariance_scale'])} times their size; KS distance {calibration['ks_distance']:.3f}; "
+        "ellipses cover "
         + ", ".join(f"{_estimate(x, 100)} of {p} %" for p, x in calibration["coverage"].items()),
         "forecast error as a share of that of the last latent (persistence), of the best average of the latents so far "
         "(smoothing), and of other videos' latents at the same place of the clip (clock):",

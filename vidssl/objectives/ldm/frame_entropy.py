@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError, check_choice, check_value
@@ -18,13 +18,14 @@ KNN_DIMS = 8
 
 
 class FrameRows(NamedTuple):
-    """What an estimator is given: rows (N, m), which of them are real (N,) or None, the clip (N,) that each is of, and the
-    standard deviation () that the model predicts."""
+    """What an estimator is given: rows (N, m), which of them are real (N,) or None, the clip (N,) that each is of, the standard
+    deviation () that the model predicts, and whether to say what is wrong with them (else the result is NaN)."""
 
     z: Tensor
     mask: Tensor | None
     clip: Tensor
     noise_scale: Tensor
+    check: bool
 
 
 class FrameEntropy(nn.Module):
@@ -67,13 +68,16 @@ class FrameEntropy(nn.Module):
         self.clip_quantile = None if clip_quantile == 1 else clip_quantile
         self.other_clips = other_clips
 
-    def forward(self, z: Tensor, valid: Tensor | None, clip: Tensor, noise_scale: Tensor) -> Tensor:
+    def forward(
+        self, z: Tensor, valid: Tensor | None, clip: Tensor, noise_scale: Tensor, check: bool = True
+    ) -> Tensor:
         """
         Args:
             z: (B, T, m).
             valid: (B, T) bool, which frames are real; None: all.
             clip: (B,) int64, one number for clips of one video.
             noise_scale: bandwidth of "kde" where none was given.
+            check: False: rows without an entropy give NaN, where telling takes a synchronisation.
 
         Returns:
             Scalar, nats.
@@ -85,7 +89,9 @@ class FrameEntropy(nn.Module):
         estimate = ESTIMATORS[self.estimator]
         if self.pool == "batch_time":
             mask = None if valid is None else rearrange(valid, "b t -> (b t)")
-            rows = FrameRows(rearrange(z, "b t m -> (b t) m"), mask, clip.repeat_interleave(t), noise_scale)
+            rows = FrameRows(
+                rearrange(z, "b t m -> (b t) m"), mask, repeat(clip, "b -> (b t)", t=t), noise_scale, check
+            )
             return estimate(self, rows)
         needed = {"logdet": m + 1, "knn": self.neighbours + 1}.get(self.estimator, 2)
         counts = [b] * t if valid is None else valid.sum(dim=0).tolist()
@@ -98,13 +104,15 @@ class FrameEntropy(nn.Module):
         total = z.new_zeros(())
         for step in steps:
             mask = None if valid is None else valid[:, step]
-            total = total + counts[step] * estimate(self, FrameRows(z[:, step], mask, clip, noise_scale))
+            total = total + counts[step] * estimate(
+                self, FrameRows(z[:, step], mask, clip, noise_scale, check)
+            )
         return total / sum(counts[step] for step in steps)
 
 
 def _logdet(own: FrameEntropy, rows: FrameRows) -> Tensor:
     # Relative, so that H(c z) = H(z) + m log c whatever the scale of z.
-    return gaussian_entropy(rows.z, relative=True, mask=rows.mask)
+    return gaussian_entropy(rows.z, relative=True, mask=rows.mask, check=rows.check)
 
 
 def _taylor(own: FrameEntropy, rows: FrameRows) -> Tensor:

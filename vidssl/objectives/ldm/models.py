@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -13,6 +13,15 @@ from vidssl.errors import VidsslError, check_choice
 MotionModel: TypeAlias = LinearGaussianSSM | RecurrentPredictor
 
 DYNAMICS = ("kalman", "rnn")
+# How much faster than the encoder the model learns, as published for either predictor.
+KALMAN_RATE, RNN_RATE = 100.0, 30.0
+# Where the defaults of `LDM` are not those of the released code.
+PUBLISHED: dict[str, Any] = {
+    "observation_noise": "identity",
+    "calibrate": False,
+    "clip_quantile": 0.9,
+    "other_clips": False,
+}
 RNN_NOISES = {"identity": "fixed", "diag": "learned"}
 
 
@@ -41,6 +50,7 @@ def motion_model(
     if noisy and dim % 2:
         raise VidsslError(f"observation_noise='input': needs an even number of dimensions, got {dim}")
     latent_dim = dim // 2 if noisy else dim
+    held = observation_noise == "identity" and entropy != "stopgrad"
     if dynamics == "kalman":
         return LinearGaussianSSM(
             latent_dim if state_dim is None else int(state_dim),
@@ -48,7 +58,7 @@ def motion_model(
             transition,
             process_noise,
             observation_noise,
-            joint_scale=scale == "learned" or (scale == "auto" and entropy == "stopgrad"),
+            joint_scale=scale == "learned" or (scale == "auto" and not held),
             time_unit=time_unit,
             generator=generator,
         )
@@ -60,3 +70,8 @@ def motion_model(
         raise VidsslError(f"dynamics='rnn': observation_noise is one of {', '.join(RNN_NOISES)}")
     layers, variance = (hidden_dim, hidden_dim), RNN_NOISES[observation_noise]
     return RecurrentPredictor(latent_dim, hidden_dim, layers, variance, generator=generator)
+
+
+def published_rate(model: MotionModel) -> float:
+    """How much faster than the encoder a model is to learn."""
+    return RNN_RATE if isinstance(model, RecurrentPredictor) else KALMAN_RATE

@@ -27,26 +27,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM
+from vidssl.dynamics.transitions import log_spectral_radius
 from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.objectives.base import (
     BatchInfo,
     DrawingObjective,
     ObjectiveOutput,
     Views,
-    frame_rows,
-    frame_times,
+    own_rows,
     video_ids,
 )
 from vidssl.objectives.ldm.frame_entropy import KNN_DIMS, FrameEntropy, check_entropy
-from vidssl.objectives.ldm.models import MotionModel, motion_model
-from vidssl.objectives.ldm.prediction import log_likelihood, noise_scale, predict
-from vidssl.objectives.ldm.views import LatentView, latent_view
+from vidssl.objectives.ldm.models import MotionModel, motion_model, published_rate
+from vidssl.objectives.ldm.prediction import align, calibrate
+from vidssl.objectives.ldm.views import LatentView, latent_views, teacher_targets
 
-# How much faster than the encoder the model learns, as published for either predictor.
-LR_MULTIPLIERS = {"kalman": 100.0, "rnn": 30.0}
 MAX_RADIUS = 1.02
+# Training steps, since the start or a resume, in which values are checked and errors name what is wrong. Later they are a loss
+# that is not finite, and the trainer skips the step: every check waits for the GPU.
+CHECKED_STEPS = 10
 
 
 class LDM(DrawingObjective):
@@ -67,10 +67,13 @@ class LDM(DrawingObjective):
             past; views that the teacher does not see are left out. Only with "stopgrad", see `check_entropy`.
         state_dim: n of the Kalman model, m when None. More leaves room for velocities.
         transition, process_noise: of the Kalman model, see `LinearGaussianSSM`. "continuous" uses the frames' times.
-        scale: "learned": Q and R share a learned factor; "fixed"; "auto": learned with "stopgrad", whose small latents
-            would else drown in R = I before the encoder has learned anything, and fixed with an entropy.
-        observation_noise: R, see `LinearGaussianSSM`; "input": the second half of every row says how noisy its frame
-            is, which also lets the model give up on hard frames (watch log_det_R). For "rnn": "identity" or "diag".
+        scale: "learned": Q, R and the prior share a learned factor; "fixed"; "auto": learned, but fixed where R = I is to
+            hold the scale of z against an entropy.
+        observation_noise: R, see `LinearGaussianSSM`. With "identity" (as published) clean frames can say that they are
+            clean only by growing, as slowly as the encoder learns. "input": the second half of every row says how noisy
+            its frame is, which also lets the model give up on hard frames (watch log_det_R). For "rnn": "identity" or
+            "diag".
+        calibrate: a model that learns the scale starts from that of the first batch's latents.
         time_unit: seconds to which a continuous model refers.
         hidden_dim: of the LSTM.
         horizon: predict 1, 2, … `horizon` frames ahead (from `lag` on); the entropy is multiplied by the sum of weights.
@@ -114,8 +117,9 @@ class LDM(DrawingObjective):
         state_dim: int | None = None,
         transition: str = "near_identity",
         process_noise: str = "diag",
-        observation_noise: str = "identity",
+        observation_noise: str = "diag",
         scale: str = "auto",
+        calibrate: bool = True,
         time_unit: float = 1.0,
         hidden_dim: int = 64,
         horizon: int = 1,
@@ -162,11 +166,8 @@ class LDM(DrawingObjective):
         )
         self.dim = self.model.latent_dim
         self.noise_from_input = isinstance(self.model, LinearGaussianSSM) and self.model.R == "input"
-        self.row_dim = self.dim * (1 + self.noise_from_input)
-        if self.row_dim != dim:
-            raise VidsslError(
-                f"dynamics: the model is one of rows of {self.row_dim} dimensions, not of {dim}"
-            )
+        if (width := self.dim * (1 + self.noise_from_input)) != dim:
+            raise VidsslError(f"dynamics: the model is one of rows of {width} dimensions, not of {dim}")
         if entropy == "auto":
             entropy = "knn" if self.dim <= KNN_DIMS else "logdet"
         self.entropy, self.entropy_weight, self.target = entropy, entropy_weight, target
@@ -174,18 +175,27 @@ class LDM(DrawingObjective):
         self.weights = {lag + h: horizon_decay**h for h in range(horizon)}
         self.burn_in, self.drop_frames = burn_in, drop_frames
         self.reduction, self.method = reduction, method
-        if lr_multiplier is None:
-            lr_multiplier = LR_MULTIPLIERS["rnn" if isinstance(self.model, RecurrentPredictor) else "kalman"]
-        self.lr_multiplier = lr_multiplier
+        self.lr_multiplier = published_rate(self.model) if lr_multiplier is None else lr_multiplier
         estimator = "logdet" if entropy == "stopgrad" else entropy
         self.frame_entropy = FrameEntropy(
             estimator, self.generator, pool, neighbours, clip_quantile, bandwidth, max_rows, other_clips
         )
+        self.checked = 0
+        # Whether the model has met the scale of the latents; in the checkpoint.
+        self.calibrated = not (calibrate and self.model.learns_scale)
         if self.model.learns_scale and entropy != "stopgrad" and entropy_weight != 1:
             raise VidsslError(
                 f"entropy_weight={entropy_weight}: must be exactly 1 where the model learns the scale of z "
                 "(observation_noise other than 'identity', or scale='learned'), else the loss has no optimum"
             )
+
+    def get_extra_state(self) -> Tensor:
+        """The state of the draws, and whether the model is calibrated."""
+        return torch.cat([super().get_extra_state(), torch.tensor([self.calibrated], dtype=torch.uint8)])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        super().set_extra_state(state[:-1])
+        self.calibrated = bool(state[-1])
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The model follows the schedule at `lr_multiplier` times its rate, without weight decay."""
@@ -207,66 +217,66 @@ class LDM(DrawingObjective):
 
         A non-finite latent gives a non-finite loss, not an error.
         """
-        views = self._views(student, teacher, batch)
-        read = [x.sum() for view in views for x in (view.z, view.target, view.R) if x is not None]
-        total = torch.stack(read).sum()
-        if not bool(torch.isfinite(total)):
-            loss = torch.nan * total
+        views, own = self._views(student, teacher, batch), own_rows(batch)
+        read = [x.detach().sum() for view in views for x in (view.z, view.target, view.R) if x is not None]
+        undefined = 0 * torch.stack(read).sum()  # 0, but NaN where any of it is not finite
+        check = not self.training or self.checked < CHECKED_STEPS
+        self.checked += self.training
+        if check and not bool(torch.isfinite(undefined)):
+            loss = undefined + sum(view.z.sum() for view in views)
             return ObjectiveOutput(loss, {"loss": loss})
+        if self.training and not self.calibrated:
+            # Rows are those of all processes, so that these go on alike.
+            longest = max(views, key=lambda view: view.z.shape[1])
+            calibrate(self.model, longest)
+            self.calibrated = True
         clip = video_ids(batch, views[0].z)
-        losses, logs = zip(*(self._view_loss(view, clip) for view in views), strict=True)
+        losses, logs = zip(*(self._view_loss(view, clip, own, check) for view in views), strict=True)
         means = {key: torch.stack([log[key] for log in logs]).mean() for key in logs[0]}
-        loss = torch.stack(losses).mean()
+        loss = torch.stack(losses).mean() + undefined
         if isinstance(self.model, LinearGaussianSSM):
-            means["spectral_radius"] = loss.new_tensor(self.model.spectral_radius())
+            means["spectral_radius"] = log_spectral_radius(self.model.transition()).exp()
         return ObjectiveOutput(loss, {"loss": loss, **means})
 
     def _views(self, student: Views, teacher: Views, batch: BatchInfo | None) -> list[LatentView]:
-        rows = frame_rows(student, predicted=False)
-        targets: dict[int, Tensor] = {}
-        if self.needs_teacher:
-            if not teacher:
-                raise VidsslError("ldm: target='teacher' needs the rows of a teacher")
-            seen = range(len(teacher)) if batch is None else batch.teacher_views or range(len(teacher))
-            targets = dict(zip(seen, frame_rows(teacher, predicted=False), strict=True))
-        views = []
-        for v, row in enumerate(rows):
-            if self.needs_teacher and v not in targets:
-                continue
-            times = frame_times(batch.times[v], row.shape[1]) if batch is not None and batch.times else None
-            views.append(self._view(row, targets.get(v), times))
+        """What is read of the views, checked."""
+        targets = teacher_targets(teacher, batch) if self.needs_teacher else None
+        views = latent_views(student, targets, batch, self.dim, self.noise_from_input)
         if not views:
             raise VidsslError("ldm: target='teacher': the teacher sees none of the student's views")
+        frames = min(view.z.shape[1] for view in views)
+        if frames <= max(self.weights):
+            raise VidsslError(
+                f"ldm: predicting {max(self.weights)} frames ahead needs more than {frames} frames"
+            )
+        continuous = isinstance(self.model, LinearGaussianSSM) and self.model.continuous
+        if continuous and any(view.times is None for view in views):
+            raise VidsslError("ldm: transition='continuous': the batch gives no times")
+        if targets is None and self.entropy == "stopgrad":
+            return [view._replace(target=view.z.detach()) for view in views]
         return views
 
-    def _view(self, rows: Tensor, target: Tensor | None, times: Tensor | None) -> LatentView:
-        if rows.shape[2] != self.row_dim:
-            raise VidsslError(
-                f"ldm: rows have {rows.shape[2]} dimensions; the model was built for {self.row_dim}"
-            )
-        if rows.shape[1] <= max(self.weights):
-            raise VidsslError(
-                f"ldm: predicting {max(self.weights)} frames ahead needs more than {rows.shape[1]} frames"
-            )
-        if isinstance(self.model, LinearGaussianSSM) and self.model.continuous and times is None:
-            raise VidsslError("ldm: transition='continuous': the batch gives no times")
-        view = latent_view(rows, target, times, self.dim)
-        cut = target is None and self.entropy == "stopgrad"
-        return view._replace(target=view.z.detach()) if cut else view
-
-    def _view_loss(self, view: LatentView, clip: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        predictions, logs = predict(self.model, view, self._seen(view), self.weights, self.method)
-        alignment, count = view.z.new_zeros(()), view.z.new_zeros(())
-        for weight, prediction in zip(self.weights.values(), predictions, strict=True):
-            summed, frames = log_likelihood(view, prediction, self.burn_in)
-            # Per sequence: a mean over the batch of sums over frames, and how many frames that is.
-            alignment = alignment + weight * summed / len(view.z)
-            count = count + weight * frames / len(view.z)
-        if not bool(count > 0):
+    def _view_loss(
+        self, view: LatentView, clip: Tensor, own: slice, check: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        seen = self._seen(view)
+        found = align(
+            self.model,
+            view.of(own),
+            None if seen is None else seen[own],
+            self.weights,
+            self.burn_in,
+            self.method,
+            check,
+        )
+        # Per sequence: a mean over the batch of sums over frames, and how many frames that is.
+        alignment, count = found.log_likelihood / len(view.z), found.frames / len(view.z)
+        if check and not bool(count > 0):
             raise VidsslError("ldm: no frame to predict; times must increase from frame to frame")
-        loss = -alignment
+        rows = view.z.detach().flatten(0, 1) if view.valid is None else view.z.detach()[view.valid]
+        logs, loss = {"std": rows.std(dim=0).mean(), **found.logs}, -alignment
         if self.entropy != "stopgrad":
-            entropy = self.frame_entropy(view.z, view.valid, clip, noise_scale(predictions[0], view.valid))
+            entropy = self.frame_entropy(view.z, view.valid, clip, found.noise_scale, check)
             loss = loss - self.entropy_weight * count * entropy
             logs["entropy"] = entropy
         logs["alignment"] = alignment
