@@ -133,6 +133,13 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     }
 
 
+def test_a_link_to_itself_is_a_broken_one(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("run/a.mp4", "b"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    assert VideoIndex.read(tmp_path).paths == ("run/a.mp4",)
+
+
 def test_a_relative_root_stays_right_when_the_working_folder_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
 import warnings
 from pathlib import Path
 
 import pytest
 
+from vidssl.data.decode import trouble
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.rows import read_lines
 from vidssl.errors import VidsslError
 
@@ -101,3 +104,24 @@ def test_a_hash_before_a_video_that_does_not_exist_is_said(folder: Path) -> None
 def test_a_line_too_long_for_a_file_name_is_still_a_line(folder: Path) -> None:
     long = "x" * 5000
     assert read(folder, f"a.mp4 0\n#{long}\n") == [("a.mp4", "0")]
+
+
+def test_a_file_system_that_does_not_answer_has_lost_no_video(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "list.txt").write_text("a.mp4 0\nb b.mp4 2\n")
+    ask, asked = Path.stat, []
+
+    def stale(path: Path, **options: bool) -> object:
+        if path.name == "b b.mp4" and len(asked) < often:
+            asked.append(path)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return ask(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stale)
+    monkeypatch.setattr(trouble, "WAITS", (0.0, 0.0))
+    often = 2
+    assert len(VideoIndex.read(folder / "list.txt", "skip")) == 2
+    often = 9
+    with pytest.raises(VidsslError, match=r"b b\.mp4: could not be read"):
+        VideoIndex.read(folder / "list.txt", "skip")

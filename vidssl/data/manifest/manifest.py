@@ -8,6 +8,7 @@ Example::
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections import Counter
@@ -201,10 +202,19 @@ def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "")
     if not shown and prefix:
         yield prefix
     for entry in shown:
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(Path(entry.path), ancestors | {identity}, f"{prefix}{entry.name}/")
-        elif entry.is_file() or entry.is_symlink():
+        elif entry.is_symlink() or entry.is_file():
             yield prefix + entry.name  # a broken link stays: it is to be reported, not forgotten
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself is a broken one
+            return False
+        raise VidsslError(f"{entry.path}: cannot be looked at ({error.strerror})") from error
 
 
 def _folder(name: str) -> str | None:

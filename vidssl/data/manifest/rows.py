@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+import stat
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from vidssl.data.decode.trouble import MachineTroubleError, patiently
 from vidssl.data.manifest.extensions import is_video_name
 from vidssl.errors import VidsslError
 
@@ -61,10 +63,16 @@ class _Layout(NamedTuple):
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; no name is too long to ask."""
+    """Whether there is such a file; no name is too long to ask.
+
+    Raises:
+        VidsslError: when the file system does not answer: what is not seen is not gone.
+    """
     try:
-        return path.is_file()
-    except OSError:
+        return stat.S_ISREG(patiently(path.stat, path).st_mode)
+    except MachineTroubleError:
+        raise
+    except (OSError, ValueError):
         return False
 
 
