@@ -69,6 +69,8 @@ class Objective(nn.Module, ABC):
     default_projector: ClassVar[Sequence[int]] = (512, 128)
     # Further options of the head, such as its norm.
     default_head: ClassVar[Mapping[str, Any]] = {}
+    # False on a step whose logs nobody reads: what is costly and only for them may then be left out.
+    keeps_logs: bool = True
     # Attributes that `set_progress` moves.
     ramps: Mapping[str, Ramp] = {}
 

@@ -88,6 +88,11 @@ class Composite(nn.Module):
         for _, objective in self.items():
             objective.set_progress(fraction)
 
+    def keep_logs(self, wanted: bool) -> None:
+        """Whether the logs of the next steps are read."""
+        for _, objective in self.items():
+            objective.keeps_logs = wanted
+
     def after_step(self) -> None:
         """A step of the optimiser was made."""
         for _, objective in self.items():

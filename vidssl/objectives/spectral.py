@@ -26,6 +26,7 @@ from vidssl.objectives.base import (
     video_ids,
     view_pairs,
 )
+from vidssl.objectives.vamp import vamp2_score
 
 
 def spectral_contrastive_loss(
@@ -163,11 +164,27 @@ class TemporalSpectral(Objective):
         nn.init.eye_(self.evolution.weight)  # nothing changes: the best guess before any training
 
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
-        """Reads the student's frames, mean over views. Logs: loss, operator_norm (spectral radius bound)."""
-        losses = [self._view_loss(frames, batch) for frames in frame_rows(student, predicted=False)]
-        loss = torch.stack(losses).mean()
-        norm = torch.linalg.matrix_norm(self.evolution.weight.detach(), 2)
-        return ObjectiveOutput(loss, {"loss": loss, "operator_norm": norm})
+        """Reads the student's frames, mean over views. Logs: loss; where they are kept also operator_norm (spectral radius
+        bound), and vamp2, the held-out `vamp2_score` of the frames between two halves of the batch's videos."""
+        views = frame_rows(student, predicted=False)
+        loss = torch.stack([self._view_loss(frames, batch) for frames in views]).mean()
+        logs = {"loss": loss}
+        if self.keeps_logs:
+            logs["operator_norm"] = torch.linalg.matrix_norm(self.evolution.weight.detach(), 2)
+            videos = video_ids(batch, views[0])
+            second_half = videos.unique(return_inverse=True)[1] % 2 == 1
+            if bool(second_half.any()):
+                scores = [self._held_out_score(frames.detach(), second_half) for frames in views]
+                logs["vamp2"] = torch.stack(scores).mean()
+        return ObjectiveOutput(loss, logs)
+
+    def _held_out_score(self, frames: Tensor, second_half: Tensor) -> Tensor:
+        """Mean over both halves as the ones to judge on; a video is in one of them."""
+        first, second = (
+            (half[:, : -self.lag].flatten(0, 1), half[:, self.lag :].flatten(0, 1))
+            for half in (frames[~second_half], frames[second_half])
+        )
+        return (vamp2_score(first, second) + vamp2_score(second, first)) / 2
 
     def _view_loss(self, frames: Tensor, batch: BatchInfo | None) -> Tensor:
         t = frames.shape[1]

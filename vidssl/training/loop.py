@@ -86,6 +86,7 @@ def train_step(run: Run, batch: ClipBatch, report: Report) -> dict[str, Tensor]:
     before = BeforeStep(run)
     set_learning_rate(run.optimizer, run.learning_rate)
     run.objective.set_progress(run.step / run.total_steps)
+    run.objective.keep_logs(report.is_due(run.step + 1))
     views = run.render(batch)
     outputs = run.model(views)
     info = BatchInfo(batch.video_id, batch.times, anchors=run.anchors(views))
@@ -97,7 +98,7 @@ def train_step(run: Run, batch: ClipBatch, report: Report) -> dict[str, Tensor]:
     if not all_finite(output.loss, norm, own_norm):
         skip(run, batch, before, report.say)
         return logs
-    if report.is_due():
+    if report.is_due(run.step):
         logs |= representation_logs([features.clip for features in outputs.features[:2]])
     update(run)
     return logs

@@ -53,9 +53,8 @@ class Report:
         """A line above the bar."""
         self._bar.say(message)
 
-    def is_due(self) -> bool:
-        """Whether the step is logged if made: the first ten (where things go wrong), every `log_every`-th, the last."""
-        step = self.run.step
+    def is_due(self, step: int) -> bool:
+        """Whether a step is logged if made: the first ten (where things go wrong), every `log_every`-th, the last."""
         return step <= 10 or step % self.run.config.train.log_every == 0 or step == self.run.total_steps
 
     def step(self, batch: ClipBatch, logs: Mapping[str, Tensor], waited: float, worked: float) -> None:
@@ -72,7 +71,7 @@ class Report:
             )
             self.quarantine.save()
         self._bar.update(1)
-        if not (self.is_due() or run.skipped):
+        if not (self.is_due(run.step) or run.skipped):
             return
         values = {name: float(value) for name, value in logs.items()}
         clips = len(batch.times) * run.config.train.batch_size
