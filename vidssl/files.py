@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LATEST, CHECKPOINTS = "latest.json", "checkpoints"  # in a run folder
 CHECKSUMS = "checksums.json"  # in a checkpoint, written last
+_PARTIAL = re.compile(r"\.([^/]+)\.\d+\.partial$")
 
 
 @contextmanager
@@ -35,7 +37,8 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise VidsslError(f"{path}: cannot be written: {error.strerror or error}") from error
+        final = _PARTIAL.sub(r"\1", str(path))
+        raise VidsslError(f"{final}: cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
