@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/pretraining.py`: videos, recipes, one cell, the table."""

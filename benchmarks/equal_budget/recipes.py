@@ -1,0 +1,98 @@
+"""What is the same for all objectives of a set, and the objectives with their own settings and controls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vidssl.config import Config, validate_config
+
+
+class Setting(NamedTuple):
+    """What all objectives of a set share; docs/objectives/comparison.md says on which runs it was chosen.
+
+    view: of which two are cut; steps, batch_size, lr: of training; model: the encoder.
+    """
+
+    view: dict[str, Any]
+    steps: int
+    batch_size: int
+    lr: float
+    model: dict[str, Any]
+
+
+class Row(NamedTuple):
+    """A row of the table: an objective, and what was done to it where it is a control (see `cell.run_cell`)."""
+
+    objective: dict[str, dict[str, Any]]
+    control: str | None = None
+    views: str = "pair"
+
+
+# The classes are directions: no flip. Both views are grey and cropped, so that they share shape and motion.
+MOTION_VIEW = {"frames": 8, "seconds": 1.5, "size": 32, "scale": [0.4, 1.0], "flip": 0.0, "jitter": [0.6, 0.6, 0.8, 0.5],
+               "jitter_p": 1.0, "gray_p": 1.0, "blur_p": 0.0}  # fmt: skip
+CLIP_VIEW = {"frames": 8, "seconds": 1.5, "size": 48, "scale": [0.4, 1.0], "flip": 0.5, "jitter": [0.4, 0.4, 0.4, 0.1],
+             "jitter_p": 0.8, "gray_p": 0.2, "blur_p": 0.0}  # fmt: skip
+SETTINGS = {
+    "sprites": Setting(MOTION_VIEW, 300, 64, 2e-3, {"name": "pytorchvideo/x3d_xs"}),
+    "clips": Setting(CLIP_VIEW, 400, 64, 1e-3, {"name": "pytorchvideo/x3d_xs"}),
+}
+
+HEADS = {"projector": [256, 128]}
+PREDICTED = {**HEADS, "predictor": [256, 128]}
+HSIC = {"gamma": 2.0, "gamma_start": 1.0, "estimator": "exact", "last_norm": True}
+ALONE = {**HSIC, "target": False, **HEADS}
+ROWS = {
+    "hsic": Row({"hsic": {**HSIC, **PREDICTED}}),
+    "hsic, features": Row({"hsic": {**HSIC, "estimator": "rff", **PREDICTED}}),
+    "hsic, no teacher": Row({"hsic": ALONE}),
+    "hsic, time-aware": Row({"hsic": {**ALONE, "time_width": 1.0}}),
+    "hsic, frames": Row({"hsic": {**ALONE, "frames": True}}),
+    "spectral": Row({"spectral": {"mu": 5.0, **HEADS}}),
+    "spectral, temporal": Row({"temporal_spectral": {"clip": True, "mu": 5.0, "lag": 3, **HEADS}}),
+    "ressl": Row({"ressl": {"queue_size": 512, "norm": "batch", "last_norm": True, **HEADS}}, views="weak and strong"),
+    "infonce": Row({"infonce": {**HEADS}}),
+    "byol": Row({"byol": {**PREDICTED}}),
+    "simsiam": Row({"simsiam": {"last_norm": True, **PREDICTED}}),
+    "vicreg": Row({"vicreg": {**HEADS}}),
+    "barlow": Row({"barlow": {**HEADS}}),
+    "dino": Row({"dino": {"norm": "batch", "prototypes": 512, **HEADS}}),
+    "control: hsic, gamma = 0": Row({"hsic": {**ALONE, "gamma": 0.0, "gamma_start": None}}),
+    "control: hsic, shuffled identities": Row({"hsic": ALONE}, "identities"),
+    "control: hsic, shuffled time": Row({"hsic": ALONE}, "time"),
+    "control: hsic, frozen encoder": Row({"hsic": ALONE}, "frozen"),
+}  # fmt: skip
+
+
+def recipe(set_name: str, row: str, seed: int, train: Path) -> Config:
+    """The same for all rows but the objective and, for ReSSL, how strongly each of the two views is altered."""
+    setting, chosen = SETTINGS[set_name], ROWS[row]
+    views: list[dict[str, Any]] = [{**setting.view, "count": 2}]
+    if chosen.views == "weak and strong":
+        weak = {"count": 1, "scale": [0.7, 1.0], "jitter_p": 0.0, "name": "weak"}
+        strong = {"count": 1, "name": "strong", "teacher": False}
+        views = [{**setting.view, **weak}, {**setting.view, **strong}]
+    return validate_config(
+        {
+            "output": "run",
+            "seed": seed,
+            "data": {"train": str(train), "window_seconds": None if set_name == "sprites" else 4.0, "decode_size": 64,
+                     "workers": 0, "check": False},
+            "views": views,
+            "model": setting.model,
+            "objective": chosen.objective,
+            "teacher": {"momentum": 0.95, "final": 0.95},
+            "train": {"batch_size": setting.batch_size, "steps": setting.steps, "lr": setting.lr, "precision": "fp32",
+                      "log_every": 20, "checkpoint_every": setting.steps, "warmup": 0.1},
+        },
+        row,
+    )  # fmt: skip
+
+
+def fingerprint(set_name: str, row: str) -> str:
+    """Of everything that a cell depends on but its seed: a cell is run again when it changes."""
+    config = recipe(set_name, row, 0, Path("videos")).model_dump(mode="json")
+    return hashlib.sha256(json.dumps([config, ROWS[row].control], sort_keys=True).encode()).hexdigest()[:12]
