@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from accelerate.commands.config import config_args
@@ -107,3 +108,37 @@ def test_a_process_that_was_killed_is_named(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 128 + 9
     assert "vidssl: process 1 was ended by signal 9 (SIGKILL)" in done.stderr
+
+
+def test_a_launcher_told_to_stop_says_what_its_processes_said(tmp_path):
+    """It learns of the signal before its processes have ended, and would leave with a code of its own."""
+    (tmp_path / "vidssl").mkdir()
+    (tmp_path / "vidssl" / "__init__.py").touch()
+    wait = """if True:
+        import json, os, pathlib, signal, sys, threading
+        told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: told.set())
+        pathlib.Path(os.environ["RANK"]).touch()
+        told.wait(100)
+        message = {"message": "stopped after step 3", "code": 75, "extraInfo": {"timestamp": "0"}}
+        pathlib.Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps({"message": message}))
+        sys.exit(75)
+    """
+    (tmp_path / "vidssl" / "__main__.py").write_text(wait)
+    code = """if True:
+        import os, sys
+        from vidssl.launching import launch
+        os.environ["PYTHONPATH"] = sys.argv[1]
+        os.chdir(sys.argv[1])
+        sys.exit(launch(2, []))
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        until = time.monotonic() + 120
+        while not all((tmp_path / rank).exists() for rank in "01") and time.monotonic() < until:
+            time.sleep(0.05)
+        process.terminate()
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == 75
+    assert said.count("vidssl: stopped after step 3") == 1

@@ -17,8 +17,9 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ import yaml
 
 _LAUNCHED = "VIDSSL_LAUNCHED"  # set for the processes that `launch` starts
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # torch's, of each process it starts: what went wrong, as JSON
+# For a checkpoint after the step at hand; torch's own patience, 30 s, is less than a large model needs.
+SHUTDOWN_SECONDS = 600
 # Set by torchrun, by MPI and by SLURM's PMI: the processes are there already.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
@@ -50,16 +53,24 @@ def relaunch_on_cpu(arguments: Sequence[str]) -> None:
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
     """Run a vidssl command in several processes; returns the exit code of those that failed, or 0."""
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
     os.environ[_LAUNCHED] = "1"
     # It would say again what the processes have said themselves.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    options = ["--standalone", "--nproc_per_node", str(processes)]
+    with tempfile.TemporaryDirectory(prefix="vidssl_launch_") as folder:
+        options = ["--standalone", "--nproc_per_node", str(processes), "--log-dir", folder]
+        options += ["--shutdown-timeout", str(SHUTDOWN_SECONDS)]
+        return _ended(lambda: run(parse_args([*options, "-m", "vidssl", *arguments])), Path(folder))
+
+
+def _ended(run: Callable[[], object], folder: Path) -> int:
+    """The exit code of torch's launcher, when what its processes wrote into `folder` before they ended has been said."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     try:
-        run(parse_args([*options, "-m", "vidssl", *arguments]))
+        run()
     except ChildFailedError as error:
         said = [failure.error_file_data.get("message") for failure in error.failures.values()]
         for data in [data for data in said if isinstance(data, dict)][:1]:
@@ -71,17 +82,26 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
             _print(f"process {codes[code]} was ended by signal {-code} ({signal.Signals(-code).name})")
         return code if code > 0 else 128 - code
     except SignalException as error:
-        return 128 + int(error.sigval)
+        # The launcher was told to stop and has told its processes, which had time to end as they do.
+        said = [
+            json.loads(file.read_text(encoding="utf-8"))["message"]
+            for file in sorted(folder.rglob("error.json"))
+        ]
+        told = [data for data in said if isinstance(data, dict) and "code" in data]
+        for data in told[:1]:
+            _print(data["message"])
+        return max((int(data["code"]) for data in told), default=128 + int(error.sigval))
     return 0
 
 
-def say_mistake(message: str) -> None:
-    """Print what the user did wrong, or why a run has stopped, once, however many processes have met it."""
+def say_end(message: str, code: int) -> None:
+    """Print what the user did wrong, or why a run has stopped, once, however many processes have met it and will now end
+    with this exit code."""
     file = os.environ.get(_ERROR_FILE)
     if file and os.environ.get(_LAUNCHED):
         now = {"timestamp": str(int(time.time()))}
         Path(file).write_text(
-            json.dumps({"message": {"message": message, "extraInfo": now}}), encoding="utf-8"
+            json.dumps({"message": {"message": message, "code": code, "extraInfo": now}}), encoding="utf-8"
         )
     elif os.environ.get("RANK", "0") == "0":
         _print(message)

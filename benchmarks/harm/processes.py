@@ -137,7 +137,7 @@ def _kill_some_workers(bench: Bench, times: int) -> int:
 
 
 def stop_group(bench: Bench, times: int, processes: int = 1) -> Figures:
-    """SIGTERM to the whole process group: a checkpoint of the step at hand, the line, exit code 75 (of the launcher: not 0)."""
+    """SIGTERM to the whole process group: a checkpoint of the step at hand, the line, exit code 75 (of accelerate's launcher: not 0)."""
     # A launcher that is told to stop ends itself, with its own code, as long as it has started nobody.
     phases = ("step", "checkpoint", "step", "begin") if processes == 1 else ("step", "checkpoint")
     name = "undisturbed" if processes == 1 else f"undisturbed_{processes}_processes"

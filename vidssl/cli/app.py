@@ -15,7 +15,7 @@ from vidssl.cli.evaluation import classify, dynamics, extract, interpolate, knn,
 from vidssl.cli.options import Report
 from vidssl.cli.training import STOPPED, demo, pretrain
 from vidssl.errors import Stopped, VidsslError
-from vidssl.launching import relaunch_on_cpu, say_mistake
+from vidssl.launching import relaunch_on_cpu, say_end
 
 app = typer.Typer(
     name="vidssl",
@@ -49,10 +49,10 @@ def main() -> None:
     try:
         app()
     except VidsslError as error:
-        say_mistake(str(error))
+        say_end(str(error), 2)
         sys.exit(2)
     except Stopped as stop:
-        say_mistake(str(stop))
+        say_end(str(stop), STOPPED)
         sys.exit(STOPPED)
     except KeyboardInterrupt:
         sys.exit(130)
