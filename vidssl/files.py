@@ -113,7 +113,7 @@ def require_other_file(file: Path, source: str | Path) -> None:
     """
     with suppress(OSError):  # one of them is not there
         if file.samefile(source):
-            raise VidsslError(f"{file}: is what is read; write to another file")
+            raise VidsslError(f"{file}: is what is read; write to another place")
 
 
 def write_text(file: str | Path, text: str) -> Path:

@@ -29,7 +29,7 @@ def test_a_list_is_not_replaced_by_less(vidssl, sprites, tmp_path):
     vidssl("data", "index", data, "--output", data / "list.csv")
     before = (data / "list.csv").read_bytes()
     said = one_line(*vidssl("data", "index", data / "list.csv", "--output", data / "list.csv"))
-    assert said.endswith("is what is read; write to another file\n")
+    assert said.endswith("is what is read; write to another place\n")
     vidssl("data", "index", data / "list.csv", "--output", data / "other.csv")
     next((data / "growing").iterdir()).unlink()
     short = ("data", "index", data / "list.csv", "--missing", "skip", "--output")

@@ -40,6 +40,9 @@ def test_a_run_with_its_own_start(ends, clips, tmp_path):
     assert half.spec["interpolated"] == {"alpha": 0.5}
     with torch.no_grad():
         assert torch.equal(half(clips).clip, interpolate(trained, initial, 0.5)(clips).clip)
+    for own in ("encoder", "initial"):
+        with pytest.raises(VidsslError, match=f"run/{own}: is what is read; write to another"):
+            interpolate_run(run, run / own, other=run / "half")
     save_encoder(trained, tmp_path / "alone")
     with pytest.raises(VidsslError, match="--other"):
         interpolate_run(tmp_path / "alone", tmp_path / "mixed")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vidssl.errors import VidsslError
+from vidssl.files import require_other_file
 from vidssl.models.export import save_encoder
 from vidssl.models.interpolate import interpolate
 from vidssl.models.load import load_encoder
+from vidssl.models.stored import find_encoder
 from vidssl.runs import find_initial
 
 
@@ -28,13 +31,20 @@ def interpolate_run(
         JSON-able: `output`, `alpha`, and the folders of the two ends.
 
     Raises:
-        VidsslError: when there is no other end, or the two do not fit.
+        VidsslError: when there is no other end, the two do not fit, or `output` is an encoder of the run or one of them.
     """
-    start = find_initial(Path(checkpoint)) if other is None else other
+    initial = find_initial(Path(checkpoint))
+    start = initial if other is None else other
     if start is None:
         raise VidsslError(
             f"{checkpoint}: the encoder it started from is not kept beside it; name the other end with --other"
         )
+    read: list[Path] = []
+    for end in (checkpoint, start, *([] if initial is None else [initial])):
+        with suppress(VidsslError):  # the name of a model
+            read.append(find_encoder(end))
+    for folder in read:
+        require_other_file(Path(output), folder)
     mixed = interpolate(load_encoder(checkpoint), load_encoder(start), alpha)
     save_encoder(mixed, output)
     return {"output": str(output), "alpha": alpha, "trained": str(checkpoint), "other": str(start)}
