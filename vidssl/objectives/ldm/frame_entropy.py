@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.objectives.entropy import gaussian_entropy, kde_entropy, knn_entropy, taylor_entropy
+from vidssl.objectives.running_covariance import RunningCovariance
 
 POOLS = ("batch_time", "per_step")
 # Up to this many dimensions nearest neighbours are near enough to follow a density of any shape.
@@ -33,11 +34,13 @@ class FrameEntropy(nn.Module):
 
     Args:
         estimator: its name.
+        dim: m.
         pool: "batch_time": all real frames of the batch; "per_step": those of one frame number at a time, of which the
             mean is taken, weighted by how many there are. Pooled is never less (entropy is concave).
         neighbours, clip_quantile: of "knn"; a quantile of 1 clips nothing.
         bandwidth: of "kde"; None: what the call says.
         max_rows: of "knn" and "kde".
+        memory: of "logdet" with pool="batch_time": share of past batches in the covariance, see `RunningCovariance`.
         other_clips: of "knn" and "kde": a frame is held against the frames of other clips only.
         generator: of their draws.
 
@@ -48,6 +51,7 @@ class FrameEntropy(nn.Module):
     def __init__(
         self,
         estimator: str,
+        dim: int,
         generator: torch.Generator,
         pool: str = "batch_time",
         neighbours: int = 3,
@@ -55,6 +59,7 @@ class FrameEntropy(nn.Module):
         bandwidth: float | None = None,
         max_rows: int = 2048,
         other_clips: bool = False,
+        memory: float = 0.0,
     ) -> None:
         super().__init__()
         check_choice("entropy", estimator, ESTIMATORS)
@@ -63,6 +68,9 @@ class FrameEntropy(nn.Module):
         check_value("clip_quantile", clip_quantile, 0 < clip_quantile <= 1, "in (0, 1]")
         check_value("bandwidth", bandwidth, bandwidth is None or bandwidth > 0, "positive")
         check_value("max_rows", max_rows, max_rows > neighbours, f"more than neighbours={neighbours}")
+        if memory and (estimator, pool) != ("logdet", "batch_time"):
+            raise VidsslError(f"memory={memory}: is for entropy='logdet' with pool='batch_time'")
+        self.running = RunningCovariance(dim, memory) if memory else None
         self.estimator, self.generator, self.pool = estimator, generator, pool
         self.neighbours, self.bandwidth, self.max_rows = neighbours, bandwidth, max_rows
         self.clip_quantile = None if clip_quantile == 1 else clip_quantile
@@ -111,6 +119,9 @@ class FrameEntropy(nn.Module):
 
 
 def _logdet(own: FrameEntropy, rows: FrameRows) -> Tensor:
+    if own.running is not None:
+        found: Tensor = own.running(rows.z, rows.mask)
+        return found
     # Relative, so that H(c z) = H(z) + m log c whatever the scale of z.
     return gaussian_entropy(rows.z, relative=True, mask=rows.mask, check=rows.check)
 

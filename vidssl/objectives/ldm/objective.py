@@ -86,6 +86,7 @@ class LDM(DrawingObjective):
         max_rows: of "knn" and "kde", whose cost grows with the square.
         other_clips: of "knn" and "kde": only frames of other videos are neighbours, of which there must be more than
             `neighbours`. False, as published: also those of one's own clip, which are the nearest of all.
+        memory: of "logdet": share of past batches in the covariance, for batches of few clips, see `RunningCovariance`.
         reduction: "sum" over the predicted frames, as published, or their "mean".
         method: of `kalman_filter`.
         lr_multiplier: learning rate of the model relative to the encoder's; None: 100 for "kalman", 30 for "rnn".
@@ -132,6 +133,7 @@ class LDM(DrawingObjective):
         bandwidth: float | None = None,
         max_rows: int = 2048,
         other_clips: bool = False,
+        memory: float = 0.0,
         reduction: str = "sum",
         method: str = "joseph",
         lr_multiplier: float | None = None,
@@ -177,9 +179,8 @@ class LDM(DrawingObjective):
         self.reduction, self.method = reduction, method
         self.lr_multiplier = published_rate(self.model) if lr_multiplier is None else lr_multiplier
         estimator = "logdet" if entropy == "stopgrad" else entropy
-        self.frame_entropy = FrameEntropy(
-            estimator, self.generator, pool, neighbours, clip_quantile, bandwidth, max_rows, other_clips
-        )
+        details = (neighbours, clip_quantile, bandwidth, max_rows, other_clips, memory)
+        self.frame_entropy = FrameEntropy(estimator, self.dim, self.generator, pool, *details)
         self.checked = 0
         # Whether the model has met the scale of the latents; in the checkpoint.
         self.calibrated = not (calibrate and self.model.learns_scale)
