@@ -38,6 +38,8 @@ def test_the_report_is_written_and_says_what_it_is(run, sprites, tmp_path):
     assert any("broken.mp4" in line for line in lines)
     scale = result["calibration"]["covariance_scale"]["value"]
     assert any(f"right on average at {scale:.2f} [" in line for line in lines)
+    correlation = result["whiteness"]["autocorrelation"][0]["value"]
+    assert any(f"errors one step apart correlate by {correlation:.2f} [" in line for line in lines)
     again = dynamics(run, data, horizon=2, options=options)
     assert again["forecast"] == result["forecast"] and again["figures"] == []
 

@@ -20,6 +20,7 @@ from vidssl.evaluation.dynamics.calibration import Calibration, calibrate
 from vidssl.evaluation.dynamics.eigenvalues import Eigenvalue, step_eigenvalues
 from vidssl.evaluation.dynamics.forecasts import ForecastErrors, forecast_errors
 from vidssl.evaluation.dynamics.latents import LatentSequences
+from vidssl.evaluation.dynamics.whiteness import Whiteness, measure_whiteness
 
 Model = LinearGaussianSSM | RecurrentPredictor
 # Latents seen before the first forecast that counts.
@@ -34,6 +35,7 @@ class Dynamics:
         z: (N, T, m) latents; `sequences.z` may hold their noise as well.
         predictions: 1 … H steps ahead.
         eigenvalues: largest modulus first; None for a model without any.
+        whiteness: of the predictions that `calibration` is of; None where clips are too short for it.
     """
 
     sequences: LatentSequences
@@ -42,6 +44,7 @@ class Dynamics:
     calibration: Calibration
     forecast: ForecastErrors
     eigenvalues: list[Eigenvalue] | None
+    whiteness: Whiteness | None
 
 
 @torch.no_grad()
@@ -89,12 +92,13 @@ def measure_dynamics(
                 f"horizon={horizon}: no video is long enough for {h} steps after {context} seen"
             )
     resamples = resample_counts(len(z), torch.Generator().manual_seed(seed))
-    calibration = calibrate(z, predictions[lag - 1], counted[lag - 1], lag, resamples)
+    judged = z, predictions[lag - 1], counted[lag - 1], lag, resamples
+    calibration, whiteness = calibrate(*judged), measure_whiteness(*judged)
     forecast = forecast_errors(sequences, z, predictions, counted, resamples)
     eigenvalues = None
     if isinstance(model, LinearGaussianSSM):
         eigenvalues = step_eigenvalues(model, sequences.step_seconds)
-    return Dynamics(sequences, z, predictions, calibration, forecast, eigenvalues)
+    return Dynamics(sequences, z, predictions, calibration, forecast, eigenvalues, whiteness)
 
 
 def predict_ahead(model: Model, sequences: LatentSequences, horizon: int) -> list[GaussianPrediction]:

@@ -118,6 +118,7 @@ def dynamics(
         "seed": seed,
         "notes": notes,
         "calibration": found.calibration.record(),
+        "whiteness": None if found.whiteness is None else found.whiteness.record(),
         "forecast": {**found.forecast.record(), "context": context},
         "untrained": {"calibration": untrained.calibration.record(), "forecast": untrained.forecast.record()},
         "eigenvalues": None if found.eigenvalues is None else [x.record() for x in found.eigenvalues],
@@ -156,6 +157,7 @@ def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
         f"{_estimate(calibration['covariance_scale'])} times their size; KS distance {calibration['ks_distance']:.3f}; "
         "ellipses cover "
         + ", ".join(f"{_estimate(x, 100)} of {p} %" for p, x in calibration["coverage"].items()),
+        *_whiteness_lines(result["whiteness"]),
         "forecast error as a share of that of the last latent (persistence), of the best average of the latents so far "
         "(smoothing), and of other videos' latents at the same place of the clip (clock):",
     ]
@@ -170,6 +172,17 @@ def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
     lines += result["notes"]
     lines += data["remarks"]
     return lines + [f"left out: {x['path']}: {x['reason']}" for x in data["failed"]]
+
+
+def _whiteness_lines(whiteness: Mapping[str, Any] | None) -> list[str]:
+    if whiteness is None:
+        return []
+    correlation, distance = _estimate(whiteness["autocorrelation"][0]), whiteness["distances"][0]
+    apart = "one step" if distance == 1 else f"{distance} steps"
+    return [
+        f"errors {apart} apart correlate by {correlation}, 0 where nothing is left to predict; test of no correlation: "
+        f"χ² {whiteness['statistic']:.0f} of {whiteness['degrees']} degrees, p = {whiteness['p']:.2g}"
+    ]
 
 
 def step_spec(encoder: VideoEncoder, options: EvalOptions) -> StepSpec:
