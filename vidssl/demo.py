@@ -103,8 +103,10 @@ def _claimed(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _move_parts(earlier, folder)
-        _remove(earlier)
+        if earlier.is_dir():
+            _move_parts(earlier, folder)
+            _remove(earlier)
+            typer.echo(f"{folder}: nothing is left of this demo, the earlier one is back")
         raise
     _remove(gone)
     if earlier.is_dir():

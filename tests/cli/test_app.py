@@ -113,7 +113,7 @@ def demo_words(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("fails", ["write_sprite_dataset", "pretrain", "linear_probe"])
-def test_a_demo_replaces_an_earlier_one_only_when_it_is_complete(small_demo, tmp_path, fails):
+def test_a_demo_replaces_an_earlier_one_only_when_it_is_complete(small_demo, tmp_path, capsys, fails):
     demo.run_demo(tmp_path)
     for word, failing in (("second", fails), ("third", None)):
         small_demo.update(word=word, fails=failing)
@@ -124,6 +124,7 @@ def test_a_demo_replaces_an_earlier_one_only_when_it_is_complete(small_demo, tmp
             demo.run_demo(tmp_path)
         assert demo_words(tmp_path) == ["first" if failing else "third"] * 4
         assert not list(tmp_path.glob(".*"))
+        assert ("the earlier one is back" in capsys.readouterr().out) == bool(failing)
 
 
 def test_a_demo_that_was_killed_gives_the_earlier_one_back(small_demo, tmp_path):
