@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -17,8 +20,10 @@ from vidssl.objectives.diagnostics import (
     dimension_std,
     effective_rank,
     lidar,
+    linear_cka,
     rankme,
     same_view_warning,
+    spectrum_exponent,
     uniformity,
 )
 
@@ -91,6 +96,46 @@ def test_alignment_and_uniformity() -> None:
     assert uniformity(torch.ones(5, 3, dtype=torch.float64)).item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.8, 2.0])
+def test_the_spectrum_exponent_is_that_of_a_power_law(alpha: float) -> None:
+    """Exactly, for orthogonal columns of power-law length; nearly, for Gaussian rows of such variances."""
+    scale = torch.arange(1, 33, dtype=torch.float64).pow(-alpha / 2)
+    centred = rows(200, 32) - rows(200, 32).mean(dim=0)
+    exact = torch.linalg.qr(centred)[0] * scale @ torch.linalg.qr(rows(32, 32, seed=1))[0] + 3
+    assert spectrum_exponent(exact).item() == pytest.approx(alpha, abs=1e-8)
+    assert spectrum_exponent(rows(5000, 32, seed=2) * scale).item() == pytest.approx(alpha, abs=0.06)
+    assert spectrum_exponent(exact[:, :3]).isnan()
+    assert spectrum_exponent(exact[:1].expand(50, 32)).isnan()
+
+
+def test_cka_is_its_formula_and_knows_no_rotation_or_chance() -> None:
+    x, y = rows(9, 3), rows(9, 2, seed=1) + rows(9, 3)[:, :2]
+    first, second = (z.numpy() @ z.numpy().T for z in (x, y))
+
+    def hsic(a: Any, b: Any) -> float:
+        """Song et al. 2012, eq. 4: over all choices of four different rows."""
+        n, total = 9, 0.0
+        for i, j, q, r in permutations(range(n), 4):
+            total += a[i, j] * (b[i, j] + b[q, r] - 2 * b[i, q])
+        return total
+
+    assert linear_cka(x, y).item() == pytest.approx(
+        hsic(first, second) / np.sqrt(hsic(first, first) * hsic(second, second)), rel=1e-9
+    )
+    rotated = 3 * x @ torch.linalg.qr(rows(3, 3, seed=2))[0] - 7
+    assert linear_cka(x, rotated).item() == pytest.approx(1, abs=1e-9)
+    wide = rows(20, 200), rows(20, 200, seed=1)
+    centred = [z - z.mean(0) for z in wide]
+    a, b = (z @ z.T for z in centred)
+    assert (a * b).sum() / (a.norm() * b.norm()) > 0.8  # the plain form sees likeness where there is none
+    assert (
+        abs(np.mean([linear_cka(rows(20, 200, seed=s), rows(20, 200, seed=s + 50)) for s in range(30)]))
+        < 0.02
+    )
+    with pytest.raises(VidsslError, match="linear_cka: needs N >= 4 rows of both, got 9 and 8"):
+        linear_cka(x, y[:8])
+
+
 def test_standard_deviation_of_normalised_rows() -> None:
     assert dimension_std(rows(4000, 64)).item() == pytest.approx(1 / 8, rel=0.02)
     assert dimension_std(rows(1, 64).expand(50, 64)).item() == pytest.approx(0, abs=1e-12)
@@ -98,7 +143,7 @@ def test_standard_deviation_of_normalised_rows() -> None:
 
 def test_half_precision_rows_are_measured_in_float32() -> None:
     z = rows(16, 4)
-    for measure in (rankme, effective_rank, uniformity, dimension_std):
+    for measure in (rankme, effective_rank, uniformity, dimension_std, spectrum_exponent):
         assert measure(z.to(torch.bfloat16)).dtype == torch.float32
         assert measure(z.to(torch.bfloat16)).item() == pytest.approx(measure(z).item(), abs=0.05)
 

@@ -122,6 +122,10 @@ def dynamics(
     objective: Annotated[str | None, Option(help="name of the ldm objective, of several")] = None,
     weights: Annotated[Literal["teacher", "student"], Option(help="whose latents")] = "teacher",
     plots: Annotated[bool, Option(help="draw the figures (needs matplotlib)")] = True,
+    against: Annotated[
+        str | None,
+        Option(help="another run, as of another seed: how far its latents are an affine map of these"),
+    ] = None,
     *,
     options: Any,
     output: Annotated[
@@ -134,6 +138,8 @@ def dynamics(
     from vidssl.evaluation.dynamics.report import dynamics_lines, result_folder
 
     chosen: dict[str, Any] = {"horizon": horizon, "objective": objective, "weights": weights, "plots": plots}
+    if against is not None:  # the folder of results is named after what was chosen
+        chosen["against"] = against
     folder = output or result_folder(checkpoint, data, options=options, **chosen)
     result = run(checkpoint, data, output=folder, options=options, **chosen)
     if distributed.rank() == 0:

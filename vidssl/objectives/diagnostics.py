@@ -88,6 +88,63 @@ def effective_rank(z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def spectrum_exponent(z: Tensor) -> Tensor:
+    """α of eigenvalues λ_j ∝ j^(-α) of the covariance, largest first (Agrawal et al. 2022, α-ReQ, NeurIPS).
+
+    About 1 was found to go with good features; 0 is white, and well above 1 is a few directions. Least squares of log λ_j on log j with
+    weights 1/j, the same for every factor of two (Stringer et al. 2019), over the first half of the min(N - 1, d) eigenvalues: the
+    last ones of a sample are too small.
+
+    Args:
+        z: (N, d), at least 5 rows and 4 dimensions, better N above 2d.
+
+    Returns:
+        Scalar; NaN for fewer, or where one of these eigenvalues is 0.
+    """
+    z = _rows(z)
+    used = min(len(z) - 1, z.shape[1]) // 2
+    if used < 2:
+        return z.new_tensor(torch.nan)
+    with full_precision(z):
+        values = _spectrum(torch.linalg.svdvals, z - z.mean(dim=0))[:used]
+        if not bool(values[-1] > torch.finfo(z.dtype).eps * values[0]):
+            return z.new_tensor(torch.nan)
+        x, y = torch.arange(1, used + 1, device=z.device).to(z).log(), 2 * values.log()
+        weight = torch.exp(-x) / torch.exp(-x).sum()
+        x = x - (weight * x).sum()
+        return -(weight * x * y).sum() / (weight * x.square()).sum()
+
+
+@torch.no_grad()
+def linear_cka(x: Tensor, y: Tensor) -> Tensor:
+    """How alike two encoders see the same N things, up to rotation and scale: centred kernel alignment, debiased.
+
+    HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)) of linear kernels (Kornblith et al. 2019, arXiv 1905.00414) with the unbiased
+    estimator of HSIC (Song et al. 2012, eq. 5; for CKA Nguyen, Raghu & Kornblith 2021, arXiv 2010.15327): the plain one nears 1
+    for any features of more dimensions than rows.
+
+    Args:
+        x: (N, d), y: (N, d'); row i of both of the same thing; N >= 4.
+
+    Returns:
+        Scalar, 1 for the same features, about 0 (and below) for independent ones.
+
+    Raises:
+        VidsslError: for another number of rows, or fewer than 4.
+    """
+    x, y = _rows(x), _rows(y)
+    if len(x) != len(y) or len(x) < 4:
+        raise VidsslError(f"linear_cka: needs N >= 4 rows of both, got {len(x)} and {len(y)}")
+    with full_precision(x):
+        kernels = []
+        for z in (x, y):
+            z = z - z.mean(dim=0)
+            kernels.append((z @ z.T).fill_diagonal_(0))
+        a, b = kernels
+        return _unbiased_hsic(a, b) / (_unbiased_hsic(a, a) * _unbiased_hsic(b, b)).sqrt()
+
+
+@torch.no_grad()
 def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
     """mean ‖x_i - y_i‖^alpha of l2-normalised positive pairs (Wang & Isola 2020, arXiv 2005.10242); 0 is perfect.
 
@@ -187,6 +244,13 @@ def _spectrum(decompose: Callable[[Tensor], Tensor], matrix: Tensor) -> Tensor:
     return (
         decompose(matrix) if bool(matrix.isfinite().all()) else matrix.new_full(matrix.shape[:1], torch.nan)
     )
+
+
+def _unbiased_hsic(a: Tensor, b: Tensor) -> Tensor:
+    """Up to its factor 1/(N(N - 3)), of (N, N) kernels whose diagonals are zero."""
+    n = len(a)
+    product = (a * b).sum() + a.sum() * b.sum() / ((n - 1) * (n - 2))
+    return product - 2 / (n - 2) * a.sum(dim=0) @ b.sum(dim=0)
 
 
 def _entropy_rank(spectrum: Tensor, eps: float) -> Tensor:

@@ -125,6 +125,7 @@ def representation_logs(views: Sequence[Tensor]) -> dict[str, Tensor]:
         "features/rankme": diagnostics.rankme(joined),
         "features/lidar": diagnostics.lidar(torch.stack(rows, dim=1)),
         "features/effective_rank": diagnostics.effective_rank(joined),
+        "features/spectrum_exponent": diagnostics.spectrum_exponent(joined),
         "features/alignment": diagnostics.alignment(rows[0], rows[1]),
         "features/uniformity": diagnostics.uniformity(joined),
         "features/std": diagnostics.dimension_std(joined),

@@ -40,7 +40,11 @@ def test_the_report_is_written_and_says_what_it_is(run, sprites, tmp_path):
     assert any(f"right on average at {scale:.2f} [" in line for line in lines)
     correlation = result["whiteness"]["autocorrelation"][0]["value"]
     assert any(f"errors one step apart correlate by {correlation:.2f} [" in line for line in lines)
-    again = dynamics(run, data, horizon=2, options=options)
+    assert result["consistency"] is None
+    again = dynamics(run, data, horizon=2, against=run, options=options)
+    same = again["consistency"]
+    assert same["cka"] == pytest.approx(1) and same["to_first"] == pytest.approx(1, abs=1e-4)
+    assert any("an affine map of these latents explains 100.0 %" in line for line in dynamics_lines(again))
     assert again["forecast"] == result["forecast"] and again["figures"] == []
 
 

@@ -95,7 +95,7 @@ def encode_sequences(
     """Decode every video once and run all students on it.
 
     Args:
-        students: name -> student, and which of its heads to read. They normalise clips alike.
+        students: name -> student, and which of its heads to read.
         index: the videos.
         spec: their frames.
         options: decoder, batch size and workers count.
@@ -105,13 +105,19 @@ def encode_sequences(
         the index; and the others.
 
     Raises:
-        VidsslError: when there are none, or the encoder or head cannot take `spec.frames` frames.
+        VidsslError: when there are none, students want clips that are normalised in other ways, or the encoder or head
+            cannot take `spec.frames` frames.
     """
     view = EvalSpec(ClipSpec(spec.frames, stride=spec.stride or 1), size=spec.size, resize=spec.resize)
     step, backend = spec.seconds, options.backend
     opener = None if step is None else partial(_SteadyReader, step=step, backend=backend)
     dataset = EvalClipDataset(index, view, backend=backend, opener=opener)
     encoder = next(iter(students.values()))[0].encoder
+    for other, (student, _) in students.items():
+        if (student.encoder.mean, student.encoder.std) != (encoder.mean, encoder.std):
+            raise VidsslError(
+                f"{other}: its encoder wants clips normalised in another way; they cannot share them"
+            )
     rows: list[_Row] = []
     failures: list[FailedVideo] = []
     for batch, views in shown_batches(dataset, encoder, options, "latents", device):

@@ -18,6 +18,7 @@ from vidssl.devices import find_device
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
+from vidssl.evaluation.dynamics.consistency import compare_latents
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
 from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, Model, measure_dynamics
 from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
@@ -45,6 +46,7 @@ def dynamics(
     context: int = CONTEXT,
     seed: int = 0,
     plots: bool = True,
+    against: str | Path | None = None,
     options: EvalOptions | None = None,
 ) -> dict[str, Any]:
     """Look at the motion model of a run on videos it was not trained on.
@@ -64,12 +66,15 @@ def dynamics(
         context: latents seen before the first forecast that counts.
         seed: of the resampling of videos.
         plots: draw the figures.
+        against: another run with such an objective, as of another seed: how far its latents of the same clips are an affine
+            map of these.
 
     Returns:
         JSON-able result; see docs/dynamics.md.
 
     Raises:
-        VidsslError: for a run without this objective, videos that are all unreadable or too short, a device that is not
+        VidsslError: for a run without this objective, one to compare with that normalises clips otherwise or has another
+            number of latents in a clip, videos that are all unreadable or too short, a device that is not
             there, or missing matplotlib.
     """
     options = options or EvalOptions()
@@ -80,15 +85,20 @@ def dynamics(
     name = objective_name(checkpoint, "ldm", objective)
     chosen: tuple[Weights, ...] = (weights, "initial")
     runs: dict[str, Restored] = {key: load_run(checkpoint, key, [name]) for key in chosen}
-    models = {key: cast(LDM, dict(run.objective.items())[name]) for key, run in runs.items()}
-    students = {key: (run.student.to(device), name) for key, run in runs.items()}
+    heads = dict.fromkeys(runs, name)
+    if against is not None:
+        heads["against"] = objective_name(against, "ldm")
+        runs["against"] = load_run(against, weights, [heads["against"]])
+    models = {key: cast(LDM, dict(run.objective.items())[heads[key]]) for key, run in runs.items()}
+    students = {key: (run.student.to(device), heads[key]) for key, run in runs.items()}
     student = runs[weights].student
     spec, index = step_spec(student.encoder, options), VideoIndex.read(data, options.missing)
     sequences, failures = encode_sequences(students, index, spec, options, device)
     if horizon is None:
         horizon = max(min(8, sequences[weights].z.shape[1] - context), 1)
     measured = {}
-    for key, ldm in models.items():
+    for key in chosen:
+        ldm = models[key]
         z, lag = sequences[key], min(ldm.weights)
         if key == "initial" and not ldm.calibrated:
             ldm.model.calibrate_(z.z[..., : ldm.dim], z.valid)  # as its first step would have done
@@ -119,12 +129,19 @@ def dynamics(
         "notes": notes,
         "calibration": found.calibration.record(),
         "whiteness": None if found.whiteness is None else found.whiteness.record(),
+        "consistency": None,
         "forecast": {**found.forecast.record(), "context": context},
         "untrained": {"calibration": untrained.calibration.record(), "forecast": untrained.forecast.record()},
         "eigenvalues": None if found.eigenvalues is None else [x.record() for x in found.eigenvalues],
         "figures": [],
         "environment": {**environment(), "processes": distributed.world_size()},
     }
+    if against is not None:
+        pair = [
+            sequences[key]._replace(z=sequences[key].z[..., : models[key].dim])
+            for key in (weights, "against")
+        ]
+        result["consistency"] = {"checkpoint": str(against), **compare_latents(*pair)}
     if output is not None and distributed.rank() == 0:
         folder = Path(output)
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +175,7 @@ def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
         "ellipses cover "
         + ", ".join(f"{_estimate(x, 100)} of {p} %" for p, x in calibration["coverage"].items()),
         *_whiteness_lines(result["whiteness"]),
+        *_consistency_lines(result["consistency"]),
         "forecast error as a share of that of the last latent (persistence), of the best average of the latents so far "
         "(smoothing), and of other videos' latents at the same place of the clip (clock):",
     ]
@@ -182,6 +200,15 @@ def _whiteness_lines(whiteness: Mapping[str, Any] | None) -> list[str]:
     return [
         f"errors {apart} apart correlate by {correlation}, 0 where nothing is left to predict; test of no correlation: "
         f"χ² {whiteness['statistic']:.0f} of {whiteness['degrees']} degrees, p = {whiteness['p']:.2g}"
+    ]
+
+
+def _consistency_lines(consistency: Mapping[str, Any] | None) -> list[str]:
+    if consistency is None:
+        return []
+    return [
+        f"an affine map of these latents explains {100 * consistency['to_second']:.1f} % of the variance of those of "
+        f"{consistency['checkpoint']} on other videos, and back {100 * consistency['to_first']:.1f} %; CKA {consistency['cka']:.3f}"
     ]
 
 
