@@ -27,6 +27,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "teacher": {"target": "teacher", "entropy": "stopgrad", "transition": "continuous"},
     "taylor": {"entropy": "taylor", "transition": "continuous"},
     "default": {"entropy": "logdet", "state_dim": 4},
+    "sigreg": {"entropy": "sigreg", "entropy_weight": 0.5, "pool": "per_step"},
     "running": {"entropy": "logdet", "memory": 0.9, "observation_noise": "identity"},
     "other": {"entropy": "knn", "other_clips": True, "neighbours": 2, "observation_noise": "full"},
     "noisy": {"observation_noise": "input", "entropy": "stopgrad", "process_noise": "full"},

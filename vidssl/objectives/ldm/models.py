@@ -9,6 +9,7 @@ import torch
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM
 from vidssl.errors import VidsslError, check_choice
+from vidssl.objectives.ldm.frame_entropy import SCALE_FREE
 
 MotionModel: TypeAlias = LinearGaussianSSM | RecurrentPredictor
 
@@ -50,7 +51,7 @@ def motion_model(
     if noisy and dim % 2:
         raise VidsslError(f"observation_noise='input': needs an even number of dimensions, got {dim}")
     latent_dim = dim // 2 if noisy else dim
-    held = observation_noise == "identity" and entropy != "stopgrad"
+    held = observation_noise == "identity" and entropy not in SCALE_FREE
     if dynamics == "kalman":
         return LinearGaussianSSM(
             latent_dim if state_dim is None else int(state_dim),

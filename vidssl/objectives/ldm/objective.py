@@ -38,7 +38,7 @@ from vidssl.objectives.base import (
     own_rows,
     video_ids,
 )
-from vidssl.objectives.ldm.frame_entropy import KNN_DIMS, FrameEntropy, check_entropy
+from vidssl.objectives.ldm.frame_entropy import KNN_DIMS, SCALE_FREE, FrameEntropy, check_entropy
 from vidssl.objectives.ldm.models import MotionModel, motion_model, published_rate
 from vidssl.objectives.ldm.prediction import align, calibrate
 from vidssl.objectives.ldm.views import LatentView, latent_views, teacher_targets
@@ -60,7 +60,8 @@ class LDM(DrawingObjective):
         entropy: "logdet", "knn", "kde", "taylor" (see `vidssl.objectives.entropy`); "auto": knn up to 8 dimensions,
             else logdet (stopgrad with a teacher); "stopgrad": none, the target is cut off from the gradient instead, which has the gradient of
             a conditional entropy as long as the model is at its optimum for the encoder of the moment.
-        entropy_weight: w; exactly 1 where the model learns the scale. 0 collapses.
+            "sigreg": holds the frames to N(0, I) instead, see `frame_entropy`.
+        entropy_weight: w; exactly 1 where the model learns the scale, unless z has one of its own ("sigreg"). 0 collapses.
         pool: "batch_time": one entropy of all frames of the batch; "per_step": the mean of one per frame number, for
             clips whose distribution drifts, but wrong for clips that all start at the same point of a cycle.
         target: what is predicted: the rows of the "student", or of the "teacher" for the same view, from the student's
@@ -184,7 +185,7 @@ class LDM(DrawingObjective):
         self.checked = 0
         # Whether the model has met the scale of the latents; in the checkpoint.
         self.calibrated = not (calibrate and self.model.learns_scale)
-        if self.model.learns_scale and entropy != "stopgrad" and entropy_weight != 1:
+        if self.model.learns_scale and entropy not in SCALE_FREE and entropy_weight != 1:
             raise VidsslError(
                 f"entropy_weight={entropy_weight}: must be exactly 1 where the model learns the scale of z "
                 "(observation_noise other than 'identity', or scale='learned'), else the loss has no optimum"
