@@ -31,6 +31,7 @@ from vidssl.objectives.baselines import lightly_loss
 from vidssl.objectives.hsic import SSLHSIC, hsic_exact, hsic_random_features
 from vidssl.objectives.hsic.random_features import draw_features
 from vidssl.objectives.ressl import ReSSL
+from vidssl.objectives.sigreg import SIGReg
 from vidssl.objectives.spectral import spectral_contrastive_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -44,6 +45,7 @@ def contenders(dim: int, device: torch.device) -> dict[str, Loss]:
     generator = torch.Generator().manual_seed(0)
     module = SSLHSIC(estimator="exact", target=False).to(device)
     relational = ReSSL(dim, QUEUE).to(device)
+    sigreg, theirs = SIGReg(global_views=1), lightly_loss("LeJEPALoss").to(device)
 
     def exact(a: Tensor, b: Tensor) -> Tensor:
         xy, xx = hsic_exact([a, b], 1.0)
@@ -64,6 +66,8 @@ def contenders(dim: int, device: torch.device) -> dict[str, Loss]:
         "Barlow Twins (lightly)": lightly_loss("BarlowTwinsLoss"),
         "spectral": spectral_contrastive_loss,
         "spectral transcribed": transcribed_spectral,
+        "SIGReg": lambda a, b: sigreg([a, b]).loss,
+        "SIGReg (lightly)": lambda a, b: theirs(local_proj=b[None], global_proj=a[None]),
         f"ReSSL K={QUEUE}": lambda a, b: relational([a], [b]).loss,
     }
 
@@ -129,12 +133,18 @@ def peak_bytes(loss: Loss, views: list[Tensor]) -> int:
 
 
 def measure(
-    rows: list[int], dims: list[int], repeats: int, limit: float, device: torch.device
+    rows: list[int],
+    dims: list[int],
+    repeats: int,
+    limit: float,
+    device: torch.device,
+    names: list[str] | None = None,
 ) -> list[dict[str, Any]]:
     """One record per contender, number of rows and dimension; a contender that would exceed `limit` s drops out."""
     records = []
     for dim in dims:
-        losses, last = contenders(dim, device), dict.fromkeys(contenders(dim, device), 0.0)
+        losses = {k: loss for k, loss in contenders(dim, device).items() if names is None or k in names}
+        last = dict.fromkeys(losses, 0.0)
         for n in rows:
             generator = torch.Generator().manual_seed(n)
             views = [
@@ -242,6 +252,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
     parser.add_argument("--rows", type=int, nargs="+", help="B; default: 64 to 8,192 (--quick: 512 to 2,048)")
+    parser.add_argument("--losses", nargs="+", help="some of them, as named in the table; default: all")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--limit", type=float, default=25.0, help="seconds a single step may take")
     parser.add_argument("--device", default="cpu")
@@ -250,7 +261,7 @@ def main() -> None:
     rows = arguments.rows or ([512, 1024, 2048] if arguments.quick else [2**p for p in range(6, 14)])
     repeats = 5 if arguments.quick else arguments.repeats
     device = torch.device(arguments.device)
-    records = measure(rows, [256, 2048], repeats, arguments.limit, device)
+    records = measure(rows, [256, 2048], repeats, arguments.limit, device, arguments.losses)
     processor = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -260,7 +271,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     exponents = {
         f"{loss}, d={dim}": exponent(records, loss, dim)
-        for loss in contenders(8, device)
+        for loss in dict.fromkeys(r["loss"] for r in records)
         for dim in (256, 2048)
     }
     report = {"machine": machine, "repeats": repeats, "records": records, "exponents": exponents}
