@@ -11,6 +11,11 @@ Subtracting each class's mean score over the test videos undoes most of the shif
 with a centre on the teacher can undo it too; without a prior it should feed the hubs instead, which is the negative control.
 `half` trains with the concepts of half the classes only and is tested on all.
 
+What spaces add: `names` trains with names alone, `center` with names and descriptions, `attributes` with the shapes' colours and
+the backgrounds' beside them (8 of each), `shuffled` likewise, but with each concept's attributes given to another one.
+
+    python benchmarks/lss.py --arms names center attributes shuffled --name lss_attributes
+
 One run takes about half a minute of one core, all of them about six minutes; table and figures are written to benchmarks/results/.
 """
 
@@ -22,13 +27,14 @@ import json
 import math
 import statistics
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vidssl.concepts.prompts import ConceptFile, write_concepts
+from vidssl.concepts.prompts import Attributes, AttributeTemplates, ConceptFile, write_concepts
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.config import load_config
 from vidssl.data.dataset import ClipDataset
@@ -59,6 +65,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "center": {"prior": "center"},
     "none": {"prior": "none"},
     "half": {"prior": "center", "vocabulary": "half"},
+    "names": {"spaces": ["category"]},
+    "attributes": {"spaces": ["category", "description", "objects", "scene"]},
+    "shuffled": {"spaces": ["category", "description", "objects", "scene"], "vocabulary": "shuffled"},
 }
 ROWS = ("untrained", "untrained, debiased (transductive)", "trained", "trained, debiased (transductive)")
 
@@ -72,6 +81,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--name", default="lss", help="of the files in results/")
     parser.add_argument(
         "--table-only", action="store_true", help="write the table of the runs that are there"
     )
@@ -100,7 +110,8 @@ def run_one(arm: str, seed: int, folder: Path, arguments: argparse.Namespace) ->
         "views=[{count: 2, frames: 4, size: 32, scale: [0.5, 1.0], jitter: [0.2, 0.2, 0.2, 0.0], jitter_p: 0.5, "
         "gray_p: 0.0, blur_p: 0.0}]",
         f"model.name=local-dir:{folder / 'clip'}", f"model.pretrained=local-dir:{folder / 'clip'}",
-        f"objective.concept.vocabulary={vocabulary}", f"objective.concept.prior={options['prior']}",
+        f"objective.concept.vocabulary={vocabulary}", f"objective.concept.prior={options.get('prior', 'center')}",
+        f"objective.concept.spaces={json.dumps(options.get('spaces', ['category', 'description']))}",
         f"objective.concept.student_temperature={TEMPERATURE}",
         f"objective.concept.teacher_temperature={TEMPERATURE}",
         "teacher.momentum=0.9", f"train.steps={arguments.steps}", f"train.lr={arguments.lr}", "train.log_every=20",
@@ -130,9 +141,11 @@ def prepare(folder: Path, seed: int) -> Path:
     if (folder / "ready").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    concepts = load_concepts("sprites")
+    concepts = with_attributes(load_concepts("sprites"))
     write_concepts(concepts, folder / "all.json")
     rng = np.random.default_rng(seed)
+    order = np.random.default_rng((seed, 1)).permutation(len(concepts))
+    write_concepts(with_attributes(concepts, order), folder / "shuffled.json")
     half = sorted(rng.permutation(len(concepts))[: len(concepts) // 2])
     kept = tuple(concepts.concepts[row] for row in half)
     write_concepts(concepts.model_copy(update={"name": "half", "concepts": kept}), folder / "half.json")
@@ -140,6 +153,22 @@ def prepare(folder: Path, seed: int) -> Path:
     write_videos(folder, concepts, rng)
     (folder / "ready").touch()
     return folder
+
+
+def with_attributes(concepts: ConceptFile, order: Sequence[int] | None = None) -> ConceptFile:
+    """What the shapes and backgrounds are; `order` gives concept i those of concept order[i] instead."""
+    names = [concepts.names[i] for i in (range(len(concepts)) if order is None else order)]
+    halves = [name.split(" on ") for name in names]
+    templates = AttributeTemplates(objects=("a {name}",), scene=("a shape on {name}",))
+    return concepts.model_copy(
+        update={
+            "templates": concepts.templates.model_copy(update={"attributes": templates}),
+            "concepts": tuple(
+                concept.model_copy(update={"attributes": Attributes(objects=(shape,), scene=(background,))})
+                for concept, (shape, background) in zip(concepts.concepts, halves, strict=True)
+            ),
+        }
+    )
 
 
 def train_clip(folder: Path, rng: np.random.Generator, seed: int) -> None:
@@ -217,8 +246,12 @@ def write_table(arguments: argparse.Namespace) -> None:
         "center": "prior center (transductive in names)",
         "none": "control: prior none (transductive in names)",
         "half": "prior center, half of the names",
+        "names": "names alone",
+        "attributes": "names, descriptions, attributes",
+        "shuffled": "control: attributes of other concepts",
     }
-    for arm, title in titles.items():
+    for arm in arguments.arms:
+        title = titles[arm]
         own = [run["scores"] for run in runs if run["arm"] == arm]
         if own:
             cells = [
@@ -229,7 +262,7 @@ def write_table(arguments: argparse.Namespace) -> None:
             ]
             lines.append(f"| {title} | {' | '.join(cells)} | {len(own)} |")
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "lss.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / f"{arguments.name}.md").write_text("\n".join(lines) + "\n")
     record = {
         "steps": arguments.steps,
         "lr": arguments.lr,
@@ -237,7 +270,7 @@ def write_table(arguments: argparse.Namespace) -> None:
         "temperature": TEMPERATURE,
         "runs": runs,
     }
-    (RESULTS / "lss.json").write_text(json.dumps(record, indent=1) + "\n")
+    (RESULTS / f"{arguments.name}.json").write_text(json.dumps(record, indent=1) + "\n")
     print("\n".join(lines))
 
 

@@ -54,6 +54,16 @@ def test_building_a_space_reports_it_and_is_cached(vidssl: Run, tiny_clip: Path)
     assert "encoding" not in again[2]  # from the cache
 
 
+def test_attributes_are_encoded_and_counted_when_asked_for(vidssl: Run, tiny_clip: Path) -> None:
+    build = ("concepts", "build", "hmdb51", f"local-dir:{tiny_clip}")
+    code, out, err = vidssl(*build, "--attributes", "scene", "--attributes", "body_parts")
+    assert code == 0
+    assert "attributes: 33 scene" in out and "encoding" in err
+    assert "did you mean 'scene'" in one_line(*vidssl(*build, "--attributes", "scenes"))
+    code, out, _ = vidssl("concepts", "stats", "hmdb51")
+    assert "shared attributes" in out and "body_parts arms/hands" in out
+
+
 def answered(vidssl: Run, tmp_path: Path) -> tuple[object, ...]:
     """The command about two names, whose questions are asked and answered in files."""
     (tmp_path / "names.txt").write_text("doing a headspin\nfolding a kite\n")

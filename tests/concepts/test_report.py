@@ -36,6 +36,11 @@ def test_shipped_names_can_be_validated_counted_and_copied(tmp_path):
     assert record["words_per_description"]["max"] <= 20 and record["tokens_per_description"]["max"] <= 77
     assert record["provenance"]["prompt_id"] == "describe-v1"
     assert record["descriptions"] >= 4 * 450 and record["attributes"]["phases"] >= 450
+    shared, rare = record["shared_attributes"], record["rare_attributes"]
+    for kind, phrases in record["attributes"].items():
+        assert 60 <= shared[kind] < shared[kind] + rare[kind] < phrases  # plurals and common heads are one
+    assert record["concepts_without"]["body_parts"] == 0
+    assert record["common_attributes"]["body_parts"].startswith("hands/")
     write_concepts(load_concepts("hmdb51"), tmp_path / "mine.json")
     assert validate(tmp_path / "mine.json")["concepts"] == 51
     json.dumps(record)
