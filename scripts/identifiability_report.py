@@ -29,7 +29,7 @@ def finished(folder: Path) -> tuple[list[Run], dict[str, dict[str, float]]]:
 
 
 def table(runs: Sequence[Run], ceilings: dict[str, dict[str, float]], seeds: Sequence[int]) -> list[str]:
-    """A line a row: the mean over seeds, and every seed's value; what was not run is said."""
+    """A line a row: every seed's value and the mean of those that are not cut short; what was not run is said."""
     lines = [
         "| row | data | updates (published) | R², mean | of seeds | R² of the published video, mean | of seeds | published "
         "| within 0.01 | ceiling: R², video | untrained | minutes a seed |",
@@ -37,7 +37,8 @@ def table(runs: Sequence[Run], ceilings: dict[str, dict[str, float]], seeds: Seq
     ]
     for row in ROWS:
         mine = [run for run in runs if run["row"] == row.name]
-        pooled, video = means(mine, "r2"), means(mine, "r2_video")
+        whole = [run for run in mine if run["updates"] >= row.updates]
+        pooled, video = means(whole, "r2"), means(whole, "r2_video")
         ceiling = ceilings.get(row.task)
         cells = [
             row.name,
@@ -46,9 +47,9 @@ def table(runs: Sequence[Run], ceilings: dict[str, dict[str, float]], seeds: Seq
             "" if pooled is None else f"**{pooled:.3f}**",
             by_seed(row, mine, seeds, "r2"),
             "" if video is None else f"**{video:.3f}**",
-            by_seed(row, mine, seeds, "r2_video") if video is not None else "",
+            by_seed(row, mine, seeds, "r2_video") if row.of_one_video else "",
             "-" if row.published is None else f"{row.published:.3f}",
-            verdict(row, mine, ceiling),
+            verdict(row, whole, ceiling),
             "" if ceiling is None else f"{ceiling['r2']:.3f}, {ceiling['r2_video']:.3f}",
             ", ".join(f"{run['untrained']['r2']:.2f}" for run in mine),
             f"{sum(run['seconds'] for run in mine) / 60 / len(mine):.1f}" if mine else "",
@@ -63,15 +64,15 @@ def means(runs: Sequence[Run], key: str) -> float | None:
 
 
 def by_seed(row: Row, runs: Sequence[Run], seeds: Sequence[int], key: str) -> str:
-    """ "1: 0.951, 2: 0.948 (400 updates); 3 not run": updates where they are not those of the row."""
+    """ "1: 0.951, 2: 0.948 (400 updates of 8); 3 not run": updates and batch where they are not those of the row."""
     known = {run["seed"]: run for run in runs if key in run["trained"]}
-    said = ", ".join(
-        f"{seed}: {run['trained'][key]:.3f}"
-        + ("" if run["updates"] == row.updates else f" ({run['updates']} updates)")
-        for seed, run in sorted(known.items())
-    )
+    said = []
+    for seed, run in sorted(known.items()):
+        other = (run["updates"], run["batch"]) != (row.updates, row.batch)
+        note = f" ({run['updates']} updates of {run['batch']})" if other else ""
+        said.append(f"{seed}: {run['trained'][key]:.3f}{note}")
     missing = ", ".join(str(seed) for seed in seeds if seed not in known)
-    return "; ".join(part for part in (said, missing and f"{missing} not run") if part)
+    return "; ".join(part for part in (", ".join(said), missing and f"{missing} not run") if part)
 
 
 def verdict(row: Row, runs: Sequence[Run], ceiling: dict[str, float] | None) -> str:

@@ -167,7 +167,7 @@ def wobbly_row() -> Row:
         data=wobbly_data,
         encoder=lambda: mlp(100, 200, 2),
         objective=recurrent(2, "knn", (20, 20), 1.0, max_rows=5 * 128),
-        updates=2340,
+        updates=23_400,
         quick=2000,
         batch=128,
         lr=0.002 * 128 / 256,
@@ -218,9 +218,9 @@ def rotations_row(published: float, dynamics: str = "") -> Row:
         objective=known_rotation(known[dynamics], "knn", **options)
         if dynamics
         else kalman(3, "knn", observation_noise="diag", scale="learned", **options),
-        updates=3000,
+        updates=8000,
         quick=1500,
-        batch=512,
+        batch=1024,
         lr=1e-3,
         rates={"encoder": 1, "model": 30},
         decay=linear(0.02),

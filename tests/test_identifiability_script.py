@@ -99,7 +99,8 @@ def test_a_short_run_learns_and_is_tabulated(script, name, tmp_path):
     if recurrent:  # no worse than from the latents alone, but for what is held out
         assert run["trained"]["r2_both"] > run["trained"]["r2_z"] - 0.01
     text = script.report([run], {}, [0, 1], tmp_path)
-    assert f"| 0: {run['trained']['r2']:.3f} (8 updates); 1 not run |" in text
+    # Cut short: named, and not taken for what the row says.
+    assert f"|  | 0: {run['trained']['r2']:.3f} (8 updates of 16); 1 not run |" in text
     assert (tmp_path / "identifiability.json").is_file()
 
 
@@ -159,9 +160,15 @@ def test_script_trains_continues_and_writes_one_table(script: ModuleType, tmp_pa
     (runs / "ceilings.json").write_text(json.dumps({"t2": {"r2": 0.5, "r2_videos": 0.6, "r2_video": 0.7}}))
     script.main(arguments)
     text = (output / "identifiability.md").read_text()
-    assert "| **0.123** | 0: 0.123 (3 updates) |" in text
-    assert "| 0.500, 0.700 |" in text
     assert "Without entropy" in text
+    assert "|  | 0: 0.123 (3 updates of 8) |" in text
+    assert "| 0.500, 0.700 |" in text
+    files[0].write_text(json.dumps({**run, "updates": 400}))
+    script.main(["--report", "--seeds", "0", *folders])
+    assert (
+        f"| **{run['trained']['r2']:.3f}** | 0: {run['trained']['r2']:.3f} |"
+        in (output / "identifiability.md").read_text()
+    )
     result = json.loads((output / "identifiability.json").read_text())
     assert [r["row"] for r in result["runs"]] == ["t2-logdet", "t2-none"]
     assert len(result["runs"][0]["curve"]) == 3
