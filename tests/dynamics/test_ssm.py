@@ -137,20 +137,41 @@ def test_calibration_is_a_change_of_units(c: float, Q: str, R: str) -> None:
     torch.testing.assert_close(found[1], found[0] - 2 * math.log(c))
 
 
-def test_calibration_finds_the_noise_of_a_walk_in_noise() -> None:
-    """Variances r of both noises make steps of 3r; the prior is as wide as all latents; padding does not count."""
-    r = torch.tensor([4.0, 0.25], dtype=torch.float64)
-    z = r.sqrt() * (series(400, 12, 2).cumsum(1) + series(400, 12, 2, seed=1)) + 7
+def test_calibration_finds_how_wide_and_how_slow_latents_are() -> None:
+    """z_t = φ z_{t-1} + noise of variance 1 - φ² has variance 1 and steps of 2 (1 - φ); padding does not count."""
+    kept, wide = torch.tensor([0.9, 0.5], dtype=torch.float64), torch.tensor([3.0, 0.2], dtype=torch.float64)
+    z = [series(400, 2)]
+    for t in range(1, 12):
+        z.append(kept * z[-1] + (1 - kept**2).sqrt() * series(400, 2, seed=t))
+    z = wide * torch.stack(z, dim=1) + 7
     valid = torch.ones(400, 12, dtype=torch.bool)
     valid[:200, 8:] = False
     model = LinearGaussianSSM(3, 2, R="diag", joint_scale=True).double()
+    coupling = model.transition().detach().clone()
     model.calibrate_(torch.where(valid[..., None], z, 1e6), valid)
     matrices = model.matrices()
-    assert matrices.R.diagonal().tolist() == pytest.approx(r.tolist(), rel=0.1)
-    assert matrices.Q.diagonal()[:2].tolist() == pytest.approx(r.tolist(), rel=0.1)
-    kept = z[valid]
-    assert matrices.P0.diagonal()[:2].tolist() == pytest.approx(kept.var(0).tolist(), rel=1e-3)
-    assert model.fixed_point[:2].tolist() == pytest.approx(kept.mean(0).tolist())  # type: ignore[index]
+    steps = 2 * (1 - kept) * wide**2
+    assert matrices.R.diagonal().tolist() == pytest.approx((0.1 * steps).tolist(), rel=0.1)
+    assert matrices.Q.diagonal()[:2].tolist() == pytest.approx((0.8 * steps).tolist(), rel=0.1)
+    assert matrices.A.diagonal().tolist() == pytest.approx([0.9, 0.5, 0.7], abs=0.03)
+    off = ~torch.eye(3, dtype=torch.bool)
+    torch.testing.assert_close(matrices.A[off], 0.2 * coupling[off])
+    assert matrices.P0.diagonal()[:2].tolist() == pytest.approx(z[valid].var(0).tolist(), rel=1e-3)
+    assert model.fixed_point[:2].tolist() == pytest.approx(z[valid].mean(0).tolist())  # type: ignore[index]
+
+
+def test_calibration_in_time_units_is_that_in_steps() -> None:
+    z = series(50, 12, 2).cumsum(1) + series(50, 1, 2, seed=3)
+    discrete, continuous = (
+        LinearGaussianSSM(2, 2, kind, R="diag", joint_scale=True, time_unit=2.0).double()
+        for kind in ("near_identity", "continuous")
+    )
+    discrete.calibrate_(z)
+    continuous.calibrate_(z, step=0.25)  # steps of half a second
+    here, there = discrete.matrices(), continuous.matrices(0.5 * torch.arange(12.0, dtype=torch.float64))
+    torch.testing.assert_close(there.R, here.R)
+    torch.testing.assert_close(there.A[-1].diagonal(), here.A.diagonal(), rtol=0.02, atol=0)
+    torch.testing.assert_close(there.Q[-1].diagonal(), here.Q.diagonal(), rtol=0.1, atol=0)
 
 
 def test_calibration_of_latents_that_stand_still() -> None:

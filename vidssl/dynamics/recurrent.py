@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vidssl.dynamics.moments import latent_moments
 from vidssl.errors import VidsslError, check_choice
 
 VARIANCES = ("fixed", "learned")
@@ -131,8 +132,7 @@ class RecurrentPredictor(nn.Module):
     def calibrate_(self, z: Tensor, valid: Tensor | None = None, step: float = 1.0) -> None:
         """Start with the variance of latents (B, T, m), of those that are `valid`, where it is learned."""
         if self.learns_scale:
-            rows = z.flatten(0, 1) if valid is None else z[valid]
-            self.log_variance.copy_(rows.var(dim=0).clamp_min(VARIANCE_FLOOR).log())
+            self.log_variance.copy_(latent_moments(z, valid).variance.clamp_min(VARIANCE_FLOOR).log())
 
     def cov(self) -> Tensor:
         """(m, m) diagonal covariance of a step."""

@@ -16,6 +16,7 @@ once, so that its covariances are computed once.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from vidssl.dynamics.forecast import Forecast, forecast, multi_step
 from vidssl.dynamics.kalman import FilterResult, StateSpace, kalman_filter
+from vidssl.dynamics.moments import latent_moments
 from vidssl.dynamics.smoother import SmootherResult, rts_smoother
 from vidssl.dynamics.transitions import TRANSITIONS, discretise, eigenvalues, spectral_radius
 from vidssl.errors import VidsslError, check_choice
@@ -32,8 +34,8 @@ OBSERVATION_NOISES = ("identity", "scalar", "diag", "full", "input")
 BIASES = ("fixed_point", "none")
 NOISE_FLOOR = 1e-5
 NOISE_CEILING = 1e4
-# Of the variance of latents, that a model takes for noise at its start even where they stand still.
-SMALLEST_NOISE = 1e-4
+# Of the variance of steps, the start of R: white noise of variance r makes 2r of it, and Q the rest.
+OBSERVED_SHARE = 0.1
 
 
 class LinearGaussianSSM(nn.Module):
@@ -148,37 +150,29 @@ class LinearGaussianSSM(nn.Module):
 
     @torch.no_grad()
     def calibrate_(self, z: Tensor, valid: Tensor | None = None, step: float = 1.0) -> None:
-        """Start from the scale of latents: the prior is as wide as they are, and every noise as large as their steps say.
+        """Start as wide, slow and noisy as latents are.
 
-        A random walk under white noise, both of variance r, has steps of variance 3r: that is r of every dimension, which
-        becomes R (where it is learned) and the first part of Q; the joint scale takes their mean. The fixed point is the
-        mean of the latents. Hidden dimensions get the mean of the others.
+        Latents of variance v whose steps have variance δ keep φ = 1 - δ / 2v of themselves a step. φ is the diagonal of A,
+        where A is free; v the variance of the prior; their mean the fixed point. Q and R (where it is learned; the joint
+        scale takes what is common) make steps of δ, R a tenth of it, as clean frames have. Hidden dimensions get means.
 
         Args:
             z: (B, T, m), T of at least 2.
             valid: (B, T) bool, which count; all when None.
             step: length of a step, in time units.
         """
-        m, weights = (
-            self.latent_dim,
-            torch.ones_like(z[..., :1]) if valid is None else valid[..., None].to(z.dtype),
-        )
-        both = weights[:, 1:] * weights[:, :-1]
-        mean = (z * weights).sum((0, 1)) / weights.sum()
-        width = ((z - mean).square() * weights).sum((0, 1)) / weights.sum()
-        steps = (z.diff(dim=1).square() * both).sum((0, 1)) / both.sum().clamp_min(1)
-        width = width.clamp_min(torch.finfo(z.dtype).tiny)
-        noise = torch.maximum(steps / 3, SMALLEST_NOISE * width)
-        scale = noise.mean() if self.log_scale is not None else noise.new_ones(())
+        mean, variance, noise = latent_moments(z, valid)
+        scale = noise.new_ones(())
         if self.log_scale is not None:
+            scale = noise.mean()
             self.log_scale.copy_(scale.log())
-        relative, wide = noise / scale, width / scale
-        hidden = relative.mean().expand(self.state_dim - m)
-        self.observation_noise.start_at_(relative)
-        self.process_noise.start_at_(torch.cat([relative, hidden]) / step)
-        self.prior_variance.copy_(torch.cat([wide, wide.mean().expand(self.state_dim - m)]))
+        full = partial(_with_mean, n=self.state_dim)
+        self.observation_noise.start_at_(OBSERVED_SHARE * noise / scale)
+        self.process_noise.start_at_((1 - 2 * OBSERVED_SHARE) * full(noise / scale) / step)
+        self.prior_variance.copy_(full(variance / scale))
+        self.transition.start_at_(full(1 - noise / (2 * variance)), step)
         if self.fixed_point is not None:
-            self.fixed_point[:m] = mean
+            self.fixed_point[: self.latent_dim] = mean
 
     def project_stable_(self, bound: float = 1.02) -> None:
         """Shrink A in place to a spectral radius of at most `bound`, so that gradients over T steps grow by bound^T.
@@ -279,6 +273,11 @@ class LearnedCovariance(nn.Module):
             L = self.raw.tril(-1) + torch.diag(functional.softplus(self.raw.diagonal()))
             return L @ L.mT + NOISE_FLOOR * self.eye
         return torch.diag((self.raw.exp() + NOISE_FLOOR).expand(self.n))
+
+
+def _with_mean(x: Tensor, n: int) -> Tensor:
+    """(n,) the numbers x, then their mean."""
+    return torch.cat([x, x.mean().expand(n - len(x))])
 
 
 def input_noise(raw: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ START_RADIUS = 1 / 1.1
 START_LOGIT = math.log(START_RADIUS / (1 - START_RADIUS))
 
 
+# Of a start from latents: what a dimension keeps of itself a step, and how much of the drawn coupling between dimensions.
+START_KEPT, START_COUPLING = (0.1, 0.98), 0.2
 # Of `log_spectral_radius`: the error is below 1e-3 up to 16 dimensions and a condition of 1e6.
 SQUARINGS = 14
 
@@ -37,6 +39,9 @@ class Transition(nn.Module):
     def clamp_(self, bound: float) -> None:
         """Shrink A in place where its spectral radius exceeds `bound`; nothing to do where it cannot."""
 
+    def start_at_(self, kept: Tensor, step: float) -> None:
+        """Start where each dimension keeps so much of itself (n,) over `step` time units, where the form has a diagonal."""
+
 
 class FreeMatrix(Transition):
     """A itself is the parameter; only `clamp_` keeps it from growing without bound."""
@@ -52,6 +57,10 @@ class FreeMatrix(Transition):
     @torch.no_grad()
     def clamp_(self, bound: float) -> None:
         self.A.mul_((bound / log_spectral_radius(self.A).exp()).clamp_max(1))
+
+    @torch.no_grad()
+    def start_at_(self, kept: Tensor, step: float) -> None:
+        self.A.copy_(torch.diag(kept.clamp(*START_KEPT)) + START_COUPLING * _off_diagonal(self.A))
 
 
 class Rotation(Transition):
@@ -108,6 +117,11 @@ class Continuous(Transition):
         excess = log_spectral_radius(torch.linalg.matrix_exp(self.F)) - math.log(bound)
         self.F.diagonal().sub_(excess.clamp_min(0))
 
+    @torch.no_grad()
+    def start_at_(self, kept: Tensor, step: float) -> None:
+        rate = torch.diag(kept.clamp(*START_KEPT).log() / step)
+        self.F.copy_(rate + START_COUPLING * _off_diagonal(self.F))
+
 
 TRANSITIONS: dict[str, Callable[[int, torch.Generator | None], Transition]] = {
     "near_identity": FreeMatrix,
@@ -143,6 +157,10 @@ def discretise(F: Tensor, Q: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     for _ in range(doublings):
         Qh, A = A @ Qh @ A.mT + Qh, A @ A
     return A, 0.5 * (Qh + Qh.mT)
+
+
+def _off_diagonal(A: Tensor) -> Tensor:
+    return A - torch.diag(A.diagonal())
 
 
 def spectral_radius(A: Tensor) -> float:

@@ -79,25 +79,24 @@ def test_continuous_and_recurrent_models_are_calibrated_too() -> None:
     times = 0.5 * torch.arange(8.0).repeat(6, 1)
     objective = LDM(2, entropy="logdet", transition="continuous")
     objective([walk(scale=5.0)], None, BatchInfo(torch.arange(6), [times]))
-    matrices = objective.model.matrices()  # type: ignore[union-attr]
-    # Q is per second, and a step is half of one.
-    steps = walk(scale=5.0).diff(dim=1).square().mean((0, 1)) / 3
-    torch.testing.assert_close(matrices.R.diagonal(), steps)
-    assert objective.model.process_noise().diagonal().tolist() == pytest.approx(  # type: ignore[union-attr]
-        (2 * steps / steps.mean()).tolist(), rel=1e-3
+    expected = LinearGaussianSSM(
+        2, 2, "continuous", R="diag", joint_scale=True, generator=torch.Generator().manual_seed(0)
     )
+    expected.calibrate_(walk(scale=5.0), step=0.5)
+    torch.testing.assert_close(objective.model.state_dict(), expected.state_dict())
     objective = LDM(2, "rnn", "logdet", observation_noise="diag")
     objective([walk(scale=5.0)])
     assert isinstance(objective.model, RecurrentPredictor)
-    torch.testing.assert_close(objective.model.log_variance.exp(), walk(scale=5.0).flatten(0, 1).var(0))
+    torch.testing.assert_close(
+        objective.model.log_variance.exp(), walk(scale=5.0).flatten(0, 1).var(0, correction=0)
+    )
 
 
 def test_noise_that_frames_report_is_in_the_unit_of_the_model() -> None:
     objective = LDM(4, entropy="logdet", observation_noise="input")
     objective([torch.cat([walk(scale=50.0), torch.zeros(6, 8, 2)], dim=2)])
     R = objective.model.matrices(R=torch.eye(2)).R.detach()  # type: ignore[union-attr]
-    expected = walk(scale=50.0).diff(dim=1).square().mean() / 3
-    torch.testing.assert_close(R, expected * torch.eye(2))
+    torch.testing.assert_close(R, walk(scale=50.0).diff(dim=1).square().mean() * torch.eye(2))
 
 
 # -- without waiting -------------------------------------------------------------------------------------------------------

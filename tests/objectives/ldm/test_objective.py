@@ -145,6 +145,26 @@ def test_per_step_entropy_equals_numpy() -> None:
     assert pooled > expected
 
 
+@pytest.mark.parametrize("entropy", ["logdet", "taylor"])
+def test_within_clips_what_tells_them_apart_has_no_entropy(entropy: str) -> None:
+    """Means of clips are taken out, and with them degrees of freedom; padding does not count."""
+    objective = build(entropy=entropy, pool="within_clip")
+    view, times = rows(6, 9, 2), seconds(6, 9)
+    times[2:, 5:] = 0
+    z, real = view.detach().numpy(), (times > 0).numpy() | (np.arange(9) == 0)
+    left = np.concatenate([x[kept] - x[kept].mean(0) for x, kept in zip(z, real, strict=True)])
+    free = real.sum() - 6
+    expected = numpy_entropy(entropy, left) + np.log((real.sum() - 1) / free)
+    found = objective([view], None, info([times])).logs["ldm/entropy"]
+    assert found.item() == pytest.approx(expected, abs=1e-9)
+    far = view + 1e3 * rows(6, 1, 2, seed=4)
+    assert objective([far], None, info([times])).logs["ldm/entropy"].item() == pytest.approx(
+        expected, abs=1e-6
+    )
+    with pytest.raises(VidsslError, match="pool='within_clip': entropy is one of logdet, taylor, not 'knn'"):
+        LDM(2, entropy="knn", pool="within_clip")
+
+
 @pytest.mark.parametrize("entropy", ["knn", "kde"])
 def test_frames_of_other_videos_are_neighbours(entropy: str) -> None:
     """The first two clips are of one video."""
@@ -503,7 +523,7 @@ def test_a_latent_that_is_not_finite_gives_a_loss_that_is_not() -> None:
 
 
 def test_the_model_learns_faster_and_stays_stable() -> None:
-    objective = LDM(2)
+    objective = LDM(2, calibrate=False)
     (group,) = objective.param_groups()
     assert group["lr_scale"] == 100
     assert group["weight_decay"] == 0

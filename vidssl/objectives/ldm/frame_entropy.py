@@ -15,7 +15,8 @@ from vidssl.objectives.entropy import gaussian_entropy, kde_entropy, knn_entropy
 from vidssl.objectives.running_covariance import RunningCovariance
 from vidssl.objectives.sigreg import draw_directions, gaussianity
 
-POOLS = ("batch_time", "per_step")
+POOLS = ("batch_time", "within_clip", "per_step")
+GAUSSIAN = ("logdet", "taylor")
 # Up to this many dimensions nearest neighbours are near enough to follow a density of any shape.
 KNN_DIMS = 8
 # Of "sigreg", fresh ones every step; see `SIGReg`.
@@ -40,12 +41,13 @@ class FrameEntropy(nn.Module):
     Args:
         estimator: its name.
         dim: m.
-        pool: "batch_time": all real frames of the batch; "per_step": those of one frame number at a time, of which the
+        pool: "batch_time": all real frames of the batch; "within_clip": these less the mean of their clip, of "logdet" and
+            "taylor", so that what only tells clips apart has no entropy; "per_step": those of one frame number at a time, of which the
             mean is taken, weighted by how many there are. Pooled is never less (entropy is concave).
         neighbours, clip_quantile: of "knn"; a quantile of 1 clips nothing.
         bandwidth: of "kde"; None: what the call says.
         max_rows: of "knn" and "kde".
-        memory: of "logdet" with pool="batch_time": share of past batches in the covariance, see `RunningCovariance`.
+        memory: of "logdet", not with "per_step": share of past batches in the covariance, see `RunningCovariance`.
         other_clips: of "knn" and "kde": a frame is held against the frames of other clips only.
         generator: of their draws.
 
@@ -73,8 +75,12 @@ class FrameEntropy(nn.Module):
         check_value("clip_quantile", clip_quantile, 0 < clip_quantile <= 1, "in (0, 1]")
         check_value("bandwidth", bandwidth, bandwidth is None or bandwidth > 0, "positive")
         check_value("max_rows", max_rows, max_rows > neighbours, f"more than neighbours={neighbours}")
-        if memory and (estimator, pool) != ("logdet", "batch_time"):
-            raise VidsslError(f"memory={memory}: is for entropy='logdet' with pool='batch_time'")
+        if memory and (estimator != "logdet" or pool == "per_step"):
+            raise VidsslError(f"memory={memory}: is for entropy='logdet', and not for pool='per_step'")
+        if pool == "within_clip" and estimator not in GAUSSIAN:
+            raise VidsslError(
+                f"pool='within_clip': entropy is one of {', '.join(GAUSSIAN)}, not {estimator!r}"
+            )
         self.running = RunningCovariance(dim, memory) if memory else None
         self.estimator, self.generator, self.pool = estimator, generator, pool
         self.neighbours, self.bandwidth, self.max_rows = neighbours, bandwidth, max_rows
@@ -100,12 +106,15 @@ class FrameEntropy(nn.Module):
         """
         b, t, m = z.shape
         estimate = ESTIMATORS[self.estimator]
-        if self.pool == "batch_time":
+        lost: Tensor | float = 0.0
+        if self.pool == "within_clip":
+            z, lost = _within_clips(z, valid)
+        if self.pool != "per_step":
             mask = None if valid is None else rearrange(valid, "b t -> (b t)")
             rows = FrameRows(
                 rearrange(z, "b t m -> (b t) m"), mask, repeat(clip, "b -> (b t)", t=t), noise_scale, check
             )
-            return estimate(self, rows)
+            return estimate(self, rows) + lost
         needed = {"logdet": m + 1, "knn": self.neighbours + 1}.get(self.estimator, 2)
         counts = [b] * t if valid is None else valid.sum(dim=0).tolist()
         # The tail of a few long clips among short ones is too thin for an estimate of its own.
@@ -121,6 +130,16 @@ class FrameEntropy(nn.Module):
                 self, FrameRows(z[:, step], mask, clip, noise_scale, check)
             )
         return total / sum(counts[step] for step in steps)
+
+
+def _within_clips(z: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Latents (B, T, m) less the mean of their clip, and the entropy that a Gaussian's estimate loses by that: of N rows with the
+    means of B clips taken out, N - B are free."""
+    real = torch.ones_like(z[..., :1]) if valid is None else valid[..., None].to(z.dtype)
+    frames = real.sum(dim=1, keepdim=True)
+    mean = (z * real).sum(dim=1, keepdim=True) / frames.clamp_min(1)
+    free = (frames - 1).clamp_min(0).sum()
+    return z - mean, 0.5 * z.shape[2] * ((frames.sum() - 1) / free).log()
 
 
 def _logdet(own: FrameEntropy, rows: FrameRows) -> Tensor:

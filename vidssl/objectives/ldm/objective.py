@@ -62,8 +62,9 @@ class LDM(DrawingObjective):
             a conditional entropy as long as the model is at its optimum for the encoder of the moment.
             "sigreg": holds the frames to N(0, I) instead, see `frame_entropy`.
         entropy_weight: w; exactly 1 where the model learns the scale, unless z has one of its own ("sigreg"). 0 collapses.
-        pool: "batch_time": one entropy of all frames of the batch; "per_step": the mean of one per frame number, for
-            clips whose distribution drifts, but wrong for clips that all start at the same point of a cycle.
+        pool: "batch_time": one entropy of all frames of the batch; "within_clip": of their differences from the mean of
+            their clip ("logdet", "taylor"), else latents that stand still and tell clips apart are the easiest; "per_step":
+            the mean of one per frame number, for clips whose distribution drifts, but not for clips that all start alike.
         target: what is predicted: the rows of the "student", or of the "teacher" for the same view, from the student's
             past; views that the teacher does not see are left out. Only with "stopgrad", see `check_entropy`.
         state_dim: n of the Kalman model, m when None. More leaves room for velocities.
@@ -130,7 +131,7 @@ class LDM(DrawingObjective):
         burn_in: int = 0,
         drop_frames: float = 0.0,
         neighbours: int = 3,
-        clip_quantile: float = 0.9,
+        clip_quantile: float = 1.0,
         bandwidth: float | None = None,
         max_rows: int = 2048,
         other_clips: bool = False,
