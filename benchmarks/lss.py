@@ -12,9 +12,9 @@ with a centre on the teacher can undo it too; without a prior it should feed the
 `half` trains with the concepts of half the classes only and is tested on all.
 
 What spaces add: `names` trains with names alone, `center` with names and descriptions, `attributes` with the shapes' colours and
-the backgrounds' beside them (8 of each), `shuffled` likewise, but with each concept's attributes given to another one.
+the backgrounds' beside them (8 of each), `half_attributes` likewise with half of the classes, `shuffled` likewise, but with each concept's attributes given to another one.
 
-    python benchmarks/lss.py --arms names center attributes shuffled --name lss_attributes
+    python benchmarks/lss.py --arms names center attributes shuffled half half_attributes --name lss_attributes
 
 One run takes about half a minute of one core, all of them about six minutes; table and figures are written to benchmarks/results/.
 """
@@ -67,6 +67,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "half": {"prior": "center", "vocabulary": "half"},
     "names": {"spaces": ["category"]},
     "attributes": {"spaces": ["category", "description", "objects", "scene"]},
+    "half_attributes": {"spaces": ["category", "description", "objects", "scene"], "vocabulary": "half"},
     "shuffled": {"spaces": ["category", "description", "objects", "scene"], "vocabulary": "shuffled"},
 }
 ROWS = ("untrained", "untrained, debiased (transductive)", "trained", "trained, debiased (transductive)")
@@ -248,6 +249,7 @@ def write_table(arguments: argparse.Namespace) -> None:
         "half": "prior center, half of the names",
         "names": "names alone",
         "attributes": "names, descriptions, attributes",
+        "half_attributes": "names, descriptions, attributes, of half of the classes",
         "shuffled": "control: attributes of other concepts",
     }
     for arm in arguments.arms:
