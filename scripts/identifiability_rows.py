@@ -22,7 +22,7 @@ from identifiability_data import (
     wobbly_data,
 )
 from identifiability_models import PixelVariance, WithNoise, kalman, known_rotation, mlp, recurrent, released
-from torch import Tensor, nn
+from torch import nn
 
 from vidssl.objectives.ldm.objective import LDM
 from vidssl.synthetic import sequences as toy
@@ -202,22 +202,28 @@ def random_step_row(d: int, entropy: str, published: float) -> Row:
     )
 
 
-def rotations_row(published: float, dynamics: str = "") -> Row:
-    """`dynamics`: "" learned, "none" A = I, "oracle" the true A; both of them are not learned."""
+def rotations_row(published: float | None, dynamics: str = "") -> Row:
+    """`dynamics`: "" A is learned; "none" A = I, "oracle" the true A, neither learned; "orthogonal" learned as such."""
     # One entropy for each frame number: pooled, the nearest neighbours of a frame are those of its own window. No
     # distance is clipped: the process fills a thick shell, and clipping the largest tenth shrinks its outside.
     options = {"burn_in": 1, "pool": "per_step", "clip_quantile": 1.0}
-    known: dict[str, Callable[[int], Tensor]] = {"none": lambda seed: torch.eye(3), "oracle": rotation_of}
+    free = {"observation_noise": "diag", "scale": "learned", **options}
+    # With R a multiple of I the noise of the latents is the same in all directions, where a rotation stays orthogonal.
+    orthogonal = {**free, "observation_noise": "identity", "transition": "orthogonal"}
+    said, objective = {
+        "": ("", kalman(3, "knn", **free)),
+        "orthogonal": (", orthogonal dynamics", kalman(3, "knn", **orthogonal)),
+        "none": (", no dynamics", known_rotation(lambda seed: torch.eye(3), "knn", **options)),
+        "oracle": (", true dynamics", known_rotation(rotation_of, "knn", **options)),
+    }[dynamics]
     return Row(
         task="t6",
         entropy="knn",
         variant=dynamics,
-        title="3-D rotations" + {"": "", "none": ", no dynamics", "oracle": ", true dynamics"}[dynamics],
+        title="3-D rotations" + said,
         data=rotations_data,
         encoder=lambda: mlp(50, 180, 180, 180, 3, activation=nn.GELU),
-        objective=known_rotation(known[dynamics], "knn", **options)
-        if dynamics
-        else kalman(3, "knn", observation_noise="diag", scale="learned", **options),
+        objective=objective,
         updates=8000,
         quick=1500,
         batch=1024,
@@ -249,5 +255,6 @@ ROWS = [
     random_step_row(10, "logdet", 0.95),
     rotations_row(0.7356, "none"),
     rotations_row(0.9903),
+    rotations_row(None, "orthogonal"),
     rotations_row(0.9946, "oracle"),
 ]

@@ -185,7 +185,9 @@ def test_verdict_goes_by_the_published_protocol_and_names_the_ceiling(script: Mo
     assert script.report_of.verdict(row, [], None) == ""
 
 
-@pytest.mark.parametrize("name", ["t1-stopgrad-released", "t3-stopgrad-released", "t6-knn-oracle"])
+@pytest.mark.parametrize(
+    "name", ["t1-stopgrad-released", "t3-stopgrad-released", "t6-knn-oracle", "t6-knn-orthogonal"]
+)
 def test_rows_can_be_built_and_trained(script: ModuleType, name: str) -> None:
     (row,) = script.chosen([name])
     run = script.train(replace(row, batch=8), seed=0, updates=1)
