@@ -34,7 +34,7 @@ def test_shipped_names_can_be_validated_counted_and_copied(tmp_path):
     record = stats("k400+hmdb51")
     assert record["concepts"] == 450 and record["sources"]["k400"] == 400
     assert record["words_per_description"]["max"] <= 20 and record["tokens_per_description"]["max"] <= 77
-    assert record["provenance"]["prompt_id"] == "describe-v1"
+    assert record["provenance"]["prompt_id"] == "describe-v3"
     assert record["descriptions"] >= 4 * 450 and record["attributes"]["phases"] >= 450
     shared, rare = record["shared_attributes"], record["rare_attributes"]
     for kind, phrases in record["attributes"].items():

@@ -5,8 +5,15 @@ from typing import Any
 import pytest
 
 from tests.concepts.examples import SENTENCES, example
-from vidssl.concepts.names import label_stems, names_label, stem, word_runs
-from vidssl.concepts.prompts import Attributes, ConceptFile, Provenance, Templates, concepts_from_names
+from vidssl.concepts.names import label_stems, names_label, slug, stem, word_runs
+from vidssl.concepts.prompts import (
+    Attributes,
+    Concept,
+    ConceptFile,
+    Provenance,
+    Templates,
+    concepts_from_names,
+)
 from vidssl.concepts.rules import check_concepts
 from vidssl.models.towers.text import clip_num_tokens
 
@@ -49,6 +56,8 @@ JUGGLING = SENTENCES["juggling"]
             "warning",
             "description-names-label",
         ),
+        ({"descriptions": (*JUGGLING, "Clubs fly without a stop.")}, "warning", "description-negation"),
+        ({"descriptions": (*JUGGLING, "Clubs don't fall.")}, "warning", "description-negation"),
         (
             {"attributes": Attributes(scene=("a",), body_parts=("b",), motion=("c",))},
             "warning",
@@ -142,6 +151,55 @@ def test_filler_is_a_phrase_that_many_concepts_share():
     assert not [p for p in check_concepts(with_filler(4)) if p.rule == "filler" and "short clip" in p.message]
     found = [p for p in check_concepts(with_filler(5)) if p.rule == "filler" and "short clip" in p.message]
     assert len(found) == 1 and "5 concepts share" in found[0].message
+
+
+@pytest.mark.parametrize("word", ["no", "not", "never", "without", "instead", "rather"])
+def test_negations_are_allowed_where_the_name_has_them(word):
+    def found(name: str) -> set[str]:
+        concept = Concept(id=slug(name), name=name, descriptions=(f"Two hands wait {word} of it.",))
+        return {rule for _, _, rule in rules(ConceptFile(name="one", concepts=(concept,)))}
+
+    assert "description-negation" in found("waiting")
+    assert "description-negation" not in found(f"waiting {word} long")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "named"),
+    [
+        ("Somebody plays the guitar by the fire.", {"playing guitar"}),
+        ("Loud guitars played by somebody.", {"playing guitar"}),
+        ("Friends play cards while a guitar leans there.", set()),  # the words stand apart
+        ("A runner climbs up.", set()),  # a single word names no class
+        ("The golf club is swung high.", set()),  # all words of "golf" are in its own name
+        ("Arms hang over the deep end.", set()),
+    ],
+)
+def test_sentences_that_name_another_class(sentence, named):
+    concepts = [
+        Concept(id=slug(name), name=name, descriptions=(sentence,) if name == "golf swing" else ())
+        for name in ("golf swing", "golf", "playing guitar", "climb", "hanging (not over something)")
+    ]
+    problems = check_concepts(ConceptFile(name="five", concepts=tuple(concepts)))
+    found = {p.message for p in problems if p.rule == "description-names-other" and p.concept == "golf-swing"}
+    assert found == {f"description 1 names {name!r}: {sentence}" for name in named}
+
+
+def test_an_opening_that_many_concepts_share():
+    file = example(*(f"action {letter}" for letter in "abcdefg"))
+
+    def openings(count: int) -> list[str]:
+        concepts = [
+            concept.model_copy(update={"descriptions": (f"On a wide lawn {'xyzuvwq'[i]} waits.",)})
+            if i < count
+            else concept
+            for i, concept in enumerate(file.concepts)
+        ]
+        problems = check_concepts(file.model_copy(update={"concepts": tuple(concepts)}))
+        return [p.message for p in problems if p.rule == "opening"]
+
+    assert openings(4) == []
+    (found,) = openings(5)
+    assert found.startswith("5 concepts open with 'on a wide lawn': action-a")
 
 
 @pytest.mark.parametrize(

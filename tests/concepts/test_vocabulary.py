@@ -35,7 +35,7 @@ def test_the_shipped_files_are_one_vocabulary():
     everything = files[0].model_copy(update={"concepts": tuple(c for file in files for c in file.concepts)})
     assert len(everything) == 1028
     assert check_concepts(everything) == []
-    instruction = (resource_folder("prompts") / "instructions/describe-v1.txt").read_bytes()
+    instruction = (resource_folder("prompts") / "instructions/describe-v3.txt").read_bytes()
     for file in files:
         assert file.license == "Apache-2.0" and file.provenance is not None
         assert file.provenance.prompt_sha256 == hashlib.sha256(instruction).hexdigest()

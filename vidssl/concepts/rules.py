@@ -7,10 +7,10 @@ text, a sentence that the text encoder would cut); warnings are what makes it wo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from vidssl.concepts.attributes import KINDS, shared_words
-from vidssl.concepts.names import join_key, names_label, slug, word_runs
+from vidssl.concepts.names import join_key, label_stems, names_label, slug, stem, word_runs, words
 from vidssl.concepts.prompts import Concept, ConceptFile, Problem, Templates
 from vidssl.concepts.templates import template_fault
 
@@ -18,11 +18,19 @@ MIN_DESCRIPTIONS = 4
 MAX_WORDS = 20
 CLIP_CONTEXT = 77
 RUN_LENGTH = 5  # words in a row that make a phrase recognisable as filler
+OPENING_LENGTH = 4  # words at the beginning of a sentence that make it recognisable as one of a series
+ARTICLES = {"a", "an", "the"}
+# Words of what is absent, which text encoders take for what is there.
+NEGATIONS = {
+    "not", "no", "never", "without", "nor", "neither", "none", "nothing", "nobody", "nowhere", "cannot",
+    "instead", "rather", "unlike", "lack", "lacks", "lacking", "absent", "absence",
+}  # fmt: skip
 HUMAN_GENERATORS = ("hand", "converted")
 WARNINGS = {
     "names-only", "license-missing", "provenance-model", "provenance-prompt_id", "provenance-prompt_sha256",
     "provenance-created", "alias-own-name", "alias-shared", "description-few", "description-long",
-    "description-names-label", "attributes-missing", "attributes-empty", "filler", "nothing-shared",
+    "description-names-label", "description-names-other", "description-negation", "attributes-missing",
+    "attributes-empty", "filler", "opening", "nothing-shared",
 }  # fmt: skip
 
 # By which concept (None: by the file as a whole), of which rule, and what is said.
@@ -44,6 +52,7 @@ def check_concepts(
         *_of_file(file),
         *_of_names(file),
         *_of_sentences(file),
+        *_of_others(file),
         *_of_phrases(file),
         *_of_sharing(file),
     ]
@@ -134,6 +143,12 @@ def _of_sentences(file: ConceptFile) -> Iterator[Breach]:
                 yield concept.id, "description-long", f"{where} has {length} words, more than {MAX_WORDS}"
             if position > 1 and names_label(sentence, concept.name):
                 yield concept.id, "description-names-label", f"{where} names its label: {sentence}"
+            if absent := _negations(sentence) - set(words(concept.name)):
+                yield (
+                    concept.id,
+                    "description-negation",
+                    f"{where} says what is absent ({', '.join(sorted(absent))}): {sentence}",
+                )
         if attributed and concept.attributes is None:
             yield concept.id, "attributes-missing", "no attributes, while other concepts have some"
         for key, phrases in concept.attributes or ():
@@ -143,19 +158,58 @@ def _of_sentences(file: ConceptFile) -> Iterator[Breach]:
                 yield concept.id, "attributes-blank", f"attributes.{key} holds an empty phrase"
 
 
+def _negations(sentence: str) -> set[str]:
+    return {word for word in words(sentence) if word in NEGATIONS or word.endswith("n't")}
+
+
+def _of_others(file: ConceptFile) -> Iterator[Breach]:
+    """Sentences that name another class pull its videos towards their own.
+
+    A name counts where its content words, in any inflection and order, stand as close together as in the name, articles
+    left out. One of a single content word ("run", "opening something") is too common a word to name a class, and one
+    whose words are all in the concept's own name ("golf" in "golf swing") cannot be avoided.
+    """
+    labels: dict[str, list[tuple[Concept, set[str], int]]] = defaultdict(list)
+    for concept in file.concepts:
+        label = label_stems(concept.name)
+        if len(label) > 1:
+            labels[min(label)].append((concept, label, len(words(concept.name.partition("(")[0]))))
+    for concept in file.concepts:
+        own = label_stems(concept.name)
+        for position, sentence in enumerate(concept.descriptions, start=1):
+            found = [stem(word) for word in words(sentence) if word not in ARTICLES]
+            present = set(found)
+            for first in present & labels.keys():
+                for other, label, length in labels[first]:
+                    if label <= present and not label <= own and _close(found, label, length):
+                        yield (
+                            concept.id,
+                            "description-names-other",
+                            f"description {position} names {other.name!r}: {sentence}",
+                        )
+
+
+def _close(found: Sequence[str], label: set[str], length: int) -> bool:
+    """Whether some run of `length` words holds the whole label."""
+    return any(label <= set(found[start : start + length]) for start in range(len(found)))
+
+
 def _of_phrases(file: ConceptFile) -> Iterator[Breach]:
-    """Filler: phrases that many concepts share tell none of them apart."""
-    holders: dict[str, set[str]] = defaultdict(set)
+    """Phrases that many concepts share tell none of them apart: filler, and openings that make a form of the sentences."""
+    fillers: dict[str, set[str]] = defaultdict(set)
+    openings: dict[str, set[str]] = defaultdict(set)
     for concept in file.concepts:
         for sentence in concept.descriptions:
             for run in word_runs(sentence, RUN_LENGTH):
-                holders[run].add(concept.id)
+                fillers[run].add(concept.id)
+            openings[" ".join(words(sentence)[:OPENING_LENGTH])].add(concept.id)
     allowed = max(4, len(file.concepts) // 100)
-    reported: set[frozenset[str]] = set()  # neighbouring runs of one long phrase have the same holders
-    for run, ids in sorted(holders.items(), key=lambda item: (-len(item[1]), item[0])):
-        if len(ids) > allowed and frozenset(ids) not in reported:
-            reported.add(frozenset(ids))
-            yield None, "filler", f"{len(ids)} concepts share {run!r}: {', '.join(sorted(ids)[:4])}, …"
+    for rule, said, holders in (("filler", "share", fillers), ("opening", "open with", openings)):
+        reported: set[frozenset[str]] = set()  # neighbouring runs of one long phrase have the same holders
+        for run, ids in sorted(holders.items(), key=lambda item: (-len(item[1]), item[0])):
+            if len(ids) > allowed and frozenset(ids) not in reported:
+                reported.add(frozenset(ids))
+                yield None, rule, f"{len(ids)} concepts {said} {run!r}: {', '.join(sorted(ids)[:4])}, …"
 
 
 def _of_sharing(file: ConceptFile) -> Iterator[Breach]:

@@ -54,7 +54,7 @@ def good_sentences(name: str, count: int = 4) -> list[str]:
         "Somebody moves both arms along path {} and back.",
         "Both palms hold tool {} above wooden planks.",
         "Grey walls with sign {} surround every participant.",
-        "Unlike elsewhere, shape {} stays visible throughout.",
+        "Everywhere else, shape {} stays visible throughout.",
         "Late sunlight draws shadow {} across bare ground.",
         "Two spectators near post {} watch without stirring.",
     )

@@ -85,7 +85,7 @@ def test_from_names_to_a_file_that_passes_all_rules(tmp_path):
         generator="scripted",
         model="script-1",
         revision="r1",
-        prompt_id="describe-v2",
+        prompt_id="describe-v3",
         prompt_sha256=instruction.sha256,
         sampling=SAMPLING,
         created="2026-01-31",

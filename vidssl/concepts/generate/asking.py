@@ -26,7 +26,7 @@ from vidssl.errors import VidsslError, check_choice
 from vidssl.resources import resource_folder
 
 Task = Literal["descriptions", "attributes"]
-INSTRUCTIONS: dict[Task, str] = {"descriptions": "describe-v2", "attributes": "attributes-v1"}
+INSTRUCTIONS: dict[Task, str] = {"descriptions": "describe-v3", "attributes": "attributes-v1"}
 SIMILAR = 3  # names of the nearest other concepts that a model is told to keep apart
 MAX_FAULTS = 6  # that a model is told of at once
 MAX_ANSWER = 32_768  # characters; the longest good answer has about two thousand
