@@ -1,6 +1,6 @@
 """SSL-HSIC at the start of a small run: where gamma = 3 collapses, and what prevents it.
 
-    OMP_NUM_THREADS=1 python benchmarks/collapse.py [--videos FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/collapse.py [--videos FOLDER] [--target]
 
 A fresh small 3-D convolutional network, two views of 48 videos, AdamW at 1e-3, no target network. Spreading the features
 pays only while their effective rank exceeds (gamma / rho)², rho being their invariance, which is low at first: the gradient
@@ -24,21 +24,31 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views import ViewSpec, render_views
 from vidssl.models.encoder import ClipFeatures
-from vidssl.models.heads import ProjectionHead
+from vidssl.models.heads import HeadOutput, ProjectionHead
+from vidssl.models.teacher import Teacher
 from vidssl.objectives.hsic import SSLHSIC
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # objective, head
+    "gamma that follows kappa = 1": ({"kappa": 1.0}, {}),
+    "gamma that follows kappa = 0.8 (the default)": ({}, {}),
     "gamma = 3": ({"gamma": 3.0}, {}),
     "gamma = 1": ({"gamma": 1.0}, {}),
     "gamma from 1 to 3": ({"gamma": 3.0, "gamma_start": 1.0, "gamma_ramp": 0.5}, {}),
     "gamma = 3, normed projector output": ({"gamma": 3.0}, {"last_norm": True}),
-    "small-run recipe: gamma from 1 to 2, normed output": (
+    "gamma from 1 to 2, normed output": (
         {"gamma": 2.0, "gamma_start": 1.0, "gamma_ramp": 0.5},
         {"last_norm": True},
     ),
 }
-WATCHED = (1, 20, 40, 60, 80, 100, 120)  # steps
+# With a target network and a predictor, watched for the shortcut of prediction and target of the same view.
+TARGET = {"target": True, "kappa": 1.0}
+TARGET_SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "same-view pairs": ({**TARGET}, {"predictor": (512, 128)}),
+    "no same-view pairs": ({**TARGET, "same_view_pairs": False}, {"predictor": (512, 128)}),
+    "no same-view pairs, no predictor": ({**TARGET, "same_view_pairs": False}, {}),
+}
+MOMENTUM = 0.97
 
 
 def network(width: int = 16, dim: int = 256) -> nn.Module:
@@ -59,22 +69,37 @@ def network(width: int = 16, dim: int = 256) -> nn.Module:
     )
 
 
+class Network(nn.Module):
+    """Encoder and head of one view."""
+
+    def __init__(self, head: dict[str, Any]) -> None:
+        super().__init__()
+        self.encoder, self.head = network(), ProjectionHead(256, (512, 128), **head)
+
+    def forward(self, view: Tensor) -> HeadOutput:
+        output: HeadOutput = self.head(ClipFeatures(self.encoder(view), view.new_empty(0), None))
+        return output
+
+
 def train(
     batches: list[list[Tensor]], options: dict[str, Any], head: dict[str, Any]
 ) -> list[dict[str, float]]:
     """Logs of every step."""
     torch.manual_seed(0)
-    encoder, projector = network(), ProjectionHead(256, (512, 128), **head)
-    objective = SSLHSIC(target=False, estimator="exact", **options)
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *projector.parameters()], lr=1e-3)
+    student = Network(head)
+    objective = SSLHSIC(**{"target": False, "estimator": "exact", **options})
+    teacher = Teacher(student) if objective.needs_teacher else None
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
     history = []
     for step, views in enumerate(batches):
         objective.set_progress(step / len(batches))
-        rows = [projector(ClipFeatures(encoder(view), view.new_empty(0), None)) for view in views]
-        output = objective(rows)
+        targets = [teacher(view) for view in views] if teacher else None
+        output = objective([student(view) for view in views], targets)
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         optimizer.step()
+        if teacher:
+            teacher.update(student, MOMENTUM)
         history.append({key.split("/")[1]: float(value) for key, value in output.logs.items()})
     return history
 
@@ -100,8 +125,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--videos", type=Path, help="folder of videos (any depth)")
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batches", type=int, help="different ones, repeated; default: one a step")
+    parser.add_argument("--target", action="store_true", help="with a target network: the same-view shortcut")
+    parser.add_argument("--settings", nargs="+", help="default: all")
     arguments = parser.parse_args()
+    settings = TARGET_SETTINGS if arguments.target else SETTINGS
     with tempfile.TemporaryDirectory() as folder:
         videos = arguments.videos
         if videos is None:
@@ -109,24 +138,30 @@ def main() -> None:
 
             write_sprite_dataset(folder, clips_per_class_val=0, texture=0.0)
             videos = Path(folder) / "train"
-        batches = draw_batches(videos, arguments.steps)
-    watched = [step for step in WATCHED if step <= arguments.steps]
-    lines = [
-        "Loss / HSIC(Z, Z) / rho / effective rank of the kernel features at a step; at collapse the first two stay at zero.",
-        "",
-        f"| setting | {' | '.join(f'step {step}' for step in watched)} |",
-        "|---" * (len(watched) + 1) + "|",
-    ]
-    for name, (options, head) in SETTINGS.items():
-        history = train(batches, options, head)
-        cells = [
-            f"{log['loss']:.3f} / {log['hsic_xx']:.4f} / {log['rho']:.2f} / {log['effective_rank']:.0f}"
-            for log in (history[step - 1] for step in watched)
-        ]
+        different = draw_batches(videos, arguments.batches or arguments.steps)
+        batches = [different[step % len(different)] for step in range(arguments.steps)]
+    watched = [1, *(round(arguments.steps * thirds / 3) for thirds in (1, 2, 3))]
+    what = (
+        "HSIC(Z, Y) across views / within a view, at a step."
+        if arguments.target
+        else "Loss / HSIC(Z, Z) / rho / effective rank of the kernel features at a step; at collapse the first two stay at zero."
+    )
+    steps = " | ".join(f"step {step}" for step in watched)
+    lines = [what, "", f"| setting | {steps} |", "|---" * (len(watched) + 1) + "|"]
+    for name in arguments.settings or settings:
+        history = train(batches, *settings[name])
+        cells = [cell(history[step - 1], arguments.target) for step in watched]
         lines.append(f"| {name} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "collapse.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / ("same_view.md" if arguments.target else "collapse.md")).write_text("\n".join(lines) + "\n")
+
+
+def cell(log: dict[str, float], target: bool) -> str:
+    if target:
+        within = log.get("hsic_xy_within")
+        return f"{log['hsic_xy_across']:.3f} / {'–' if within is None else f'{within:.3f}'}"
+    return f"{log['loss']:.3f} / {log['hsic_xx']:.4f} / {log['rho']:.2f} / {log['effective_rank']:.0f}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The collapse of small runs with gamma = 3, and that the settings of the small recipes are free of it."""
+"""The collapse of small runs with gamma = 3, and that the default and the small recipes are free of it."""
 
 from __future__ import annotations
 
@@ -46,11 +46,19 @@ def test_gamma_3_collapses_a_fresh_network(benchmark: Any, batches: Any) -> None
 
 
 @pytest.mark.slow
+def test_the_default_does_not(benchmark: Any, batches: Any) -> None:
+    history = benchmark.train(batches, {}, {})
+    assert history[-1]["hsic_xx"] > 2e-3
+    assert history[-1]["rho"] > 0.3
+    assert not any(warning(log) for log in history)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["hsic_small", "demo"])
 def test_the_small_recipes_do_not(benchmark: Any, batches: Any, recipe: str) -> None:
     options = yaml.safe_load((ROOT / "configs" / f"{recipe}.yaml").read_text())["objective"]["hsic"]
-    objective = {key: options[key] for key in ("gamma", "gamma_start")}
-    history = benchmark.train(batches, objective, {"last_norm": options["last_norm"]})
+    objective = {key: options[key] for key in ("gamma", "gamma_start", "kappa") if key in options}
+    history = benchmark.train(batches, objective, {"last_norm": options.get("last_norm", False)})
     assert history[-1]["hsic_xx"] > 2e-3
     assert history[-1]["hsic_xy"] > 0.02
     assert not any(warning(log) for log in history)

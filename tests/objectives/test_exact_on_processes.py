@@ -30,6 +30,8 @@ OURS: dict[str, dict[str, Any]] = {
     "hsic_apart": {"objective": "hsic", "same_view_pairs": False, "predictor_last_norm": True},
     "hsic_apart_rff": {"objective": "hsic", "same_view_pairs": False, "estimator": "rff", "num_features": 16},
     "hsic_apart_frames": {"objective": "hsic", "same_view_pairs": False, "frames": True, "time_width": 2.0},
+    "hsic_ratio": {"objective": "hsic", "gamma": None, "target": False},
+    "hsic_ratio_rff": {"objective": "hsic", "gamma": None, "estimator": "rff", "num_features": 16},
     "spectral": {"mu": 2.0},
     "temporal_spectral": {"same_video_negatives": True},
     "ressl": {"queue_size": 5},

@@ -1,6 +1,6 @@
 """Several objectives at once, and the one place where their rows are gathered from all processes.
 
->>> objective, heads = build_objectives({"hsic": {"weight": 1, "gamma": 1.0}}, embed_dim=512)
+>>> objective, heads = build_objectives({"hsic": {"weight": 1}}, embed_dim=512)
 """
 
 from __future__ import annotations

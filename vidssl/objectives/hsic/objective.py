@@ -3,10 +3,11 @@
     loss = -HSIC(Z, Y) + gamma · sqrt(HSIC(Z, Z)),   Y = identity of the video
 
 Li, Pogodin, Sutherland, Gretton 2021, "Self-Supervised Learning with Kernel Dependence Maximization",
-arXiv 2106.08320, eqs. 4-5. On clips the identity can hold for videos that occur twice in a batch, fade with the time
-between two clips, and be asked of single frames; `labels` has the derivation.
+arXiv 2106.08320, eqs. 4-5, has a fixed gamma. Here it follows HSIC(Z, Y) / sqrt(HSIC(Z, Z)) unless one is given, which has the
+gradient of the alignment of features and identity. On clips the identity can hold for videos that occur twice in a batch,
+fade with the time between two clips, and be asked of single frames; `labels` has the derivation.
 
-    >>> objective = SSLHSIC(gamma=1.0)
+    >>> objective = SSLHSIC(target=False)
     >>> loss = objective([z1, z2]).loss          # z1, z2 (B, d): two views of each video
 """
 
@@ -19,7 +20,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vidssl.errors import check_choice, check_value
+from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.objectives.base import (
     BatchInfo,
     DrawingObjective,
@@ -101,8 +102,11 @@ class SSLHSIC(DrawingObjective):
     """SSL-HSIC on clips or frames, with or without a target network.
 
     Args:
-        gamma: weight of sqrt(HSIC(Z, Z)). Spreading the features pays only while their effective rank exceeds
-            (gamma / rho)², rho being their invariance, so a small run wants gamma near 1, or a ramp.
+        gamma: weight of sqrt(HSIC(Z, Z)), published as 3. Spreading the features pays only while their effective rank
+            exceeds (gamma / rho)², rho being their invariance. None: it follows kappa · HSIC(Z, Y) / sqrt(HSIC(Z, Z)),
+            which is kappa · rho · sqrt(effective rank).
+        kappa: where gamma is None: what a relative gain in sqrt(effective rank) is worth against one in invariance. Below 1,
+            spreading pays by itself.
         gamma_start: value at the start of training; rises linearly to `gamma` over `gamma_ramp`. None: no ramp.
         gamma_ramp: share of training, in (0, 1].
         estimator: "exact" kernel, "rff" random features, or "auto": exact up to the device's EXACT_ROWS.
@@ -123,7 +127,8 @@ class SSLHSIC(DrawingObjective):
 
     def __init__(
         self,
-        gamma: float = 3.0,
+        gamma: float | None = None,
+        kappa: float = 0.8,
         gamma_start: float | None = None,
         gamma_ramp: float = 0.2,
         estimator: str = "auto",
@@ -143,8 +148,12 @@ class SSLHSIC(DrawingObjective):
         check_choice("time_kernel", time_kernel, TIME_KERNELS)
         check_share("gamma_ramp", gamma_ramp)
         check_value("time_width", time_width, time_width is None or time_width > 0, "positive seconds")
-        self.gamma = gamma if gamma_start is None else gamma_start
-        self.ramps = {"gamma": Ramp(self.gamma, gamma, gamma_ramp)}
+        check_value("kappa", kappa, kappa >= 0, "at least 0")
+        if gamma is None and gamma_start is not None:
+            raise VidsslError(f"gamma_start={gamma_start}: is for a gamma that does not follow kappa")
+        self.gamma, self.kappa = gamma if gamma_start is None else gamma_start, kappa
+        if gamma is not None and self.gamma is not None:
+            self.ramps = {"gamma": Ramp(self.gamma, gamma, gamma_ramp)}
         self.estimator, self.num_features, self.bandwidth_rows = estimator, num_features, bandwidth_rows
         self.same_view_pairs, self.time_width, self.time_kernel = same_view_pairs, time_width, time_kernel
         self.needs_teacher = self.needs_predictor = target
@@ -175,7 +184,8 @@ class SSLHSIC(DrawingObjective):
             views=views, same_view_pairs=self.same_view_pairs, dtype=rows[0].dtype,
         )  # fmt: skip
         hsic, log_gradient = self._estimate(rows, pairs)
-        loss = self.gamma * hsic.xx.clamp_min(HSIC_XX_FLOOR).sqrt() - hsic.xy
+        gamma = hsic.balanced(self.kappa) if self.gamma is None else hsic.xy.new_tensor(self.gamma)
+        loss = gamma * hsic.xx.clamp_min(HSIC_XX_FLOOR).sqrt() - hsic.xy
         logs = {
             "loss": loss,
             "hsic_xy": hsic.xy,
@@ -183,9 +193,9 @@ class SSLHSIC(DrawingObjective):
             "hsic_xx": hsic.xx,
             "scale": self.scale.clone(),
             "grad_norm": log_gradient,
-            "gamma": loss.new_tensor(self.gamma),
+            "gamma": gamma,
             "rho": hsic.rho,
-            "rank_needed": hsic.rank_needed(self.gamma),
+            "rank_needed": hsic.rank_needed(gamma),
             "effective_rank": hsic.rank,
         }
         # Trains the bandwidth without changing the value of the loss.
