@@ -215,11 +215,11 @@ def collapse_warning(
         return None
     if hsic_xx is None:
         return f"the representation looks collapsed: {'; '.join(signs)}."
-    advice = "let gamma follow the data (gamma: null) or lower it, or end the projector in a norm (last_norm)"
+    advice = "end the projector in a norm (last_norm)"
     if kernel_rank is not None and rank_needed is not None and kernel_rank < rank_needed:
         advice = (
             f"spreading pays only above an effective rank of (gamma/rho)² = {rank_needed:.3g}, which is at "
-            f"{kernel_rank:.3g}; {advice}"
+            f"{kernel_rank:.3g}; let gamma follow the data (gamma: null) or lower it, or {advice}"
         )
     return f"the representation looks collapsed: {'; '.join(signs)}. {advice[0].upper()}{advice[1:]}."
 
