@@ -115,10 +115,11 @@ def components(train: Clips, judged: Clips) -> tuple[Clips, Clips]:
     _, size, axes = torch.pca_lowrank((pixels - mean)[::2], COMPONENTS, center=False)
     size = size / math.sqrt(len(pixels[::2]))
     scaled = axes / size.clamp_min(0.02 * size[0])
-    return (
-        clips._replace(frames=[(x.flatten(1).float() / 255 - mean) @ scaled for x in clips.frames])
-        for clips in (train, judged)
-    )
+
+    def of(clips: Clips) -> Clips:
+        return clips._replace(frames=[(x.flatten(1).float() / 255 - mean) @ scaled for x in clips.frames])
+
+    return of(train), of(judged)
 
 
 def held_out(group: str) -> bool:
