@@ -114,15 +114,18 @@ def test_missing_section_and_bad_yaml(tmp_path):
 
 def space_of_words(vocabulary: str = "k400", **options: object) -> NamedTuple:
     """A concept space whose vocabulary exists; its vectors say nothing."""
-    names = load_concepts(vocabulary).names
-    rows = torch.nn.functional.normalize(torch.ones(len(names), 64), dim=-1)
-    return Space(rows, rows, "0" * 64)
+    counts = torch.tensor([len(concept.descriptions) for concept in load_concepts(vocabulary).concepts])
+    rows = torch.nn.functional.normalize(torch.ones(len(counts), 64), dim=-1)
+    sentences = rows[:, None].expand(-1, int(counts.max()), -1)
+    return Space(rows, rows, "0" * 64, sentences, counts)
 
 
 class Space(NamedTuple):
     category: torch.Tensor
     description: torch.Tensor
     sha256: str
+    sentences: torch.Tensor
+    counts: torch.Tensor
 
 
 @pytest.mark.parametrize(

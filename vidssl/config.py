@@ -42,6 +42,9 @@ class DataConfig(Section):
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="decoding processes for each training process"
     )
+    keep_frames: bool = Field(
+        False, description="keep all frames of a video in memory once decoded, in every decoding process"
+    )
     max_attempts: Count = Field(10, description="substitutes tried for an unreadable video before giving up")
     check: bool = Field(True, description="open every video once before training (cached by size and time)")
     allow_empty_classes: bool = Field(False, description="go on when a class folder has no readable video")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
-
-import pytest
 
 from tests.command_line import FAST, one_line
-from vidssl import demo
+from vidssl.demo import naming
+from vidssl.demo import run as demo
 from vidssl.errors import Stopped
 
 
@@ -69,72 +67,19 @@ def test_a_demo_that_is_told_to_stop_does_not_evaluate(vidssl, tmp_path, monkeyp
     def stopped(config):
         raise Stopped("stopped after step 3")
 
-    for part in ("write_sprite_dataset", "_train_clip", "zero_shot", "linear_probe"):
+    class Other:
+        def finish(self):
+            print("finish was called")
+
+        def end(self):
+            print("end was called")
+
+    for part in ("write_sprite_dataset", "linear_probe", "forecast_frames", "draw"):
         monkeypatch.setattr(demo, part, lambda *_, part=part, **__: print(f"{part} was called"))
     monkeypatch.setattr(demo, "pretrain", stopped)
+    monkeypatch.setattr(naming, "SecondProcess", lambda *_: Other())
     code, out, err = vidssl("demo", "--output", tmp_path / "demo")
     assert code == 75
     assert err == "vidssl: stopped after step 3\n"
-    assert "_train_clip was called" in out and "zero_shot" not in out and "linear_probe" not in out
-
-
-@pytest.fixture
-def small_demo(monkeypatch):
-    """A demo that only writes words, and fails where it is told to."""
-    words = {"word": "first", "fails": None}
-
-    def part(name: str, *parts: str):
-        def write(*arguments, **options):
-            folder = arguments[0] if isinstance(arguments[0], Path) else Path(arguments[0].output)
-            if parts:
-                (folder / "file").parent.mkdir(parents=True, exist_ok=True)
-                (folder / "file").write_text(words["word"])
-            if words["fails"] == name:
-                raise OSError(28, "No space left on device")
-            return {"word": words["word"]}
-
-        return write
-
-    for name, *parts in (
-        ("write_sprite_dataset", "videos"),
-        ("_train_clip", "clip"),
-        ("pretrain", "run"),
-        ("zero_shot",),
-        ("linear_probe",),
-    ):
-        monkeypatch.setattr(demo, name, part(name, *parts))
-    monkeypatch.setattr(demo, "show_result", lambda *_: None)
-    return words
-
-
-def demo_words(folder: Path) -> list[str]:
-    words = [(folder / part / "file").read_text() for part in ("videos", "clip", "run")]
-    return [*words, json.loads((folder / "result.json").read_text())["zero-shot"]["word"]]
-
-
-@pytest.mark.parametrize("fails", ["write_sprite_dataset", "pretrain", "linear_probe"])
-def test_a_demo_replaces_an_earlier_one_only_when_it_is_complete(small_demo, tmp_path, capsys, fails):
-    demo.run_demo(tmp_path)
-    for word, failing in (("second", fails), ("third", None)):
-        small_demo.update(word=word, fails=failing)
-        if failing:
-            with pytest.raises(OSError, match="No space"):
-                demo.run_demo(tmp_path)
-        else:
-            demo.run_demo(tmp_path)
-        assert demo_words(tmp_path) == ["first" if failing else "third"] * 4
-        assert not list(tmp_path.glob(".*"))
-        assert ("the earlier one is back" in capsys.readouterr().out) == bool(failing)
-
-
-def test_a_demo_that_was_killed_gives_the_earlier_one_back(small_demo, tmp_path):
-    demo.run_demo(tmp_path)
-    (tmp_path / ".earlier").mkdir()
-    for part in ("videos", "clip", "run", "result.json"):
-        (tmp_path / part).rename(tmp_path / ".earlier" / part)
-    (tmp_path / "videos").mkdir()
-    (tmp_path / "videos" / "file").write_text("half")
-    small_demo.update(word="third", fails="_train_clip")
-    with pytest.raises(OSError, match="No space"):
-        demo.run_demo(tmp_path)
-    assert demo_words(tmp_path) == ["first"] * 4
+    assert "write_sprite_dataset was called" in out and "end was called" in out
+    assert not any(f"{part} was called" in out for part in ("linear_probe", "finish", "draw"))

@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import pytest
 
 from tests.concepts.examples import example
 from vidssl.concepts.datasets import class_list_of, class_names
 from vidssl.concepts.formats.write import write_as
-from vidssl.concepts.names import join_key
+from vidssl.concepts.names import join_key, match_names
 from vidssl.concepts.prompts import Concept, dump_concepts
 from vidssl.concepts.rules import check_concepts
 from vidssl.concepts.vocabulary import PRESETS, SHIPPED, load_concepts, merge_by_name, shipped_file
 from vidssl.errors import VidsslError
 from vidssl.models.towers.text import clip_num_tokens
 from vidssl.resources import resource_folder
+from vidssl.synthetic.motions import MOTION_CLASSES
 
 
 @pytest.mark.parametrize(("name", "size"), list(zip(SHIPPED, (530, 324, 174), strict=True)))
@@ -119,6 +121,18 @@ def test_shipped_files_are_json_without_surprises():
 
 def test_the_words_of_the_demo_are_found_by_name_wherever_the_package_is_installed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    file = load_concepts("sprites")
-    assert len(file) == 56
-    assert not [problem for problem in check_concepts(file) if problem.severity == "error"]
+    # Opposite motions have the same phases, in the other order.
+    for name, concepts, known in (("sprites", 56, set()), ("motions", 8, {"description-repeated"})):
+        file = load_concepts(name)
+        assert len(file) == concepts
+        assert {problem.rule for problem in check_concepts(file) if problem.severity == "error"} == known
+
+
+def test_motions_have_the_names_of_the_rendered_classes_and_phases_that_show_no_motion():
+    concepts = load_concepts("motions").concepts
+    assert [concept.name for concept in concepts] == [motion.text for motion in MOTION_CLASSES.values()]
+    # Known by the names of their folders, so that a zero-shot result says that training knew them.
+    assert match_names(list(MOTION_CLASSES), [c.aliases[0] for c in concepts]) == list(range(8))
+    for concept in concepts:
+        assert len(concept.descriptions) == 2
+        assert not re.search(r"mov|spin|grow|becom|turn|then", " ".join(concept.descriptions))

@@ -34,7 +34,15 @@ def features(b: int = 4, k: int = 2, t: int = 3, d: int = 6) -> list[ClipFeature
 def concept_space(**words: Any) -> Any:
     """Five concepts in six dimensions; remembers what it was asked for."""
     vectors = torch.eye(6)[:5]
-    return SimpleNamespace(category=vectors, description=vectors.flip(0), sha256="ab" * 32, words=words)
+    sentences, counts = torch.stack([vectors, vectors.flip(0)], dim=1), torch.full((len(vectors),), 2)
+    return SimpleNamespace(
+        category=vectors,
+        description=vectors.flip(0),
+        sentences=sentences,
+        counts=counts,
+        sha256="ab" * 32,
+        words=words,
+    )
 
 
 def run(spec: dict[str, dict[str, Any] | None], batch: BatchInfo | None = None) -> Any:
@@ -42,6 +50,8 @@ def run(spec: dict[str, dict[str, Any] | None], batch: BatchInfo | None = None) 
     composite, heads = build_objectives(spec, 6, concept_space)
     outputs = {name: [head(view) for view in features()] for name, head in heads.items()}
     batch = batch or BatchInfo(torch.arange(4), [torch.arange(3.0).expand(4, 3)] * 2)
+    if composite.needs_anchor_frames:
+        batch = batch._replace(anchor_frames=[view.frames for view in features()])
     return composite, heads, outputs, composite(outputs, outputs, batch)
 
 

@@ -6,6 +6,7 @@ import csv
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tests.synthetic.sprite_pictures import render_coverage, torus_centre, wrapped
 from vidssl.errors import VidsslError
+from vidssl.synthetic import motions
 from vidssl.synthetic.motions import MOTION_CLASSES, TRAVEL, write_clip, write_sprite_dataset
 from vidssl.synthetic.sprites import SCALE_RANGE, Sprite, render_clip
 
@@ -151,6 +153,23 @@ def test_dataset_layout_and_determinism(tmp_path: Path) -> None:
     assert all(psnr(a, b) < 25 for a, b in combinations(clips, 2))
 
 
+def test_shots_show_other_sprites_that_move_alike() -> None:
+    rng = np.random.default_rng(3)
+    drawn: list[Sprite] = []
+
+    def remember(sprite: Sprite, *arguments: Any, **options: Any) -> NDArray[np.uint8]:
+        drawn.append(sprite)
+        return render_clip(sprite, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(motions, "render_clip", remember)
+        clip = motions._render(MOTION_CLASSES["moving_left"], rng, 24, 32, shots=3, texture=0.0)
+    assert clip.shape == (24, 32, 32, 3) and len(drawn) == 3
+    assert len({(s.vx, s.vy, s.spin, s.zoom) for s in drawn}) == 1
+    assert 0.25 <= -7 * drawn[0].vx <= 0.45  # over one shot of 8 frames
+    assert len({(s.x, s.angle, s.scale) for s in drawn}) == 3
+
+
 def test_wrong_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VidsslError, match="did you mean 'moving_right'"):
         write_sprite_dataset(tmp_path, ["moving_rihgt"])
@@ -158,4 +177,7 @@ def test_wrong_sets_are_refused(tmp_path: Path) -> None:
         write_sprite_dataset(tmp_path, ["growing", "growing"])
     with pytest.raises(VidsslError, match="frames 1"):
         write_sprite_dataset(tmp_path, frames=1)
+    for shots in (0, 3, 8):
+        with pytest.raises(VidsslError, match="must divide 8 frames"):
+            write_sprite_dataset(tmp_path, frames=8, shots=shots)
     assert not any(tmp_path.iterdir())

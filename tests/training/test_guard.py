@@ -34,6 +34,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ressl": {**HEAD, "queue_size": 20},
     "ldm": {"projector": [32, 4], "drop_frames": 0.3},
     "concept": {"prior": "center"},
+    "phases": {"vocabulary": "motions"},
     "sigreg": {**HEAD, "num_directions": 16},
     "temporal_infonce": HEAD,
     "infonce": HEAD,

@@ -21,8 +21,9 @@ from vidssl.errors import VidsslError, check_choice
 from vidssl.resources import resource_folder
 
 SHIPPED = ("k400-ucf101-hmdb51", "kinetics600-700", "ssv2")
-DEMO = "sprites"  # the rendered shapes of `vidssl demo`; no actions, and in words that its small CLIP knows
-_FILES = (*SHIPPED, DEMO)
+# For rendered videos, in words that a small CLIP of theirs knows; no actions. "motions" is the vocabulary of `vidssl demo`.
+RENDERED = ("sprites", "motions")
+_FILES = (*SHIPPED, *RENDERED)
 DEFAULT_VOCABULARY = "k400"  # of a concept objective whose recipe names none
 PRESETS = ("k400", "k600", "k700", "ucf101", "hmdb51", "ssv2")
 

@@ -259,6 +259,6 @@ def training_vocabulary(run: Path) -> str | None:
     given = [
         str(options.get("vocabulary", DEFAULT_VOCABULARY))
         for name, options in objectives.items()
-        if options.get("objective", name) == "concept"
+        if options.get("objective", name) in ("concept", "phases")
     ]
     return "+".join(dict.fromkeys(given)) or None

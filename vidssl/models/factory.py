@@ -17,13 +17,14 @@ from vidssl.models.options import CHOICE, ClipOptions, check_effect, check_optio
 from vidssl.models.sources import flat_config, own_config, resolve
 from vidssl.models.stored import read_config, stored_tensors
 from vidssl.models.towers.clip import ClipVideoEncoder, FrameAverageEncoder
+from vidssl.models.towers.conv3d import Conv3dEncoder, create_conv3d
 from vidssl.models.towers.pytorchvideo import PytorchVideoEncoder, create_pytorchvideo
 from vidssl.models.towers.text import TextEncoder, tokenizer_spec
 from vidssl.models.weights import load_clip_weights, load_strict, read_tensors
 
-PYTORCHVIDEO = "pytorchvideo/"
-TEMPORAL = ("divided", "none")
-# How the names of what a CLIP model has begin; an encoder's other weights are its attention over time.
+PYTORCHVIDEO, CONV3D = "pytorchvideo/", "conv3d/"
+TEMPORAL = ("divided", "convolutions", "none")
+# How the names of what a CLIP model has begin; an encoder's other weights are what it has over time.
 _OF_CLIP = ("visual.", "text.", "logit_")
 
 
@@ -34,14 +35,17 @@ def create_model(
 
     Args:
         name: an open_clip architecture (``"ViT-B-16"``, ``"ViT-B-16-quickgelu"``, …), ``"local-dir:/path"`` or
-            ``"hf-hub:org/repo"`` (these two bring their weights), or ``"pytorchvideo/x3d_s"`` and the like.
+            ``"hf-hub:org/repo"`` (these two bring their weights), ``"pytorchvideo/x3d_s"`` and the like, or
+            ``"conv3d/small"``, a network of ours to train from scratch.
         pretrained: None for random weights from torch's default generator; else an open_clip tag (``"openai"``), a
             checkpoint file (.safetensors, or tensors pickled in .pt/.bin), ``"local-dir:/path"``, ``"hf-hub:org/repo"``,
             or a run, checkpoint or exported encoder of ours, whose attention over time comes along (one that has none,
             such as an image model, leaves it as it starts).
-        temporal: ``"divided"`` attention over time, or ``"none"``: the mean over frames of image features. The
-            pytorchvideo networks convolve or attend over time in their own way and ignore it.
-        options: fields of :class:`ClipOptions`; for pytorchvideo `image_size`, `max_frames` and `chunk_frames`.
+        temporal: ``"divided"`` attention over time in every block; ``"convolutions"`` over the features of frames, behind
+            an image tower as it is; or ``"none"``: the mean over frames of image features. The
+            pytorchvideo and conv3d networks convolve or attend over time in their own way and ignore it.
+        options: fields of :class:`ClipOptions`; for pytorchvideo `image_size`, `max_frames` and `chunk_frames`, for conv3d
+            `image_size` and `chunk_frames`.
 
     Returns:
         The encoder, in training mode; its text tower (CLIP only) under `text`.
@@ -53,6 +57,8 @@ def create_model(
     check_choice("temporal", temporal, TEMPORAL, CHOICE)
     if name.startswith(PYTORCHVIDEO):
         return create_pytorchvideo(name.removeprefix(PYTORCHVIDEO), pretrained, **options)
+    if name.startswith(CONV3D):
+        return create_conv3d(name.removeprefix(CONV3D), pretrained, **options)
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
     check_options(options, asdict(ClipOptions()))
@@ -97,8 +103,12 @@ def build_from_spec(
     try:
         if family == "pytorchvideo":
             return PytorchVideoEncoder(spec)
+        if family == "conv3d":
+            return Conv3dEncoder(spec)
         if family != "open_clip":
-            raise VidsslError(f"encoder spec: family {family!r}: must be 'open_clip' or 'pytorchvideo'")
+            raise VidsslError(
+                f"encoder spec: family {family!r}: must be 'open_clip', 'pytorchvideo' or 'conv3d'"
+            )
         check_choice("temporal", spec["temporal"], TEMPORAL, CHOICE)
         return _build(spec, text, tokenizer_folder)
     except (KeyError, TypeError, AttributeError) as error:
@@ -186,9 +196,9 @@ def _check_tower(spec: Mapping[str, Any]) -> bool:
         "customised attention blocks": vision["block_type"] == "custom" or any(vision[key] for key in custom),
     }
     reason = next((reason for reason, applies in reasons.items() if applies), None)
-    if reason and spec["temporal"] == "divided":
+    if reason and spec["temporal"] != "none":
         raise VidsslError(
-            f"{spec['name']}: temporal='divided' cannot be put into an image tower with {reason} (allowed: open_clip's "
+            f"{spec['name']}: temporal={spec['temporal']!r} cannot be put into an image tower with {reason} (allowed: open_clip's "
             "own vision transformers such as 'ViT-B-16', or temporal='none')"
         )
     return reason is None

@@ -60,14 +60,14 @@ def interpolate(trained: VideoEncoder, other: VideoEncoder, alpha: float) -> Vid
 def _with_zero_start(
     own: Mapping[str, Tensor], trained: VideoEncoder, other: VideoEncoder
 ) -> dict[str, Tensor]:
-    """The other end's tensors. Attention over time that it does not have is that of `trained` behind an output map of
+    """The other end's tensors. What it does not have over time is that of `trained` behind an output map of
     zero, and without a time embedding: it then adds nothing, which is what it would start as."""
     given = dict(other.state_dict())
-    if trained.spec.get("temporal") == "divided" and other.spec.get("temporal") == "none":
+    if trained.spec.get("temporal") != "none" and other.spec.get("temporal") == "none":
         for name, tensor in own.items():
-            if name == "time_embedding" or (name.startswith("temporal.") and ".fc." in name):
+            if name == "time_embedding" or (name.startswith("temporal") and ".fc." in name):
                 given.setdefault(name, torch.zeros_like(tensor))
-            elif name.startswith("temporal."):
+            elif name.startswith("temporal"):
                 given.setdefault(name, tensor)
     return given
 

@@ -15,7 +15,7 @@ import torch
 from vidssl.errors import VidsslError, did_you_mean
 from vidssl.models.encoder import TextTower, VideoEncoder
 from vidssl.models.export import read_encoder
-from vidssl.models.factory import PYTORCHVIDEO, create_model
+from vidssl.models.factory import CONV3D, PYTORCHVIDEO, create_model
 from vidssl.models.sources import CONFIG_FILE, HUB, LOCAL
 from vidssl.models.stored import KINDS, find_encoder
 
@@ -43,7 +43,7 @@ def load_encoder(source: str | Path, pretrained: str | None = None) -> VideoEnco
 
     Args:
         source: a run, checkpoint or exported folder; the folder of an open_clip model, with or without ``local-dir:``;
-            ``hf-hub:org/repo``; an architecture of open_clip or ``pytorchvideo/NAME``, followed by ``:`` and what
+            ``hf-hub:org/repo``; an architecture of open_clip, ``pytorchvideo/NAME`` or ``conv3d/NAME``, followed by ``:`` and what
             `vidssl.create_model` takes as its `pretrained` (a tag or a file).
         pretrained: instead of what follows the colon.
 
@@ -84,8 +84,8 @@ def _check_name(name: str, source: str | Path) -> None:
     import open_clip
 
     known = open_clip.list_models()
-    if not name.startswith(PYTORCHVIDEO) and name.replace("/", "-") not in known:
+    if not name.startswith((PYTORCHVIDEO, CONV3D)) and name.replace("/", "-") not in known:
         raise VidsslError(
             f"{source}: no such folder, and no model of that name{did_you_mean(name, known)}; expected {KINDS}, or the "
-            f"name of a model: NAME:TAG of open_clip, {LOCAL}/path, {HUB}org/repo, {PYTORCHVIDEO}NAME"
+            f"name of a model: NAME:TAG of open_clip, {LOCAL}/path, {HUB}org/repo, {PYTORCHVIDEO}NAME, {CONV3D}NAME"
         )

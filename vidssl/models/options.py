@@ -78,9 +78,9 @@ def check_effect(options: Mapping[str, Any], name: str, temporal: str, *, attent
     Raises:
         VidsslError: naming the first option that would change nothing.
     """
-    reason = "temporal='none'" if attention else "an image tower that sees one frame at a time"
+    reason = f"temporal={temporal!r}" if attention else "an image tower that sees one frame at a time"
     for key, value in options.items():
-        heeded = temporal != "none" or (key not in _OVER_TIME if attention else key in _ALWAYS)
+        heeded = temporal == "divided" or (key not in _OVER_TIME if attention else key in _ALWAYS)
         if not heeded and value != getattr(ClipOptions, key):
             raise VidsslError(
                 f"create_model: {key}: {value!r}: has no effect on {name} ({reason}); leave it out"

@@ -93,7 +93,7 @@ def _builtin_config(name: str) -> dict[str, Any]:
         known = open_clip.list_models()
         raise VidsslError(
             f"model name {name!r}: no such architecture{did_you_mean(name, known)} (allowed: one of open_clip's "
-            f"{len(known)} names such as 'ViT-B-16', 'local-dir:/path', 'hf-hub:org/repo' or 'pytorchvideo/<network>')"
+            f"{len(known)} names such as 'ViT-B-16', 'local-dir:/path', 'hf-hub:org/repo', 'pytorchvideo/<network>' or 'conv3d/<network>')"
         )
     return dict(config)
 

@@ -38,6 +38,7 @@ class BatchInfo(NamedTuple):
         teacher_views: for each teacher output the index of its view; the first views when None.
         rows_per_process: how many of the B rows came from each process, in order; None on one process.
         anchors: per view (B, D): what the encoder made of it before any training; empty unless an objective needs them.
+        anchor_frames: the same of single frames, (B, T, D); empty unless an objective needs them.
     """
 
     video_id: Tensor
@@ -45,6 +46,7 @@ class BatchInfo(NamedTuple):
     teacher_views: Sequence[int] | None = None
     rows_per_process: Sequence[int] | None = None
     anchors: Sequence[Tensor] = ()
+    anchor_frames: Sequence[Tensor] = ()
 
 
 class Objective(nn.Module, ABC):
@@ -60,6 +62,7 @@ class Objective(nn.Module, ABC):
     needs_predictor: bool = False
     needs_frames: bool = False
     needs_anchor: bool = False
+    needs_anchor_frames: ClassVar[bool] = False
     # Reads the encoder's own features, in a `space` of concepts: there is no head.
     identity_head: ClassVar[bool] = False
     # Clips whose features (the teacher's) `warm_start` wants to see before the first step.

@@ -24,6 +24,7 @@ from vidssl.models.heads import (
 from vidssl.objectives.base import BatchInfo, Objective, ObjectiveOutput
 from vidssl.objectives.baselines import BYOL, DINO, BarlowTwins, InfoNCE, SimSiam, VICReg
 from vidssl.objectives.concept.objective import ConceptObjective
+from vidssl.objectives.concept.phases import ConceptPhases
 from vidssl.objectives.concept.spaces import SPACES, attribute_kinds
 from vidssl.objectives.concept.vectors import ConceptVectors
 from vidssl.objectives.hsic.objective import SSLHSIC
@@ -41,6 +42,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "sigreg": SIGReg,
     "ldm": LDM,
     "concept": ConceptObjective,
+    "phases": ConceptPhases,
     "infonce": InfoNCE,
     "temporal_infonce": TemporalInfoNCE,
     "byol": BYOL,
@@ -81,7 +83,12 @@ class Composite(nn.Module):
     @property
     def needs_anchor(self) -> bool:
         """Whether any objective reads what the encoder was before training."""
-        return any(objective.needs_anchor for _, objective in self.items())
+        return any(objective.needs_anchor for _, objective in self.items()) or self.needs_anchor_frames
+
+    @property
+    def needs_anchor_frames(self) -> bool:
+        """Whether it is single frames that one of them reads of that."""
+        return any(objective.needs_anchor_frames for _, objective in self.items())
 
     def set_progress(self, fraction: float) -> None:
         """How much of training is done, in [0, 1]."""
@@ -269,5 +276,6 @@ def _gather_batch(batch: BatchInfo, counts: Sequence[int]) -> BatchInfo:
         video_id=gather_rows(batch.video_id, counts),
         times=[gather_rows(times, counts) for times in batch.times],
         anchors=[gather_rows(rows, counts) for rows in batch.anchors],
+        anchor_frames=[gather_rows(rows, counts) for rows in batch.anchor_frames],
         rows_per_process=tuple(counts),
     )

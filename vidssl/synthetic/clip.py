@@ -34,11 +34,17 @@ POSITION_GAIN = 8.0
 ATTENTION_GAIN = 3.0  # on queries and keys each
 
 
-def toy_clip_config(image_size: int = 64, patch_size: int = 16) -> dict[str, Any]:
-    """open_clip's model configuration: a ViT of 3 layers of width 128, a text tower of 2 of width 64, embedding 128."""
-    vision = {"image_size": image_size, "patch_size": patch_size, "width": 128, "head_width": 32, "layers": 3}
+def toy_clip_config(image_size: int = 64, patch_size: int = 16, width: int = 128) -> dict[str, Any]:
+    """open_clip's model configuration: a ViT of 3 layers of that width, a text tower of 2 of width 64, embedding `width`."""
+    vision = {
+        "image_size": image_size,
+        "patch_size": patch_size,
+        "width": width,
+        "head_width": 32,
+        "layers": 3,
+    }
     text = {"context_length": CONTEXT_LENGTH, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2}
-    return {"embed_dim": 128, "vision_cfg": vision, "text_cfg": text}
+    return {"embed_dim": width, "vision_cfg": vision, "text_cfg": text}
 
 
 def learning_rate_at(step: int, steps: int) -> float:
@@ -68,6 +74,8 @@ def train_toy_clip(
     captions: Sequence[str],
     folder: Path | str,
     *,
+    patch_size: int = 16,
+    width: int = 128,
     steps: int = 300,
     batch_size: int = 128,
     seed: int = 0,
@@ -77,8 +85,9 @@ def train_toy_clip(
     """Train a small CLIP and save it as an open_clip folder.
 
     Args:
-        images: (N, H, H, 3) uint8, H a multiple of 16. captions: N sentences; words after the 30th token are cut.
+        images: (N, H, H, 3) uint8, H a multiple of `patch_size`. captions: N sentences; words after the 30th token are cut.
         folder: where the two files go; made if absent.
+        patch_size, width: of the image tower; width a multiple of 32.
         steps, batch_size: AdamW steps, pairs in each.
         seed: of the initial weights and of the batches; the caller's random state is left as it was.
         progress: called after every step with its number (from 1) and its loss.
@@ -89,7 +98,7 @@ def train_toy_clip(
     import open_clip
 
     _check(images, captions, steps, batch_size)
-    config = toy_clip_config(image_size=images.shape[1])
+    config = toy_clip_config(images.shape[1], patch_size, width)
     tokens = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)(list(captions))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

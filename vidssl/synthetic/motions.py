@@ -6,6 +6,9 @@ classes: a single frame, whichever it is, cannot tell the class, and a model of 
 price is an occasional wrap: a sprite leaves on one side and enters on the other, or snaps back from the largest
 size to the smallest; with the amounts below that happens in about a third of the clips that move or grow.
 
+With several `shots` a clip shows one sprite after the other, all moving alike, as a video may show an action from several
+sides: what two moments of such a clip have in common is motion, and looks, places and sizes are not.
+
 Directions are those of the image: x points right, y points down, so "moving up" goes towards smaller y.
 """
 
@@ -81,6 +84,20 @@ def write_clip(path: Path, clip: NDArray[np.uint8], fps: int = 8) -> None:
         container.mux(stream.encode())
 
 
+def _render(
+    motion: MotionClass, rng: np.random.Generator, frames: int, size: int, shots: int, texture: float
+) -> NDArray[np.uint8]:
+    """(T, H, W, 3): one sprite after the other, with the same motion."""
+    length = frames // shots
+    sprite = motion.draw(rng, length)
+    parts = []
+    for shot in range(shots):
+        if shot:
+            sprite = random_sprite(rng, sprite.vx, sprite.vy, sprite.spin, sprite.zoom)
+        parts.append(render_clip(sprite, length, size, seed=int(rng.integers(2**31)), texture=texture))
+    return np.concatenate(parts)
+
+
 def write_sprite_dataset(
     root: Path | str,
     classes: Sequence[str] = tuple(MOTION_CLASSES),
@@ -91,6 +108,7 @@ def write_sprite_dataset(
     fps: int = 8,
     seed: int = 0,
     texture: float = 1.0,
+    shots: int = 1,
 ) -> None:
     """Write `<root>/{train,val}/<class>/<class>_0000.mp4` … and `<root>/classes.csv` (id,name,text).
 
@@ -103,9 +121,12 @@ def write_sprite_dataset(
         frames, size, fps: T, pixels of a side (even), frames a second.
         texture: strength of the textures. They are the surest sign of which video a clip is from, so without them a
             network has to look at shapes and motion to tell videos apart.
+        shots: in how many equal parts of a clip another sprite, of other looks and pose, performs the same motion; the
+            amounts of travel, turn and growth are those of one part.
 
     Raises:
-        VidsslError: for an unknown or repeated class, a size that is odd, or a count below zero.
+        VidsslError: for an unknown or repeated class, a size that is odd, a count below zero, or shots that do not
+            divide the frames into parts of two or more.
     """
     for name in classes:
         check_choice("class", name, MOTION_CLASSES, "{name} {value!r}: unknown{guess} (allowed: {allowed})")
@@ -117,6 +138,10 @@ def write_sprite_dataset(
             f"sprite set: clips per class {tuple(counts.values())}, frames {frames}, size {size}, fps {fps}: "
             "counts must be >= 0, frames and size >= 2, fps >= 1"
         )
+    if shots < 1 or frames % shots or frames // shots < 2:
+        raise VidsslError(
+            f"sprite set: shots={shots}: must divide {frames} frames into parts of at least two"
+        )
     root = Path(root)
     for split, count in counts.items():
         for name in classes:
@@ -125,8 +150,7 @@ def write_sprite_dataset(
             for index in range(count):
                 key = (seed, SPLITS.index(split), list(MOTION_CLASSES).index(name), index)
                 rng = np.random.default_rng(key)
-                sprite = MOTION_CLASSES[name].draw(rng, frames)
-                clip = render_clip(sprite, frames, size, seed=int(rng.integers(2**31)), texture=texture)
+                clip = _render(MOTION_CLASSES[name], rng, frames, size, shots, texture)
                 write_clip(folder / f"{name}_{index:04d}.mp4", clip, fps)
     with (root / "classes.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -89,7 +89,7 @@ def train_step(run: Run, batch: ClipBatch, report: Report) -> dict[str, Tensor]:
     run.objective.keep_logs(report.is_due(run.step + 1))
     views = run.render(batch)
     outputs = run.model(views)
-    info = BatchInfo(batch.video_id, batch.times, anchors=run.anchors(views))
+    info = run.anchored(BatchInfo(batch.video_id, batch.times), views)
     output = compute_loss(run, views, outputs.heads, info)
     run.step += 1
     run.accelerator.backward(output.loss)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from vidssl.concepts.build import space_builder
 from vidssl.config import Config, TrainConfig
 from vidssl.data.batch import ClipBatch
 from vidssl.data.dataset import ClipDataset
+from vidssl.data.decode.kept import KeptVideos
+from vidssl.data.decode.open import open_video
 from vidssl.data.loader import build_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
@@ -32,6 +35,7 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.factory import create_model
 from vidssl.models.student import Student
 from vidssl.models.teacher import Teacher
+from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite, build_objectives
 from vidssl.training.accelerator import check_accelerator
 from vidssl.training.checkpoint import State, load_checkpoint
@@ -109,10 +113,14 @@ class Run(State):
         return [failure for own in gather_objects(batch.failures) for failure in own]
 
     @torch.no_grad()
-    def anchors(self, views: list[Tensor]) -> list[Tensor]:
-        """(B, D) of each view: what the anchor makes of it; empty without one."""
+    def anchored(self, info: BatchInfo, views: list[Tensor]) -> BatchInfo:
+        """With what the anchor makes of each view; as it is without one."""
+        if self.anchor is None:
+            return info
         with self.accelerator.autocast():
-            return [] if self.anchor is None else [self.anchor(view).clip for view in views]
+            seen = [self.anchor(view) for view in views]
+        frames = [features.frames for features in seen] if self.objective.needs_anchor_frames else []
+        return info._replace(anchors=[features.clip for features in seen], anchor_frames=frames)
 
 
 def set_up(
@@ -156,7 +164,8 @@ def _set_up(
         total_steps=total_steps,
     )
     window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts"})
-    dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
+    opener = KeptVideos(partial(open_video, backend=data.decoder)) if data.keep_frames else None
+    dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, opener=opener, **window)
     if known is not None:
         dataset.failed = {
             i: known.rows[p].cause for i, p in enumerate(index.paths) if known.costs_a_process(p)

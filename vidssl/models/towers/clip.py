@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.positions import resample_table
+from vidssl.models.temporal.convolutions import TemporalConvolutions
 from vidssl.models.temporal.divided import TemporalAttention
 
 
@@ -25,7 +26,8 @@ class ClipVideoEncoder(VideoEncoder):
 
     Args:
         visual: open_clip `VisionTransformer` that pools a class token or the average patch.
-        temporal: ``"divided"``, or ``"none"`` for the mean over frames of the image features.
+        temporal: ``"divided"``; ``"convolutions"`` over the image features; or ``"none"`` for the mean over frames
+            of the image features.
         cls_mode: ``"per_frame"``: each frame has its own class token, which takes part in the attention over time; clip
             features are the mean of the frame features. ``"shared"`` (as TimeSformer): one class token for the clip,
             left out of the attention over time and averaged over frames after the attention in every block; `frames`
@@ -71,6 +73,7 @@ class ClipVideoEncoder(VideoEncoder):
         self.sees = "frame" if temporal == "none" else "past" if causal else "clip"
         self.activation_checkpointing = activation_checkpointing
         self.temporal: nn.ModuleList | None = None
+        self.temporal_head = TemporalConvolutions(self.embed_dim) if temporal == "convolutions" else None
         if temporal == "divided":
             blocks = visual.transformer.resblocks
             self.temporal = nn.ModuleList(
@@ -89,6 +92,8 @@ class ClipVideoEncoder(VideoEncoder):
                 x, frame_cls = self._block(x, index)
         tokens = self._patches(x, grid) if patches else None
         frames = self._project(x)
+        if self.temporal_head is not None:
+            frames = frames + self.temporal_head(frames)
         clip = frames.mean(dim=1)
         if frame_cls is not None and self.visual.pool_type == "tok":
             # The shared class token is the same in every frame: `clip` is its projection.

@@ -1,0 +1,41 @@
+"""Convolutions over the frame features of an image model that itself stays as it is.
+
+    u_t += fc( conv(conv(norm(u - mean u)))_t )        # fc is zero at the start
+
+u_t are the image model's features of single frames, and their mean over the clip is what does not change. What changes from frame to frame is read from them, not from pixels, so
+training costs little more than a forward pass of the frozen image model; what the image model does not see in a frame
+cannot be learned. Because `fc` starts at zero, the video model starts as the image model, exactly.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class TemporalConvolutions(nn.Module):
+    """The residual of frame features that tells of their neighbours, three on either side.
+
+    Args:
+        dim: D of the frame features.
+        width: channels of the two convolutions; 2 D by default.
+    """
+
+    def __init__(self, dim: int, width: int | None = None) -> None:
+        super().__init__()
+        width = width or 2 * dim
+        self.norm = nn.LayerNorm(dim)
+        self.first = nn.Conv1d(dim, width, 3, padding=1)
+        self.second = nn.Conv1d(width, width, 3, padding=2, dilation=2)
+        self.fc = nn.Linear(width, dim)
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """frames: (B, T, D) for any T. Returns the residual, same shape."""
+        changes = frames - frames.mean(dim=1, keepdim=True)
+        x = rearrange(self.norm(changes), "b t d -> b d t")
+        x = F.gelu(self.second(F.gelu(self.first(x))))
+        residual: Tensor = self.fc(rearrange(x, "b w t -> b t w"))
+        return residual
