@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/pretraining.py`: videos, recipes, one cell, the table."""
+"""The parts of `benchmarks/comparison.py`: videos, recipes, one cell, the table."""

@@ -34,7 +34,9 @@ GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # penalties of the linear probe
 NEIGHBOURS = 20
 
 
-def run_cell(config: Config, control: str | None, sets: dict[str, Path], cache: FrameCache) -> dict[str, Any]:
+def run_cell(
+    config: Config, control: str | None, sets: dict[str, Path], options: EvalOptions, cache: FrameCache
+) -> dict[str, Any]:
     """Pretrain and probe.
 
     Args:
@@ -42,6 +44,7 @@ def run_cell(config: Config, control: str | None, sets: dict[str, Path], cache: 
         control: None, "identities" (all views of a video but the first come from another one), "time" (the frames of every
             clip in random order, in training and in the probes) or "frozen" (only the head is trained).
         sets: labelled videos, ``<folder>/{train,val}/<class>/``, by name.
+        options: how they are shown to the encoder.
         cache: of their frames.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -59,8 +62,8 @@ def run_cell(config: Config, control: str | None, sets: dict[str, Path], cache: 
         shuffled = control == "time"
         assert subject.untrained is not None
         scores = {
-            "trained": score(subject.encoder.eval(), sets, cache, shuffled),
-            "untrained": score(subject.untrained.eval(), sets, cache, shuffled),
+            "trained": score(subject.encoder.eval(), sets, options, cache, shuffled),
+            "untrained": score(subject.untrained.eval(), sets, options, cache, shuffled),
         }
     return {"scores": scores, "log": last}
 
@@ -73,7 +76,7 @@ def altered(run: Run, control: str) -> Callable[[ClipBatch], list[Tensor]]:
     def render(batch: ClipBatch) -> list[Tensor]:
         views = plain(batch)
         if control == "identities":
-            return [view.roll(number > 0, dims=0) for number, view in enumerate(views)]
+            return [view.roll(int(number > 0), dims=0) for number, view in enumerate(views)]
         return [shuffle_time(view, generator) for view in views]
 
     return render
@@ -85,38 +88,42 @@ def shuffle_time(clips: Tensor, generator: torch.Generator) -> Tensor:
     return torch.take_along_dim(clips, order[:, None, :, None, None], dim=2)
 
 
-def clips_of(
+def shown(
     index: VideoIndex, spec: EvalSpec, mean: Triple, std: Triple, cache: FrameCache, shuffled: bool = False
-) -> Iterator[Tensor]:
-    """All videos in order, (B, 3, T, S, S) at a time."""
+) -> Iterator[list[Tensor]]:
+    """All videos in order, 32 at a time: their clips, (B, 3, T, S, S) each."""
     generator = torch.Generator().manual_seed(0)
     for batch in build_eval_loader(EvalClipDataset(index, spec, opener=cache), 32, num_workers=0):
-        (clips,) = render_eval_views(batch, spec, mean, std)
-        yield shuffle_time(clips, generator) if shuffled else clips
+        views = render_eval_views(batch, spec, mean, std)
+        yield [shuffle_time(clips, generator) for clips in views] if shuffled else views
 
 
 @torch.inference_mode()
 def features(
-    encoder: VideoEncoder, index: VideoIndex, cache: FrameCache, shuffled: bool = False
+    encoder: VideoEncoder, index: VideoIndex, options: EvalOptions, *shown_how: Any
 ) -> dict[str, Tensor]:
-    """Rows of all videos in order: ``linear``, those of the clip, and ``frames``, those of its frames side by side."""
-    options = EvalOptions(seconds=math.inf, clips=1)
+    """Rows of all videos in order, means over their clips: ``linear``, features of the clip, and ``frames``, those of its
+    frames side by side."""
     rows: dict[str, list[Tensor]] = {"linear": [], "frames": []}
-    for clips in clips_of(index, options.spec(encoder), encoder.mean, encoder.std, cache, shuffled):
-        output = encoder(clips)
-        rows["linear"].append(output.clip.float())
-        rows["frames"].append(output.frames.flatten(1).float())
+    for views in shown(index, options.spec(encoder), encoder.mean, encoder.std, *shown_how):
+        outputs = [encoder(clips) for clips in views]
+        rows["linear"].append(torch.stack([output.clip.float() for output in outputs]).mean(0))
+        rows["frames"].append(torch.stack([output.frames.flatten(1).float() for output in outputs]).mean(0))
     return {name: torch.cat(parts) for name, parts in rows.items()}
 
 
 def score(
-    encoder: VideoEncoder, sets: dict[str, Path], cache: FrameCache, shuffled: bool = False
+    encoder: VideoEncoder,
+    sets: dict[str, Path],
+    options: EvalOptions,
+    cache: FrameCache,
+    shuffled: bool = False,
 ) -> dict[str, float]:
     """Validation accuracy of every probe on every set: ``<set> linear``, ``<set> frames``, ``<set> 20-NN``."""
     scores = {}
     for name, folder in sets.items():
         splits = [VideoIndex.read(folder / split) for split in ("train", "val")]
-        fit, test = (features(encoder, index, cache, shuffled) for index in splits)
+        fit, test = (features(encoder, index, options, cache, shuffled) for index in splits)
         labels, truth, classes = labels_of(*splits)
         for kind in fit:
             scores[f"{name} {kind}"] = accuracy(
@@ -135,7 +142,10 @@ def baselines(sets: dict[str, Path], cache: FrameCache) -> dict[str, float]:
         splits = [VideoIndex.read(folder / split) for split in ("train", "val")]
         fit, test = (
             torch.cat(
-                [motion_energy(clips)["motion"] for clips in clips_of(index, spec, (0,) * 3, (1,) * 3, cache)]
+                [
+                    motion_energy(clips)["motion"]
+                    for (clips,) in shown(index, spec, (0.0,) * 3, (1.0,) * 3, cache)
+                ]
             )
             for index in splits
         )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidssl.config import Config, validate_config
+from vidssl.evaluation import EvalOptions
 
 
 class Setting(NamedTuple):
     """What all objectives of a set share; docs/objectives/comparison.md says on which runs it was chosen.
 
-    view: of which two are cut; steps, batch_size, lr: of training; model: the encoder.
+    view: of which two are cut; steps, batch_size, lr: of training; model: the encoder; probed: how it is shown videos.
     """
 
     view: dict[str, Any]
@@ -21,46 +23,61 @@ class Setting(NamedTuple):
     batch_size: int
     lr: float
     model: dict[str, Any]
+    probed: EvalOptions
 
 
 class Row(NamedTuple):
-    """A row of the table: an objective, and what was done to it where it is a control (see `cell.run_cell`)."""
+    """A row of the table: an objective, and what was done to it where it is a control (see `cell.run_cell`).
+
+    model: what the row needs of the encoder.
+    """
 
     objective: dict[str, dict[str, Any]]
     control: str | None = None
     views: str = "pair"
+    model: dict[str, Any] | None = None
 
 
-# The classes are directions: no flip. Both views are grey and cropped, so that they share shape and motion.
-MOTION_VIEW = {"frames": 8, "seconds": 1.5, "size": 32, "scale": [0.4, 1.0], "flip": 0.0, "jitter": [0.6, 0.6, 0.8, 0.5],
-               "jitter_p": 1.0, "gray_p": 1.0, "blur_p": 0.0}  # fmt: skip
+# Those of the demo: views as long as one of a video's shots, without flips, for the classes are directions.
+MOTION_VIEW = {"frames": 8, "stride": 1, "size": 32, "scale": [0.4, 1.0], "flip": 0.0, "jitter": [0.6, 0.6, 0.0, 0.0],
+               "jitter_p": 1.0, "gray_p": 0.0, "blur_p": 0.0}  # fmt: skip
 CLIP_VIEW = {"frames": 8, "seconds": 1.5, "size": 48, "scale": [0.4, 1.0], "flip": 0.5, "jitter": [0.4, 0.4, 0.4, 0.1],
              "jitter_p": 0.8, "gray_p": 0.2, "blur_p": 0.0}  # fmt: skip
 SETTINGS = {
-    "sprites": Setting(MOTION_VIEW, 300, 64, 2e-3, {"name": "pytorchvideo/x3d_xs"}),
-    "clips": Setting(CLIP_VIEW, 400, 64, 1e-3, {"name": "pytorchvideo/x3d_xs"}),
+    "sprites": Setting(MOTION_VIEW, 250, 64, 5e-3, {"name": "conv3d/small"}, EvalOptions(clips=3)),
+    "clips": Setting(
+        CLIP_VIEW, 400, 64, 2e-3, {"name": "conv3d/small"}, EvalOptions(frames=16, seconds=math.inf)
+    ),
 }
 
 HEADS = {"projector": [256, 128]}
 PREDICTED = {**HEADS, "predictor": [256, 128]}
-HSIC = {"gamma": 2.0, "gamma_start": 1.0, "estimator": "exact", "last_norm": True}
+HSIC = {"gamma": 3.0, "scale": 0.3, "learn_scale": False, "estimator": "exact", "last_norm": True}
 ALONE = {**HSIC, "target": False, **HEADS}
+ONE_FRAME = {"options": {"chunk_frames": 1}}  # latents that have not seen what they are to predict
+LDM = {"state_dim": 16, "entropy": "knn", "lr_multiplier": 10.0, "projector": [256, 8]}
 ROWS = {
     "hsic": Row({"hsic": {**HSIC, **PREDICTED}}),
+    "hsic, across views": Row({"hsic": {**HSIC, **HEADS, "same_view_pairs": False}}),
     "hsic, features": Row({"hsic": {**HSIC, "estimator": "rff", **PREDICTED}}),
     "hsic, no teacher": Row({"hsic": ALONE}),
+    "hsic, gamma by rule": Row({"hsic": {"target": False, "estimator": "exact", "last_norm": True, **HEADS}}),
     "hsic, time-aware": Row({"hsic": {**ALONE, "time_width": 1.0}}),
     "hsic, frames": Row({"hsic": {**ALONE, "frames": True}}),
     "spectral": Row({"spectral": {"mu": 5.0, **HEADS}}),
-    "spectral, temporal": Row({"temporal_spectral": {"clip": True, "mu": 5.0, "lag": 3, **HEADS}}),
+    "spectral, temporal": Row({"temporal_spectral": {"clip": True, "mu": 5.0, "lag": 1, **HEADS}}),
     "ressl": Row({"ressl": {"queue_size": 512, "norm": "batch", "last_norm": True, **HEADS}}, views="weak and strong"),
+    "sigreg": Row({"sigreg": {**HEADS}}),
+    "ldm": Row({"ldm": LDM}, model=ONE_FRAME),
+    "hsic and ldm": Row({"hsic": ALONE, "ldm": {**LDM, "weight": 0.1}}, model=ONE_FRAME),
     "infonce": Row({"infonce": {**HEADS}}),
+    "infonce, frames": Row({"temporal_infonce": {**HEADS}}),
     "byol": Row({"byol": {**PREDICTED}}),
     "simsiam": Row({"simsiam": {"last_norm": True, **PREDICTED}}),
     "vicreg": Row({"vicreg": {**HEADS}}),
     "barlow": Row({"barlow": {**HEADS}}),
     "dino": Row({"dino": {"norm": "batch", "prototypes": 512, **HEADS}}),
-    "control: hsic, gamma = 0": Row({"hsic": {**ALONE, "gamma": 0.0, "gamma_start": None}}),
+    "control: hsic, gamma = 0": Row({"hsic": {**ALONE, "gamma": 0.0}}),
     "control: hsic, shuffled identities": Row({"hsic": ALONE}, "identities"),
     "control: hsic, shuffled time": Row({"hsic": ALONE}, "time"),
     "control: hsic, frozen encoder": Row({"hsic": ALONE}, "frozen"),
@@ -82,7 +99,7 @@ def recipe(set_name: str, row: str, seed: int, train: Path) -> Config:
             "data": {"train": str(train), "window_seconds": None if set_name == "sprites" else 4.0, "decode_size": 64,
                      "workers": 0, "check": False},
             "views": views,
-            "model": setting.model,
+            "model": {**setting.model, **(chosen.model or {})},
             "objective": chosen.objective,
             "teacher": {"momentum": 0.95, "final": 0.95},
             "train": {"batch_size": setting.batch_size, "steps": setting.steps, "lr": setting.lr, "precision": "fp32",
@@ -95,4 +112,6 @@ def recipe(set_name: str, row: str, seed: int, train: Path) -> Config:
 def fingerprint(set_name: str, row: str) -> str:
     """Of everything that a cell depends on but its seed: a cell is run again when it changes."""
     config = recipe(set_name, row, 0, Path("videos")).model_dump(mode="json")
-    return hashlib.sha256(json.dumps([config, ROWS[row].control], sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        json.dumps([config, ROWS[row].control, str(SETTINGS[set_name].probed)], sort_keys=True).encode()
+    ).hexdigest()[:12]

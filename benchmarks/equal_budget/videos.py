@@ -22,14 +22,17 @@ class Source(NamedTuple):
 
 
 def sprites(work: Path, choosing: bool) -> Source:
-    """The eight motions of `vidssl demo`, none of which a single frame tells: 320 videos to train, 320 to test."""
+    """The eight motions of `vidssl demo`, none of which a single frame tells: 480 videos to train, 480 to test."""
     folder = work / ("sprites-choosing" if choosing else "sprites")
     if not folder.is_dir():
         with whole_folder(folder) as new:
             write_sprite_dataset(
                 new,
-                clips_per_class_train=40,
-                clips_per_class_val=40,
+                clips_per_class_train=60,
+                clips_per_class_val=60,
+                frames=24,
+                shots=3,
+                size=48,
                 texture=0.0,
                 seed=1000 if choosing else 0,
             )

@@ -153,8 +153,7 @@ def stop_group(bench: Bench, times: int, processes: int = 1) -> Figures:
             code = start.end()
             slowest = max(slowest, time.monotonic() - began)
             stopping = "vidssl: stopped " in start.said
-            if not stopping and newest_whole(run) == STEPS and (code == 0 or processes > 1):
-                # It had made its last step; of which accelerate's launcher, ended by the signal, knows nothing.
+            if not stopping and newest_whole(run) == STEPS:  # it had made its last step, and was leaving
                 run = bench.folder("stopped")
                 continue
             if (code != 75 if processes == 1 else code == 0) or not stopping:

@@ -1,7 +1,7 @@
 """Every objective at the same budget, beside the encoder it started from.
 
-    OMP_NUM_THREADS=1 python benchmarks/pretraining.py --set sprites
-    OMP_NUM_THREADS=1 python benchmarks/pretraining.py --set clips --videos VIDEOS
+    OMP_NUM_THREADS=1 python benchmarks/comparison.py --set sprites
+    OMP_NUM_THREADS=1 python benchmarks/comparison.py --set clips --videos VIDEOS
 
 Each cell, an objective and a seed, pretrains the same small network from random weights for the same number of steps on
 the same batches; frozen features of the whole video are then probed: logistic regression on clip features and on those
@@ -26,7 +26,7 @@ from typing import Any
 from equal_budget import videos
 from equal_budget.cache import FrameCache
 from equal_budget.cell import baselines, run_cell
-from equal_budget.recipes import ROWS, fingerprint, recipe
+from equal_budget.recipes import ROWS, SETTINGS, fingerprint, recipe
 from equal_budget.table import figure, table
 
 from vidssl.files import read_json, write_json, write_text
@@ -51,7 +51,7 @@ def main() -> None:
         "--table-only", action="store_true", help="write the table of the cells that are there"
     )
     arguments = parser.parse_args()
-    stem = (arguments.work if arguments.choosing else RESULTS) / f"pretraining_{arguments.set}"
+    stem = (arguments.work if arguments.choosing else RESULTS) / f"comparison_{arguments.set}"
     record = read_json(stem.with_suffix(".json")) if stem.with_suffix(".json").is_file() else {"cells": []}
     if not arguments.table_only:
         run_cells(arguments, record, stem)
@@ -81,8 +81,9 @@ def run_cells(arguments: argparse.Namespace, record: dict[str, Any], stem: Path)
             if time.monotonic() - started > 60 * arguments.minutes:
                 return
             before = time.process_time()
+            probed = SETTINGS[arguments.set].probed
             config = recipe(arguments.set, row, seed, source.train)
-            cell = {**mark, **run_cell(config, ROWS[row].control, source.labelled, cache)}
+            cell = {**mark, **run_cell(config, ROWS[row].control, source.labelled, probed, cache)}
             cell["cpu_seconds"] = round(time.process_time() - before, 1)
             if "baselines" not in record:
                 record["baselines"] = baselines(source.labelled, cache)
