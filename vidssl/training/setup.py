@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from vidssl.config import Config, TrainConfig
 from vidssl.data.batch import ClipBatch
 from vidssl.data.dataset import ClipDataset
 from vidssl.data.decode.kept import KeptVideos
-from vidssl.data.decode.open import open_video
 from vidssl.data.loader import build_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
@@ -164,8 +162,9 @@ def _set_up(
         total_steps=total_steps,
     )
     window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts"})
-    opener = KeptVideos(partial(open_video, backend=data.decoder)) if data.keep_frames else None
-    dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, opener=opener, **window)
+    dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
+    if data.keep_frames:
+        dataset.opener = KeptVideos(dataset.opener)
     if known is not None:
         dataset.failed = {
             i: known.rows[p].cause for i, p in enumerate(index.paths) if known.costs_a_process(p)
