@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ class KeptVideos:
         opener: opens a video the first time.
     """
 
-    def __init__(self, opener: Callable[[Path], VideoReader]) -> None:
+    def __init__(self, opener: Callable[[Path], AbstractContextManager[VideoReader]]) -> None:
         self._opener = opener
         self._kept: dict[Path, _KeptVideo] = {}
 
