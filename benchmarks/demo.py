@@ -18,15 +18,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from equal_budget.cell import altered, shuffle_time
+from equal_budget.table import interval
 from torch import Tensor, nn
 
 from vidssl.config import load_config
@@ -36,8 +36,9 @@ from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.linear_probe import probe
 from vidssl.evaluation.setup import Subject, load_subject
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
-from vidssl.models.heads import HeadOutput
-from vidssl.training import loop, pretrain
+from vidssl.training.accelerator import make_accelerator
+from vidssl.training.loop import train
+from vidssl.training.setup import set_up
 
 RESULTS = Path(__file__).parent / "results"
 ROWS = {
@@ -48,7 +49,6 @@ ROWS = {
     "zero-shot, trained": ("zero-shot", "trained"),
 }
 CONTROLS = ("frames shuffled", "frame 0 alone", "shuffled identities")
-T_QUANTILE = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
 
 
 class Changed(nn.Module):
@@ -68,12 +68,9 @@ class Changed(nn.Module):
 
     def forward(self, clips: Tensor) -> ClipFeatures:
         """clips: (B, 3, T, H, W)."""
-        batch, _, length = clips.shape[:3]
-        if self.how == "frame 0 alone":
-            order = torch.zeros(batch, length, dtype=torch.int64)
-        else:
-            order = torch.rand(batch, length, generator=self.generator).argsort(dim=1)
-        features: ClipFeatures = self.encoder(clips.gather(2, order[:, None, :, None, None].expand_as(clips)))
+        alone = self.how == "frame 0 alone"
+        shown = clips[:, :, :1].expand_as(clips) if alone else shuffle_time(clips, self.generator)
+        features: ClipFeatures = self.encoder(shown)
         return features
 
 
@@ -106,15 +103,12 @@ def controls(folder: Path, seed: int) -> dict[str, float]:
         how: accuracy(replace(subject, encoder=Changed(subject.encoder, how), untrained=None), folder)
         for how in CONTROLS[:2]
     }
-    plain = loop.compute_loss
-    loop.compute_loss = with_shuffled_identities
-    try:
-        with tempfile.TemporaryDirectory() as place:
-            recipe = {"output": Path(place) / "run", "seed": seed, "data.train": folder / "videos" / "train"}
-            run = pretrain(load_config("demo", [f"{key}={value}" for key, value in recipe.items()]))
-            found[CONTROLS[2]] = accuracy(replace(load_subject(run, OPTIONS), untrained=None), folder)
-    finally:
-        loop.compute_loss = plain
+    with tempfile.TemporaryDirectory() as place:
+        recipe = {"output": Path(place) / "run", "seed": seed, "data.train": folder / "videos" / "train"}
+        config = load_config("demo", [f"{key}={value}" for key, value in recipe.items()])
+        run = set_up(config, make_accelerator(config))
+        run.render = altered(run, "identities")  # type: ignore[method-assign]
+        found[CONTROLS[2]] = accuracy(replace(load_subject(train(run), OPTIONS), untrained=None), folder)
     return found
 
 
@@ -126,16 +120,6 @@ def accuracy(subject: Subject, folder: Path) -> float:
     )
     scores = probe(x, torch.from_numpy(fit.label_ids), y, len(fit.classes))[0]
     return float((scores.argmax(1) == torch.from_numpy(test.label_ids)).double().mean())
-
-
-def with_shuffled_identities(run: Any, views: Any, heads: Any, info: Any) -> Any:
-    """The loss of views of which all but the first come from the next video of the batch."""
-
-    def roll(output: HeadOutput) -> HeadOutput:
-        return HeadOutput(*(None if x is None else x.roll(1, dims=0) for x in output))  # type: ignore[arg-type]
-
-    moved = {name: [outputs[0], *map(roll, outputs[1:])] for name, outputs in heads.items()}
-    return run.objective(moved, None, info)
 
 
 def write_table(work: Path) -> None:
@@ -157,7 +141,7 @@ def write_table(work: Path) -> None:
     for name, values in figures.items():
         if values:
             by_seed = ", ".join(f"{100 * values[seed]:.1f}" for seed in sorted(values))
-            lines.append(f"| {name} | {summary(list(values.values()))} | {by_seed} |")
+            lines.append(f"| {name} | {interval(list(values.values()))} | {by_seed} |")
     lines += [f"\n{len(seeds)} seeds ({', '.join(map(str, seeds))}); chance 12.5 %. ", ""]
     for key, title in (("seconds", "of the clock"), ("cpu_seconds", "of a CPU core")):
         lines.append(f"Seconds {title}: {', '.join(f'{value:.0f}' for value in times[key])}.")
@@ -166,15 +150,6 @@ def write_table(work: Path) -> None:
     record = {"figures": figures, **times, "seeds": seeds}
     (RESULTS / "demo.json").write_text(json.dumps(record, indent=1) + "\n")
     print("\n".join(lines))
-
-
-def summary(values: list[float]) -> str:
-    """Mean and half a 95 % t-interval, in percent."""
-    mean = f"{100 * statistics.fmean(values):.1f}"
-    if len(values) < 2:
-        return mean
-    half = T_QUANTILE.get(len(values), 1.96) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean} ± {100 * half:.1f}"
 
 
 if __name__ == "__main__":

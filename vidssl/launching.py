@@ -83,15 +83,24 @@ def _ended(run: Callable[[], object], folder: Path) -> int:
         return code if code > 0 else 128 - code
     except SignalException as error:
         # The launcher was told to stop and has told its processes, which had time to end as they do.
-        said = [
-            json.loads(file.read_text(encoding="utf-8"))["message"]
-            for file in sorted(folder.rglob("error.json"))
-        ]
-        told = [data for data in said if isinstance(data, dict) and "code" in data]
+        told = _told(folder)
         for data in told[:1]:
             _print(data["message"])
         return max((int(data["code"]) for data in told), default=128 + int(error.sigval))
     return 0
+
+
+def _told(folder: Path) -> list[dict[str, Any]]:
+    """What processes said with `say_end`; one that was killed meanwhile may have left half of it."""
+    told = []
+    for file in sorted(folder.rglob("error.json")):
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))["message"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if isinstance(data, dict) and "code" in data:
+            told.append(data)
+    return told
 
 
 def say_end(message: str, code: int) -> None:
