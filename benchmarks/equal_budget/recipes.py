@@ -79,6 +79,7 @@ ROWS = {
     "dino": Row({"dino": {"norm": "batch", "prototypes": 512, **HEADS}}),
     "control: hsic, gamma = 0": Row({"hsic": {**ALONE, "gamma": 0.0}}),
     "control: hsic, shuffled identities": Row({"hsic": ALONE}, "identities"),
+    "control: hsic, shuffled identities, gamma = 0": Row({"hsic": {**ALONE, "gamma": 0.0}}, "identities"),
     "control: hsic, shuffled time": Row({"hsic": ALONE}, "time"),
     "control: hsic, frozen encoder": Row({"hsic": ALONE}, "frozen"),
 }  # fmt: skip
