@@ -77,7 +77,8 @@ def write_clip(path: Path, clip: NDArray[np.uint8], fps: int = 8) -> None:
     with av.open(str(path), "w") as container:
         stream = cast(Any, container.add_stream("libx264", rate=fps))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": "16", "preset": "veryfast", "g": "8"}
+        # Macroblock-tree rate control in assembler gives other bytes from one encoding to the next.
+        stream.options = {"crf": "16", "preset": "veryfast", "g": "8", "x264-params": "cpu-independent=1"}
         stream.thread_count = 1  # reproducible bytes, and no pool of threads for 64 pixels
         for frame in clip:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
