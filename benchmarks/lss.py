@@ -39,10 +39,10 @@ from vidssl.concepts.vocabulary import load_concepts
 from vidssl.config import load_config
 from vidssl.data.dataset import ClipDataset
 from vidssl.data.decode.open import open_video
+from vidssl.data.encode import write_video
 from vidssl.evaluation import EvalOptions, zero_shot
 from vidssl.synthetic import clip as toy_clip
 from vidssl.synthetic.captions import compose_caption, frame_words
-from vidssl.synthetic.motions import write_clip
 from vidssl.synthetic.sprites import HUES, random_sprite, render_clip
 from vidssl.training import pretrain, setup
 
@@ -210,7 +210,7 @@ def write_videos(folder: Path, concepts: ConceptFile, rng: np.random.Generator) 
                 )
                 clip = render_clip(sprite, FRAMES, SIZE, seed=int(rng.integers(2**31)))
                 lit = np.clip(gain * clip + np.array(added), 0, 255).astype(np.uint8)
-                write_clip(folder / split / name / f"{number}.mp4", lit, FPS)
+                write_video(folder / split / name / f"{number}.mp4", lit, FPS)
 
 
 class CachedVideo:

@@ -16,10 +16,10 @@ import torch
 import typer
 
 from vidssl.data.decode.open import open_video
+from vidssl.data.encode import write_video
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.resources import resource_folder
-from vidssl.synthetic.motions import write_clip
 
 # What each import is for; the ones without a package of their own name are extras: pip install "vidssl[extra]".
 PARTS = {
@@ -69,7 +69,7 @@ def _decoder(name: str) -> str:
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "clip.mp4"
-            write_clip(file, np.zeros((4, 32, 32, 3), dtype=np.uint8))
+            write_video(file, np.zeros((4, 32, 32, 3), dtype=np.uint8), 8)
             with open_video(file, backend=name) as reader:
                 reader.frames([0, 3])
     except (VidsslError, ImportError, OSError, RuntimeError) as error:

@@ -18,11 +18,11 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidssl.data.encode import write_video
 from vidssl.errors import VidsslError, check_choice
 from vidssl.synthetic.sprites import Sprite, random_sprite, render_clip
 
@@ -61,28 +61,6 @@ MOTION_CLASSES: dict[str, MotionClass] = {
     "growing": MotionClass("a shape growing larger", zoom=1),
     "shrinking": MotionClass("a shape becoming smaller", zoom=-1),
 }
-
-
-def write_clip(path: Path, clip: NDArray[np.uint8], fps: int = 8) -> None:
-    """Encode (T, H, W, 3) uint8 RGB as H.264 in an MP4 file (x264, yuv420p, a key frame every 8 frames).
-
-    Raises:
-        VidsslError: if H or W is odd, which 4:2:0 chroma cannot represent.
-    """
-    import av
-
-    height, width = clip.shape[1:3]
-    if height % 2 or width % 2:
-        raise VidsslError(f"{path}: {width}x{height} pixels: H.264 with yuv420p needs even sides")
-    with av.open(str(path), "w") as container:
-        stream = cast(Any, container.add_stream("libx264", rate=fps))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # Macroblock-tree rate control in assembler gives other bytes from one encoding to the next.
-        stream.options = {"crf": "16", "preset": "veryfast", "g": "8", "x264-params": "cpu-independent=1"}
-        stream.thread_count = 1  # reproducible bytes, and no pool of threads for 64 pixels
-        for frame in clip:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def _render(
@@ -143,6 +121,8 @@ def write_sprite_dataset(
         raise VidsslError(
             f"sprite set: shots={shots}: must divide {frames} frames into parts of at least two"
         )
+    if size % 2:  # frames on disk are then as rendered
+        raise VidsslError(f"sprite set: size {size}: H.264 with yuv420p needs even sides")
     root = Path(root)
     for split, count in counts.items():
         for name in classes:
@@ -152,7 +132,7 @@ def write_sprite_dataset(
                 key = (seed, SPLITS.index(split), list(MOTION_CLASSES).index(name), index)
                 rng = np.random.default_rng(key)
                 clip = _render(MOTION_CLASSES[name], rng, frames, size, shots, texture)
-                write_clip(folder / f"{name}_{index:04d}.mp4", clip, fps)
+                write_video(folder / f"{name}_{index:04d}.mp4", clip, fps)
     with (root / "classes.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "name", "text"))

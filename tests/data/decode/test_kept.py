@@ -10,12 +10,12 @@ import pytest
 from vidssl.data.decode.kept import KeptVideos
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import DecodeError
-from vidssl.synthetic.motions import write_clip
+from vidssl.data.encode import write_video
 
 
 def test_a_video_is_decoded_once_and_is_the_same_video(tmp_path: Path) -> None:
     file, opened = tmp_path / "a.mp4", []
-    write_clip(file, np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
+    write_video(file, np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8), 8)
 
     def opener(path: Path):
         opened.append(path)
@@ -36,6 +36,6 @@ def test_a_broken_video_is_asked_again(tmp_path: Path) -> None:
     file.write_bytes(b"no video")
     with pytest.raises(DecodeError):
         kept(file)
-    write_clip(file, np.zeros((4, 32, 32, 3), dtype=np.uint8))
+    write_video(file, np.zeros((4, 32, 32, 3), dtype=np.uint8), 8)
     with kept(file) as video:
         assert video.frames([3]).shape == (1, 32, 32, 3)
