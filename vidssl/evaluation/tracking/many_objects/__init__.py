@@ -1,0 +1,1 @@
+"""Many objects whose places are given in every frame: which of them are the same."""
