@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
@@ -64,10 +64,12 @@ class VideoEncoder(nn.Module):
     Attributes:
         sees: what the feature of a frame can depend on: that ``"frame"``, it and the ``"past"``, or the whole
             ``"clip"`` (with `chunk_frames`, the whole chunk). Predicting a frame that its context has seen is no task.
+        time_stride: frames that make one slice of patches in time, the shortest clip.
     """
 
     text: TextTower | None
     sees: str = "clip"
+    time_stride: int = 1
 
     def __init__(
         self,
@@ -126,6 +128,24 @@ class VideoEncoder(nn.Module):
     def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
         """`forward` without the checks; what a subclass implements."""
         raise NotImplementedError
+
+    def maps(self, clips: Tensor) -> Iterator[Tensor]:
+        """Patch features after each layer, first to last, each computed when it is asked for.
+
+        Args:
+            clips: as in `forward`; not cut into chunks.
+
+        Yields:
+            (B, T', h, w, width of the layer); the last are the `patches` of `forward`.
+
+        Raises:
+            VidsslError: for a network that shows none.
+        """
+        raise VidsslError(f"encoder: {self.spec['name']}: shows no patch features of its layers")
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """The modules of each layer of a convolutional network, whose strides in space can be changed; else empty."""
+        return ()
 
     def _check(self, clips: Tensor) -> None:
         shape = tuple(clips.shape)

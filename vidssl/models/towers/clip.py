@@ -7,6 +7,7 @@ names. At the start the clip feature is the mean over frames of the image featur
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -100,6 +101,16 @@ class ClipVideoEncoder(VideoEncoder):
             frames = self._project(rearrange(frame_cls, "b t w -> b t 1 w"))
         return ClipFeatures(clip, frames, tokens)
 
+    def maps(self, clips: Tensor) -> Iterator[Tensor]:
+        """See :meth:`VideoEncoder.maps`; a layer is a block, and all but the last are as they leave it, without norm."""
+        x, grid = self._embed(clips)
+        last = len(self.visual.transformer.resblocks) - 1
+        for index in range(last + 1):
+            x, _ = self._block(x, index)
+            if index < last:
+                yield _on_grid(x[:, :, 1:], grid)
+        yield self._patches(x, grid)
+
     def _embed(self, clips: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, T, 1 + h w, W), class token first, and the grid (h, w)."""
         visual, (batch, _, length) = self.visual, clips.shape[:3]
@@ -149,7 +160,7 @@ class ClipVideoEncoder(VideoEncoder):
 
     def _patches(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         tokens = x[:, :, 1:] if self.visual.final_ln_after_pool else self.visual.ln_post(x[:, :, 1:])
-        return rearrange(tokens, "b t (h w) width -> b t h w width", h=grid[0])
+        return _on_grid(tokens, grid)
 
 
 class FrameAverageEncoder(VideoEncoder):
@@ -203,6 +214,10 @@ class FrameAverageEncoder(VideoEncoder):
                 f"({' '.join(str(error).split())})"
             ) from None
         return pooled
+
+
+def _on_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    return rearrange(tokens, "b t (h w) width -> b t h w width", h=grid[0])
 
 
 def _in_frames(function: Any, x: Tensor) -> Tensor:

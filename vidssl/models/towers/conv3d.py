@@ -9,8 +9,9 @@ shapes and how they move. (Convolutions in time: Tran et al. 2015, C3D, arXiv 14
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,16 +69,33 @@ class Conv3dEncoder(VideoEncoder):
             layers += [nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)]
             layers += [nn.BatchNorm3d(outputs), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
+        self.time_stride = prod(time for time, _ in strides)
 
     def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
-        luma = torch.tensor(LUMA, dtype=clips.dtype, device=clips.device)
-        grey = torch.einsum("b c t h w, c -> b t h w", clips, luma)[:, None]
-        # Channels last is the faster layout for these on a CPU, and as fast elsewhere.
-        grid = self.layers(grey.contiguous(memory_format=torch.channels_last_3d))
+        grid = self.layers(_grey(clips))
         frames = reduce(grid, "b width t h w -> b t width", "mean")
         tokens = rearrange(grid, "b width t h w -> b t h w width") if patches else None
         return ClipFeatures(frames.mean(dim=1), frames, tokens)
+
+    def maps(self, clips: Tensor) -> Iterator[Tensor]:
+        """See :meth:`VideoEncoder.maps`; a layer is a convolution with its norm and ReLU."""
+        x = _grey(clips)
+        for convolution, norm, relu in self.stages():
+            x = relu(norm(convolution(x)))
+            yield rearrange(x, "b width t h w -> b t h w width")
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """See :meth:`VideoEncoder.stages`."""
+        return [list(self.layers[start : start + 3]) for start in range(0, len(self.layers), 3)]
+
+
+def _grey(clips: Tensor) -> Tensor:
+    """(B, 3, T, H, W) to (B, 1, T, H, W)."""
+    luma = torch.tensor(LUMA, dtype=clips.dtype, device=clips.device)
+    grey = torch.einsum("b c t h w, c -> b t h w", clips, luma)[:, None]
+    # Channels last is the faster layout for these convolutions on a CPU, and as fast elsewhere.
+    return grey.contiguous(memory_format=torch.channels_last_3d)
 
 
 def create_conv3d(name: str, pretrained: str | None, **options: Any) -> Conv3dEncoder:
