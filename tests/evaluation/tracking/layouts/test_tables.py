@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidssl.errors import VidsslError
+from vidssl.evaluation.tracking.layouts.tables import (
+    read_boxes,
+    read_detections,
+    read_keypoints,
+    read_objects,
+)
+
+
+@pytest.mark.parametrize(
+    "text", ["1,2,3,4\n5,6,7,8\n", "1\t2\t3\t4\n\n5 6  7 8", "\ufeff1, 2, 3, 4,\n5;6;7;8"]
+)
+def test_separators_do_not_matter(tmp_path: Path, text: str) -> None:
+    (tmp_path / "b.txt").write_text(text, encoding="utf-8")
+    assert read_boxes(tmp_path / "b.txt")[0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_a_box_without_area_or_number_is_not_seen(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("1,2,3,4\nnan,nan,nan,nan\n0,0,0,0\n1,1,-2,5\n")
+    assert np.isnan(read_boxes(tmp_path / "b.txt")[0]).all(1).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no boxes"),
+        ("1,2,3\n", "line 1 has 3 numbers; expected x,y,w,h or four corners"),
+        ("1,2,3,4\n1,2,3,4,5,6,7,8\n", "line 2 has 8 numbers"),
+        ("m12,3,4,5\n", "line 1: 'm12,3,4,5': expected numbers"),
+    ],
+)
+def test_lines_that_are_no_boxes_are_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "b.txt").write_text(text)
+    with pytest.raises(VidsslError, match=said):
+        read_boxes(tmp_path / "b.txt")
+
+
+def test_objects_are_sorted_counted_from_zero_and_unique(tmp_path: Path) -> None:
+    file = tmp_path / "gt.txt"
+    file.write_text("3,2,1,1,5,5,1\n1,7,0,0,2,2,1\n1,3,0,0,2,2\n2,3,0,0,2,2,0\n")
+    assert read_objects(file)[:, :2].tolist() == [[0, 3], [0, 7], [2, 2]]
+    file.write_text("1,7,0,0,2,2\n1,7,9,9,2,2\n")
+    with pytest.raises(VidsslError, match="id 7 stands twice in frame 1"):
+        read_objects(file)
+    file.write_text("1,7,0,0,2\n")
+    with pytest.raises(VidsslError, match="row 1 has 5 numbers"):
+        read_objects(file)
+    file.write_text("1,7,0,0,nan,3\n")
+    with pytest.raises(VidsslError, match="row 1 has a number that is not finite"):
+        read_objects(file)
+
+
+def test_detections_keep_their_score_or_have_one(tmp_path: Path) -> None:
+    file = tmp_path / "det.txt"
+    file.write_text("2,-1,1,2,3,4,0.25\n1,-1,5,6,7,8\n")
+    assert read_detections(file).tolist() == [[0, 5, 6, 7, 8, 1], [1, 1, 2, 3, 4, 0.25]]
+
+
+def test_key_points_say_what_is_wrong_with_them(tmp_path: Path) -> None:
+    file = tmp_path / "keypoints.csv"
+    for text, said in (
+        ("a,b\n", "header 'a,b'; expected frame,id,joint,x,y"),
+        ("", "header ''; expected"),
+        ("frame,id,joint,x,y\n0,1,0,x,2\n", "a line that is not five numbers"),
+        ("frame,id,joint,x,y\n0,1,0,2\n", "a line that is not five numbers"),
+        ("frame,id,joint,x,y\n5,1,0,2,3\n", "3 frames, but key points of frame 5"),
+    ):
+        file.write_text(text)
+        with pytest.raises(VidsslError, match=said):
+            read_keypoints(file, 3)
