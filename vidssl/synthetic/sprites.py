@@ -206,14 +206,15 @@ def _coverage(shape: int, u: Floats, v: Floats, radius: Floats) -> Floats:
     return coverage
 
 
-def _waves(rng: np.random.Generator, vectors: Floats, x: Floats, y: Floats) -> Floats:
+def plane_waves(rng: np.random.Generator, vectors: Floats, x: Floats, y: Floats) -> Floats:
     """Sum of plane waves of random phase, about unit variance; vectors (K, 2) in radians for each unit of x and y."""
     phases = rng.uniform(0, 2 * np.pi, len(vectors)).astype(np.float32)
     total = sum(np.sin(kx * x + ky * y + phase) for (kx, ky), phase in zip(vectors, phases, strict=True))
     return np.asarray(total * np.sqrt(2.0 / len(vectors)), dtype=np.float32)
 
 
-def _colour(hue: int, saturation: float, value: float) -> Floats:
+def hue_colour(hue: int, saturation: float, value: float) -> Floats:
+    """(3,) RGB, 0 to 255, of an index into HUES."""
     degrees = list(HUES.values())[hue]
     return np.array(colorsys.hsv_to_rgb(degrees / 360, saturation, value), dtype=np.float32) * 255
 
@@ -248,15 +249,17 @@ def render_clip(
     centres = ((np.arange(size) + 0.5) / size).astype(np.float32)
     # Whole cycles across the frame, at most two: seamless at the wrap and coarser than the sprite.
     cycles = 2 * np.pi * rng.integers(-2, 3, size=(4, 2)).astype(np.float32)
-    ground_texture = _waves(rng, cycles, centres[None, :], centres[:, None])
+    ground_texture = plane_waves(rng, cycles, centres[None, :], centres[:, None])
     u, v, radius = _local_coordinates(sprite, frames, size)
-    sprite_texture = _waves(rng, rng.normal(0, 1.8, size=(3, 2)).astype(np.float32), u, v)
+    sprite_texture = plane_waves(rng, rng.normal(0, 1.8, size=(3, 2)).astype(np.float32), u, v)
 
-    ground = _colour(sprite.bg_hue, 0.7, 0.3) * (1 + np.float32(0.16 * texture) * ground_texture[..., None])
+    ground = hue_colour(sprite.bg_hue, 0.7, 0.3) * (
+        1 + np.float32(0.16 * texture) * ground_texture[..., None]
+    )
     coverage = _coverage(sprite.shape, u, v, radius)
     shade = 1 + np.float32(0.13 * texture) * sprite_texture
     out = np.empty((frames, size, size, 3), dtype=np.uint8)
-    for channel, level in enumerate(_colour(sprite.fg_hue, 0.65, 0.97)):
+    for channel, level in enumerate(hue_colour(sprite.fg_hue, 0.65, 0.97)):
         below = ground[..., channel]
         out[..., channel] = np.clip(below + coverage * (level * shade - below) + np.float32(0.5), 0, 255)
     return out
