@@ -89,6 +89,18 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
             _remove(partial, old)
 
 
+def require_new_folder(folder: Path) -> None:
+    """Insist that nothing stands where a folder is to be written.
+
+    Raises:
+        VidsslError: when `folder` is a file, or a folder that is not empty.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise VidsslError(f"{folder}: is a file; a folder is needed")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise VidsslError(f"{folder}: is not empty; choose another folder")
+
+
 def clear_left_overs(folder: Path) -> None:
     """Remove what writers that were killed left right in `folder` under temporary names; nobody may be writing there.
 

@@ -1,4 +1,4 @@
-"""``vidssl data …``: a folder of videos before training on it."""
+"""``vidssl data …``: a folder of videos before training on it, or drawn for it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from vidssl.cli import render
 from vidssl.cli.options import Missing, Report, Videos
 
-app = typer.Typer(name="data", help="Look at a folder of videos before training on it.", no_args_is_help=True)
+app = typer.Typer(
+    name="data",
+    help="Look at a folder of videos before training on it, or draw one.",
+    no_args_is_help=True,
+)
+app.add_typer(render.app)
 
 
 @app.command()

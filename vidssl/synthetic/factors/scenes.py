@@ -59,7 +59,7 @@ def sample_table(scene: str, clips: int, seed: int = 0) -> FactorTable:
     """Independent, uniform values of all factors, with replacement.
 
     Clip i depends on (scene, seed, i) alone: asking for more clips keeps the first ones. Its path is the name that
-    `render_factor_videos` gives it in its folder.
+    `write_factor_videos` gives it in its folder.
 
     Raises:
         VidsslError: if the scene is unknown or clips < 1.
@@ -69,7 +69,7 @@ def sample_table(scene: str, clips: int, seed: int = 0) -> FactorTable:
         raise VidsslError(f"factor clips: clips={clips}, seed={seed}: must be at least 1 and 0")
     rng = np.random.default_rng((_VALUES, seed))
     values = rng.integers(list(factors.values()), size=(clips, len(factors)))
-    paths = [Path("clips", f"{index:06d}.mp4") for index in range(clips)]
+    paths = [Path(f"{index:06d}.mp4") for index in range(clips)]
     return FactorTable(paths, list(factors), values, dict(factors), set(SCENES[scene].motion))
 
 
