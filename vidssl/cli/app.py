@@ -11,6 +11,7 @@ import sys
 import typer
 
 from vidssl.cli import concepts, data
+from vidssl.cli.disentanglement import disentangle
 from vidssl.cli.evaluation import classify, dynamics, extract, interpolate, knn, linear_probe, zero_shot
 from vidssl.cli.options import Report
 from vidssl.cli.training import STOPPED, demo, pretrain
@@ -25,7 +26,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (pretrain, zero_shot, linear_probe, knn, extract, classify, dynamics, interpolate, demo):
+for command in (
+    pretrain,
+    zero_shot,
+    linear_probe,
+    knn,
+    extract,
+    classify,
+    dynamics,
+    disentangle,
+    interpolate,
+    demo,
+):
     app.command()(command)
 app.add_typer(data.app)
 app.add_typer(concepts.app)

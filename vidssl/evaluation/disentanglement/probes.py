@@ -157,7 +157,7 @@ def dci(train_codes: Codes, train_factors: Codes, test_codes: Codes, test_factor
     }
 
 
-def checksklearn_module() -> None:
+def check_sklearn() -> None:
     """
     Raises:
         VidsslError: when scikit-learn is not installed.
