@@ -15,7 +15,7 @@ from tests.models.tiny_weights import assert_carries, one_line, tensors_of
 from tests.tiny_clip import TINY_CONFIG
 from vidssl.errors import VidsslError
 from vidssl.models.factory import build_from_spec
-from vidssl.models.towers.clip import FrameAverageEncoder
+from vidssl.models.towers.frame_average import FrameAverageEncoder
 
 
 def test_random_weights_follow_the_seed_and_touch_nothing_else(tiny_name: str) -> None:

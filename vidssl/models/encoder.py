@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
@@ -65,11 +66,13 @@ class VideoEncoder(nn.Module):
         sees: what the feature of a frame can depend on: that ``"frame"``, it and the ``"past"``, or the whole
             ``"clip"`` (with `chunk_frames`, the whole chunk). Predicting a frame that its context has seen is no task.
         time_stride: frames that make one slice of patches in time, the shortest clip.
+        map_multiple: what height and width must be divisible by for `maps` to give all layers.
     """
 
     text: TextTower | None
     sees: str = "clip"
     time_stride: int = 1
+    map_multiple: int = 1
 
     def __init__(
         self,
@@ -142,6 +145,10 @@ class VideoEncoder(nn.Module):
             VidsslError: for a network that shows none.
         """
         raise VidsslError(f"encoder: {self.spec['name']}: shows no patch features of its layers")
+
+    def layer_map(self, clips: Tensor, layer: int) -> Tensor:
+        """The `maps` of one layer, counted from 0; later ones are not computed."""
+        return next(islice(self.maps(clips), layer, None))
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """The modules of each layer of a convolutional network, whose strides in space can be changed; else empty."""

@@ -16,8 +16,9 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.options import CHOICE, ClipOptions, check_effect, check_options
 from vidssl.models.sources import flat_config, own_config, resolve
 from vidssl.models.stored import read_config, stored_tensors
-from vidssl.models.towers.clip import ClipVideoEncoder, FrameAverageEncoder
+from vidssl.models.towers.clip import ClipVideoEncoder
 from vidssl.models.towers.conv3d import Conv3dEncoder, create_conv3d
+from vidssl.models.towers.frame_average import FrameAverageEncoder
 from vidssl.models.towers.pytorchvideo import PytorchVideoEncoder, create_pytorchvideo
 from vidssl.models.towers.text import TextEncoder, tokenizer_spec
 from vidssl.models.weights import load_clip_weights, load_strict, read_tensors

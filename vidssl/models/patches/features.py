@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from vidssl.errors import VidsslError, check_choice, check_value
+from vidssl.errors import check_choice, check_value
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.patches.frames import check_frames, fill_cells
-from vidssl.models.patches.strides import layers_of, set_stride, sharing_copy
+from vidssl.models.patches.strides import layers_of, set_stride
+from vidssl.models.sharing import sharing_copy
 
 Mode = Literal["static", "window"]
 MODES = ("static", "window")
@@ -79,6 +80,10 @@ class PatchFeatures:
             allowed = " or ".join(map(str, there))
             check_value("stride", self.stride, self.stride in there, f"{allowed} for layer {self.layer}")
             set_stride(self.encoder, layers, self.stride)
+            reached = layers_of(self.encoder)[self.layer].stride
+            check_value(
+                "stride", self.stride, reached == self.stride, f"{native}: strides of this network stay"
+            )
             native = self.stride
         self.stride = native if stride is None else stride
         check_value("stride", self.stride, 1 <= self.stride <= native, f"from 1 to {native}, the patch")
@@ -124,7 +129,8 @@ class PatchFeatures:
             index = (torch.arange(start, stop)[:, None] + before).clamp(min=0)
             first = int(index.min())
             shown = self._shown(frames[first:stop])[index - first]
-            features[start:stop] = self._last_slice(rearrange(shown, "b t c h w -> b c t h w"))
+            grid = self.encoder.layer_map(rearrange(shown, "b t c h w -> b c t h w"), self.layer)
+            features[start:stop] = rearrange(grid[:, -1], "b h w d -> b d h w")
         return features
 
     def _shown(self, frames: Tensor) -> Tensor:
@@ -138,9 +144,3 @@ class PatchFeatures:
             filled.new_tensor(value)[:, None, None] for value in (self.encoder.mean, self.encoder.std)
         )
         return (filled - mean) / std
-
-    def _last_slice(self, clips: Tensor) -> Tensor:
-        for layer, grid in enumerate(self.encoder.maps(clips)):
-            if layer == self.layer:
-                return rearrange(grid[:, -1], "b h w d -> b d h w")
-        raise VidsslError(f"layer={self.layer}: the encoder shows no such layer")

@@ -5,15 +5,16 @@ Strides inside the late layers are set to 1, without dilation (as in UniTrack, W
 
 from __future__ import annotations
 
-import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from vidssl.models.encoder import VideoEncoder
 
-_STRIDED = (nn.Conv2d, nn.Conv3d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d)
+_THREE_AXES = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
+_STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, *_THREE_AXES)
 
 
 class Layer(NamedTuple):
@@ -23,16 +24,10 @@ class Layer(NamedTuple):
     dim: int
 
 
-def sharing_copy(encoder: VideoEncoder) -> VideoEncoder:
-    """Another encoder of the very same weights and buffers, whose modules can be changed by themselves."""
-    memo = {id(tensor): tensor for tensor in [*encoder.parameters(), *encoder.buffers()]}
-    return copy.deepcopy(encoder, memo)
-
-
 @torch.no_grad()
 def layers_of(encoder: VideoEncoder) -> list[Layer]:
     """Every layer of an encoder in evaluation mode."""
-    side = 64 if encoder.size_multiple == 1 else 2 * encoder.size_multiple
+    side = -(-64 // encoder.map_multiple) * encoder.map_multiple
     black = next(encoder.parameters()).new_zeros(1, 3, encoder.time_stride, side, side)
     return [Layer(side // grid.shape[2], grid.shape[-1]) for grid in encoder.maps(black)]
 
@@ -48,13 +43,22 @@ def set_stride(encoder: VideoEncoder, layers: list[Layer], stride: int) -> None:
 
 def _unstride(module: nn.Module) -> None:
     """Set the stride in space to 1; the stride in time of a 3-D module stays."""
-    if isinstance(module, _STRIDED):
-        axes = 3 if isinstance(module, nn.Conv3d | nn.MaxPool3d | nn.AvgPool3d) else 2
-        stride, kernel = (_per_axis(value, axes) for value in (module.stride, module.kernel_size))
-        if stride[-2:] == kernel[-2:]:  # a pool of cells that do not overlap: nothing is left to pool
+    if not isinstance(module, _STRIDED):
+        return
+    axes = 3 if isinstance(module, _THREE_AXES) else 2
+    stride, kernel, padding = (
+        _per_axis(value, axes) for value in (module.stride, module.kernel_size, module.padding)
+    )
+    module.stride = (*stride[:-2], 1, 1)
+    if not isinstance(module, nn.Conv2d | nn.Conv3d):
+        if stride[-2:] == kernel[-2:]:  # cells that do not overlap: nothing is left to pool
             module.kernel_size = (*kernel[:-2], 1, 1)
-        module.stride = (*stride[:-2], 1, 1)
+    elif not isinstance(module.padding, str):
+        lacking = [max(k - 1 - 2 * p, 0) for k, p in zip(kernel[-2:], padding[-2:], strict=True)]
+        margins = (0, lacking[1], 0, lacking[0])
+        if any(margins):  # an even kernel, which fitted into its stride
+            module.register_forward_pre_hook(lambda _, inputs: (F.pad(inputs[0], margins),))
 
 
-def _per_axis(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
-    return (value,) * axes if isinstance(value, int) else tuple(value)
+def _per_axis(value: Any, axes: int) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,) * axes

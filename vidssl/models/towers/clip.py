@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -70,6 +70,7 @@ class ClipVideoEncoder(VideoEncoder):
                 "create_model: causal: the class token of cls_mode='shared' sees every frame; use cls_mode='per_frame'"
             )
         self.visual = visual
+        self.map_multiple = self.size_multiple
         self.cls_mode = cls_mode
         self.sees = "frame" if temporal == "none" else "past" if causal else "clip"
         self.activation_checkpointing = activation_checkpointing
@@ -161,59 +162,6 @@ class ClipVideoEncoder(VideoEncoder):
     def _patches(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         tokens = x[:, :, 1:] if self.visual.final_ln_after_pool else self.visual.ln_post(x[:, :, 1:])
         return _on_grid(tokens, grid)
-
-
-class FrameAverageEncoder(VideoEncoder):
-    """Mean over frames of any open_clip image tower (ResNet, timm trunk, attention pooling); has no patch tokens.
-
-    Args:
-        visual: the tower.
-        embed_dim, image_size: of the tower; interface: mean, std, spec, text: see :class:`VideoEncoder`.
-    """
-
-    def __init__(self, visual: Any, *, embed_dim: int, image_size: int, **interface: Any) -> None:
-        super().__init__(embed_dim=embed_dim, width=embed_dim, image_size=image_size, **interface)
-        self.visual = visual
-        self.sees = "frame"
-
-    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
-        """See :meth:`VideoEncoder.forward`.
-
-        Raises:
-            VidsslError: when patch tokens are asked for.
-        """
-        if patches:
-            raise VidsslError(
-                f"encoder: {self.spec['name']}: this image tower gives no patch tokens (a vision transformer would)"
-            )
-        pooled = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"))
-        frames = rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0])
-        return ClipFeatures(reduce(frames, "b t d -> b d", "mean"), frames, None)
-
-    @torch.no_grad()
-    def check_size(self, frames: int, size: int) -> None:
-        """Which sizes a tower takes besides its own, only it can tell: it is shown a black frame."""
-        super().check_size(frames, size)
-        if size != self.image_size:
-            training = self.training
-            try:
-                self.eval()._tower(next(self.parameters()).new_zeros(1, 3, size, size))
-            finally:
-                self.train(training)
-
-    def _tower(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, D)."""
-        height, width = images.shape[2:]
-        try:
-            pooled: Tensor = self.visual(images)
-        except (AssertionError, RuntimeError) as error:
-            if height == width == self.image_size or isinstance(error, torch.OutOfMemoryError):
-                raise
-            raise VidsslError(
-                f"encoder: frames of {height}x{width} pixels: are not for this image tower, made for {self.image_size} a side "
-                f"({' '.join(str(error).split())})"
-            ) from None
-        return pooled
 
 
 def _on_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

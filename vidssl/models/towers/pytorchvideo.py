@@ -8,16 +8,19 @@ Convolutional: X3D (Feichtenhofer 2020, arXiv 2004.04730), Slow (1812.03982), C2
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError, check_choice
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.options import check_options
+from vidssl.models.positions import resample_table
 from vidssl.models.stored import find_encoder, stored_tensors
 from vidssl.models.weights import load_strict, read_tensors
 
@@ -74,6 +77,7 @@ class PytorchVideoEncoder(VideoEncoder):
             chunk_frames=spec.get("chunk_frames"),
         )
         self.network = network
+        self.time_stride = network.stride
         self.max_frames = spec["max_frames"]
         self.fixed_size = name.startswith("mvit")
         with warnings.catch_warnings():
@@ -102,25 +106,49 @@ class PytorchVideoEncoder(VideoEncoder):
 
     def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
-        if self.fixed_size:
-            grid = _mvit_map(self.net, clips)
-        else:
-            grid = rearrange(self.net.blocks(clips), "b width t h w -> b t h w width")
+        [grid] = deque(self.maps(clips), maxlen=1)
         frames = reduce(grid, "b t h w width -> b t width", "mean")
         return ClipFeatures(frames.mean(dim=1), frames, grid if patches else None)
 
+    def maps(self, clips: Tensor) -> Iterator[Tensor]:
+        """See :meth:`VideoEncoder.maps`; a layer is a block of the network, any size will do, also for an MViT."""
+        if self.fixed_size:
+            yield from _mvit_maps(self.net, clips)
+            return
+        for block in self.net.blocks:
+            clips = block(clips)
+            yield rearrange(clips, "b width t h w -> b t h w width")
 
-def _mvit_map(net: Any, clips: Tensor) -> Tensor:
-    """Patch tokens of a multiscale vision transformer, after its final norm, on their (t, h, w) grid."""
-    x = net.cls_positional_encoding(net.patch_embed(clips))
-    if net.norm_patch_embed is not None:
-        x = net.norm_patch_embed(x)
-    grid = list(net.cls_positional_encoding.patch_embed_shape)
-    for block in net.blocks:
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """See :meth:`VideoEncoder.stages`."""
+        return [] if self.fixed_size else [[block] for block in self.net.blocks]
+
+
+def _mvit_maps(net: Any, clips: Tensor) -> Iterator[Tensor]:
+    """Patch tokens of a multiscale vision transformer on their (t, h, w) grid behind each block; the last after its norm."""
+    x, grid = _mvit_embed(net, clips)
+    for number, block in enumerate(net.blocks, 1):
         x, grid = block(x, grid)
-    t, h, _ = grid
-    tokens: Tensor = net.norm_embed(x)[:, 1:]
-    return rearrange(tokens, "b (t h w) width -> b t h w width", t=t, h=h)
+        tokens = net.norm_embed(x) if number == len(net.blocks) else x
+        t, h, _ = grid
+        yield rearrange(tokens[:, 1:], "b (t h w) width -> b t h w width", t=t, h=h)
+
+
+def _mvit_embed(net: Any, clips: Tensor) -> tuple[Tensor, list[int]]:
+    """Tokens, class token first, and their (t, h, w) grid; positions are interpolated to another than they were made for."""
+    cells = net.patch_embed.patch_model(clips)
+    grid = list(cells.shape[2:])
+    encoding = net.cls_positional_encoding
+    old = tuple(encoding.patch_embed_shape)
+    space = resample_table(encoding.pos_embed_spatial[0], old[1:], tuple(grid[1:]))
+    time = resample_table(encoding.pos_embed_temporal[0], old[:1], tuple(grid[:1]))
+    places = rearrange(time, "t width -> t 1 width") + space
+    position = torch.cat(
+        [encoding.pos_embed_class[0], rearrange(places, "t places width -> (t places) width")]
+    )
+    tokens = rearrange(cells, "b width t h w -> b (t h w) width")
+    x = torch.cat([encoding.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + position
+    return x if net.norm_patch_embed is None else net.norm_patch_embed(x), grid
 
 
 def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> PytorchVideoEncoder:

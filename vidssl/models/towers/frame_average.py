@@ -1,0 +1,161 @@
+"""Mean over frames of any open_clip image tower, which sees each frame by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError
+from vidssl.models.encoder import ClipFeatures, VideoEncoder
+from vidssl.models.sharing import sharing_copy
+
+
+class FrameAverageEncoder(VideoEncoder):
+    """Mean over frames of any open_clip image tower (ResNet, timm trunk, attention pooling).
+
+    `forward` gives no patch tokens, since no tower of these pools what its last layer gives; `maps` shows its layers.
+
+    Args:
+        visual: the tower.
+        embed_dim, image_size: of the tower; interface: mean, std, spec, text: see :class:`VideoEncoder`.
+    """
+
+    def __init__(self, visual: Any, *, embed_dim: int, image_size: int, **interface: Any) -> None:
+        super().__init__(embed_dim=embed_dim, width=embed_dim, image_size=image_size, **interface)
+        self.visual = visual
+        self.sees = "frame"
+        if self._trunk is not None:
+            self.map_multiple = max(layer["reduction"] for layer in self._trunk.feature_info)
+
+    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+        """See :meth:`VideoEncoder.forward`.
+
+        Raises:
+            VidsslError: when patch tokens are asked for.
+        """
+        if patches:
+            raise VidsslError(
+                f"encoder: {self.spec['name']}: this image tower gives no patch tokens (a vision transformer would)"
+            )
+        pooled = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"))
+        frames = rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0])
+        return ClipFeatures(reduce(frames, "b t d -> b d", "mean"), frames, None)
+
+    @torch.no_grad()
+    def check_size(self, frames: int, size: int) -> None:
+        """Which sizes a tower takes besides its own, only it can tell: it is shown a black frame."""
+        super().check_size(frames, size)
+        if size != self.image_size:
+            training = self.training
+            try:
+                self.eval()._tower(next(self.parameters()).new_zeros(1, 3, size, size))
+            finally:
+                self.train(training)
+
+    def _tower(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, D)."""
+        height, width = images.shape[2:]
+        try:
+            pooled: Tensor = self.visual(images)
+        except (AssertionError, RuntimeError) as error:
+            if height == width == self.image_size or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise VidsslError(
+                f"encoder: frames of {height}x{width} pixels: are not for this image tower, made for {self.image_size} a side "
+                f"({' '.join(str(error).split())})"
+            ) from None
+        return pooled
+
+    def maps(self, clips: Tensor) -> Iterator[Tensor]:
+        """See :meth:`VideoEncoder.maps`; a layer is the stem or a stage of a ResNet, or what timm counts as one.
+
+        Raises:
+            VidsslError: for a tower that shows no layers.
+        """
+        images = rearrange(clips, "b c t h w -> (b t) c h w")
+        if self._resnet is not None:
+            grids = _resnet_maps(self._resnet, images)
+        elif self._trunk is not None:
+            grids = _timm_maps(self._trunk, images)
+        else:
+            yield from super().maps(clips)
+            return
+        for grid in grids:
+            yield rearrange(grid, "(b t) width h w -> b t h w width", b=clips.shape[0])
+
+    def layer_map(self, clips: Tensor, layer: int) -> Tensor:
+        """See :meth:`VideoEncoder.layer_map`."""
+        if self._trunk is None:
+            return super().layer_map(clips, layer)
+        grid = _timm_map(self._trunk, rearrange(clips, "b c t h w -> (b t) c h w"), layer)
+        return rearrange(grid, "(b t) width h w -> b t h w width", b=clips.shape[0])
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """See :meth:`VideoEncoder.stages`."""
+        if self._resnet is not None:
+            return [[self._resnet.conv1, self._resnet.avgpool], *([stage] for stage in _stages(self._resnet))]
+        if self._trunk is None or _has_positions(self._trunk):
+            return []
+        return [[self._trunk.get_submodule(layer["module"])] for layer in self._trunk.feature_info]
+
+    @property
+    def _resnet(self) -> Any:
+        """open_clip's ResNet, or None."""
+        return self.visual if hasattr(self.visual, "layer4") else None
+
+    @property
+    def _trunk(self) -> Any:
+        """A trunk of timm that shows its layers, or None."""
+        trunk = getattr(self.visual, "trunk", None)
+        return trunk if hasattr(trunk, "forward_intermediates") else None
+
+
+def _stages(resnet: Any) -> list[nn.Module]:
+    return [resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4]
+
+
+def _resnet_maps(resnet: Any, images: Tensor) -> Iterator[Tensor]:
+    """(N, width, h, w) behind the stem and every stage."""
+    x = resnet.stem(images)
+    yield x
+    for stage in _stages(resnet):
+        x = stage(x)
+        yield x
+
+
+def _has_positions(trunk: Any) -> bool:
+    """Whether a trunk of timm is made for a size: a transformer, whose positions can be interpolated."""
+    return hasattr(trunk, "set_input_size")
+
+
+def _timm_maps(trunk: Any, images: Tensor) -> Iterator[Tensor]:
+    """(N, width, h, w) of every layer; all at once, since timm computes them so."""
+    *inner, _ = _sized(trunk, images).forward_intermediates(images, intermediates_only=True)
+    yield from inner
+    yield _timm_map(trunk, images, len(inner))
+
+
+def _timm_map(trunk: Any, images: Tensor, layer: int) -> Tensor:
+    """(N, width, h, w) of one layer, the last after the final norm."""
+    [grid] = _sized(trunk, images).forward_intermediates(
+        images,
+        indices=[layer],
+        norm=layer == len(trunk.feature_info) - 1,
+        stop_early=True,
+        intermediates_only=True,
+    )
+    assert isinstance(grid, Tensor)
+    return grid
+
+
+def _sized(trunk: Any, images: Tensor) -> Any:
+    """The trunk for a size of images; positions are interpolated in a copy."""
+    if not _has_positions(trunk):
+        return trunk
+    trunk = sharing_copy(trunk)
+    trunk.set_input_size(img_size=tuple(images.shape[2:]))
+    return trunk
