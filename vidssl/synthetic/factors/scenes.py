@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vidssl.errors import NAMED, VidsslError, check_choice
 from vidssl.synthetic import sprites
+from vidssl.synthetic.factors import shapes3d
 from vidssl.synthetic.factors.table import FactorTable
 
 # The factors' values and the looks that no factor names (textures) are drawn from streams of their own.
@@ -42,6 +43,7 @@ def _render_sprite(values: dict[str, int], frames: int, size: int, seed: int) ->
 
 SCENES: dict[str, Scene] = {
     "sprites": Scene(sprites.FACTORS, frozenset({"direction", "speed", "spin", "zoom"}), _render_sprite),
+    "shapes3d": Scene(shapes3d.FACTORS, shapes3d.MOTION, shapes3d.render_clip),
 }
 
 
