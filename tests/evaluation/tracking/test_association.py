@@ -20,7 +20,9 @@ def sets(counts: list[int], seed: int = 0, dim: int = 6) -> list[Tensor]:
     return [torch.randn(dim, count, dtype=torch.float64, generator=generator) for count in counts]
 
 
-def cost_by_loops(tracks: list[Tensor], detections: list[Tensor], temperature: float) -> np.ndarray:
+def cost_by_loops(
+    tracks: list[Tensor], detections: list[Tensor], temperature: float, floor: float = 0
+) -> np.ndarray:
     """The definition, column by column."""
 
     def columns(features: list[Tensor]) -> list[np.ndarray]:
@@ -44,7 +46,7 @@ def cost_by_loops(tracks: list[Tensor], detections: list[Tensor], temperature: f
         return result
 
     def cosine(a: np.ndarray, b: np.ndarray) -> float:
-        norm = np.linalg.norm(a) * np.linalg.norm(b)
+        norm = max(np.linalg.norm(a), floor) * np.linalg.norm(b)
         return float((a * b).sum() / norm) if norm else 0.0
 
     ts, ds = columns(tracks), columns(detections)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidssl.evaluation.tracking.many_objects.assignment import Indices, assign
 from vidssl.evaluation.tracking.many_objects.motion import BoxFilter, fuse_motion
-from vidssl.evaluation.tracking.many_objects.similarity import reconstruction_cost
+from vidssl.evaluation.tracking.many_objects.similarity import FLOOR, reconstruction_cost
 from vidssl.evaluation.tracking.overlap import Array, pairwise_iou
 
 # Costs below which two are the same: by looks, and by place (1 - IoU) in the frame after.
@@ -140,7 +140,7 @@ class Tracks:
         return [track for track in self._alive if track.confirmed and track.last == time]
 
     def _by_looks(self, tracks: list[Track], looks: Sequence[Tensor], measured: Array) -> Array:
-        cost = reconstruction_cost([track.looks for track in tracks], looks, self._temperature)
+        cost = reconstruction_cost([track.looks for track in tracks], looks, self._temperature, FLOOR)
         costs: Array = cost.double().cpu().numpy()
         if self._weight == 1 and not self._gate:
             return costs

@@ -15,9 +15,15 @@ from torch.nn import functional
 
 from vidssl.errors import VidsslError
 
+# Of the rebuilt features' norm; smaller ones are not scaled up (`torch.nn.functional.normalize`, in the reference).
+FLOOR = 1e-12
+
 
 def reconstruction_cost(
-    tracks: Sequence[Tensor], detections: Sequence[Tensor], temperature: float = 100.0
+    tracks: Sequence[Tensor],
+    detections: Sequence[Tensor],
+    temperature: float = 100.0,
+    floor: float = 0.0,
 ) -> Tensor:
     """1 - (cos(t', t) + cos(d', d)) / 2 of every track t and detection d, t' being t rebuilt from d and d' from t.
 
@@ -32,6 +38,9 @@ def reconstruction_cost(
         tracks: n features (D, P_i).
         detections: m features (D, Q_j).
         temperature: factor (an inverse temperature) of the inner products.
+        floor: norms of rebuilt features below this one count as it, so that what is hardly attended to at all is like nothing;
+            with 0 the cosines are those of the formula, however little was taken. The reference has `FLOOR`, which matters for
+            features of few columns.
 
     Returns:
         (n, m) in [0, 2]; 1 where a side has only zero columns, or none.
@@ -50,8 +59,8 @@ def reconstruction_cost(
     if not t.numel() or not d.numel():
         return t.new_ones(len(tracks), len(detections))
     inner = einsum(t, d, "n c p, m c q -> n p m q")
-    forward = _likeness(inner, d, t, temperature)
-    backward = _likeness(rearrange(inner, "n p m q -> m q n p"), t, d, temperature)
+    forward = _likeness(inner, d, t, temperature, floor)
+    backward = _likeness(rearrange(inner, "n p m q -> m q n p"), t, d, temperature, floor)
     return 1 - (forward + backward.T) / 2
 
 
@@ -65,15 +74,19 @@ def _padded(what: str, sets: Sequence[Tensor]) -> Tensor:
     return torch.stack([functional.pad(x, (0, longest - x.shape[1])) for x in unit])
 
 
-def _likeness(inner: Tensor, sources: Tensor, targets: Tensor, temperature: float) -> Tensor:
+def _likeness(inner: Tensor, sources: Tensor, targets: Tensor, temperature: float, floor: float) -> Tensor:
     """Cosine of each target (n, D, P) with itself rebuilt from each source (m, D, Q): (n, m); inner (n, P, m, Q)."""
     logits = temperature * inner
     logits = logits - rearrange(torch.logsumexp(logits, dim=(2, 3)), "n p -> n p 1 1")
     # The cosine is that of any multiple of the rebuilt target: the largest weight of a pair is made 1, lest small ones vanish.
-    weights = torch.exp(logits - reduce(logits, "n p m q -> n 1 m 1", "max"))
+    largest = reduce(logits, "n p m q -> n 1 m 1", "max")
+    weights = torch.exp(logits - largest)
     # With t' = S w for the source's columns S: t't = w'(S't), and |t'|^2 = w'(S'S)w, without ever forming t'.
     product = reduce(weights * inner, "n p m q -> n m", "sum")
     gram = einsum(sources, sources, "m c q, m c r -> m q r")
-    rebuilt = reduce(einsum(weights, gram, "n p m q, m q r -> n p m r") * weights, "n p m r -> n m", "sum")
-    norm = rebuilt.clamp(min=0).sqrt() * targets.flatten(1).norm(dim=1)[:, None]
+    power = reduce(einsum(weights, gram, "n p m q, m q r -> n p m r") * weights, "n p m r -> n m", "sum")
+    rebuilt = power.clamp(min=0).sqrt()
+    if floor:
+        rebuilt = rebuilt.maximum(floor * torch.exp(-rearrange(largest, "n 1 m 1 -> n m")))
+    norm = rebuilt * targets.flatten(1).norm(dim=1)[:, None]
     return torch.where(norm > 0, product / torch.where(norm > 0, norm, 1), 0).clamp(-1, 1)
