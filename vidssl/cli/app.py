@@ -14,6 +14,7 @@ from vidssl.cli import concepts, data
 from vidssl.cli.disentanglement import disentangle
 from vidssl.cli.evaluation import classify, dynamics, extract, interpolate, knn, linear_probe, zero_shot
 from vidssl.cli.options import Report
+from vidssl.cli.tracking import track
 from vidssl.cli.training import STOPPED, demo, pretrain
 from vidssl.errors import Stopped, VidsslError
 from vidssl.launching import relaunch_on_cpu, say_end
@@ -33,6 +34,7 @@ for command in (
     knn,
     extract,
     classify,
+    track,
     dynamics,
     disentangle,
     interpolate,

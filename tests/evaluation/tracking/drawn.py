@@ -13,7 +13,7 @@ SIDE = 16  # of the square, in pixels
 
 def square_box(t: int) -> tuple[int, int, int, int]:
     """Where the square of frame t is: (x, y, w, h)."""
-    return 8 + 3 * t, 12 + 2 * t, SIDE, SIDE
+    return 8 + 4 * (t % 12), 12 + 4 * (t % 9), SIDE, SIDE
 
 
 def square_frame(t: int, size: tuple[int, int] = (64, 80)) -> NDArray[np.uint8]:

@@ -7,8 +7,9 @@ pixels with the upper left corner of the frame at (0, 0), ids are positive, poin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -92,11 +93,28 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.frames)
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """(H, W) of its frames in pixels."""
         height, width = self.frames[0].shape[:2]
         return height, width
+
+    def head(self, count: int) -> Sequence:
+        """Its first `count` frames, and what is known of them; itself, where it has no more."""
+        if count >= len(self):
+            return self
+        cut: dict[str, Any] = {"frames": Lazy(count, self.frames.__getitem__)}
+        if self.masks is not None:
+            cut["masks"] = Lazy(count, self.masks.__getitem__)
+        for name in ("boxes", "corners"):
+            values = getattr(self, name)
+            cut[name] = None if values is None else values[:count]
+        for name in ("objects", "detections"):
+            rows = getattr(self, name)
+            cut[name] = None if rows is None else rows[rows[:, 0] < count]
+        if self.keypoints is not None:
+            cut["keypoints"] = {figure: points[:count] for figure, points in self.keypoints.items()}
+        return replace(self, **cut)
 
     def clip(self, start: int = 0, stop: int | None = None) -> Tensor:
         """Frames `start` to `stop` (not included) as floats in [0, 1], RGB (n, 3, H, W).
@@ -104,8 +122,7 @@ class Sequence:
         Raises:
             VidsslError: a frame that cannot be read, or is of another size than the first.
         """
-        shape = self.frames[0].shape
-        chosen = []
+        shape, chosen = (*self.size, 3), []
         for index in range(len(self))[start:stop]:
             frame = self.frames[index]
             if frame.shape != shape:

@@ -40,7 +40,7 @@ def number_of(stem: str) -> int:
 
 def image_frames(files: Sequence[Path]) -> Lazy[NDArray[np.uint8]]:
     """Frames uint8 RGB (H, W, 3) of image files."""
-    return Lazy(len(files), lambda index: np.asarray(_open(files[index]).convert("RGB")))
+    return Lazy(len(files), lambda index: np.array(_open(files[index]).convert("RGB")))
 
 
 def video_frames(path: Path) -> Lazy[NDArray[np.uint8]]:

@@ -1,0 +1,1 @@
+"""``vidssl track``: sequences → every row of a task (encoder and baselines) → scores, a result, pictures."""
