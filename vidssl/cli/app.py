@@ -12,7 +12,8 @@ import typer
 
 from vidssl.cli import concepts, data
 from vidssl.cli.disentanglement import disentangle
-from vidssl.cli.evaluation import classify, dynamics, extract, interpolate, knn, linear_probe, zero_shot
+from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_probe, zero_shot
+from vidssl.cli.extraction import extract, pca
 from vidssl.cli.options import Report
 from vidssl.cli.tracking import track
 from vidssl.cli.training import STOPPED, demo, pretrain
@@ -33,6 +34,7 @@ for command in (
     linear_probe,
     knn,
     extract,
+    pca,
     classify,
     track,
     dynamics,

@@ -70,25 +70,6 @@ def knn(
 
 
 @with_eval_options
-def extract(
-    checkpoint: Checkpoint,
-    data: Annotated[Path, Argument(help="folder of videos or CSV; labels are optional")],
-    output: Annotated[Path, Argument(help="features file, .safetensors; names go into a .json beside it")],
-    *,
-    options: Any,
-) -> None:
-    """Write the features of every video of a folder."""
-    from vidssl.evaluation import extract as run
-
-    record = run(checkpoint, data, output, options=options)
-    typer.echo(f"{output}: features {record['shape']} of {record['data']['videos']} videos")
-    for remark in record["data"]["remarks"]:
-        typer.echo(remark)
-    for failure in record["data"]["failed"]:
-        typer.echo(f"{failure['path']}: {failure['reason']}")
-
-
-@with_eval_options
 def classify(
     checkpoint: Checkpoint,
     video: Annotated[Path, Argument(help="a video file")],

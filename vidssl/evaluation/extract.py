@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection, Set
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +29,7 @@ def extract(
     Raises:
         VidsslError: in that case, and for an `output` that is the JSON itself.
     """
-    names_file = Path(output).with_suffix(".json")
-    if names_file == Path(output):
-        raise VidsslError(
-            f"{output}: the features need another ending, such as .safetensors; names go into {names_file}"
-        )
+    names_file = names_beside(output)
     subject = replace(load_subject(checkpoint, options), untrained=None)
     index = VideoIndex.read(data, subject.options.missing)
     features = extract_features(subject, index, description="extract")
@@ -48,16 +44,42 @@ def extract(
     }
     if distributed.rank() == 0:
         failed = [index.paths[failure.video_id] for failure in features.failures]
-        lost = _lost(Path(output), names_file, {*failed, *index.missing})
-        if lost:
-            raise VidsslError(
-                f"{output}: left as it is: it has features of {len(lost)} videos that could not be read now, such as "
-                f"{lost[0]}; write to another file"
-            )
+        refuse_loss(output, _lost(Path(output), names_file, {*failed, *index.missing}))
         with whole_file(output) as tensors, whole_file(names_file) as names:  # both or none
             write_tensors(tensors, {"features": rows, "ok": features.ok["trained"]})
             write_json(names, record)
     return record
+
+
+def names_beside(output: str | Path) -> Path:
+    """The JSON with the names of the videos whose features are in `output`.
+
+    Raises:
+        VidsslError: for an `output` that is the JSON itself.
+    """
+    names_file = Path(output).with_suffix(".json")
+    if names_file == Path(output):
+        raise VidsslError(
+            f"{output}: the features need another ending, such as .safetensors; names go into {names_file}"
+        )
+    return names_file
+
+
+def refuse_loss(output: str | Path, lost: Collection[str]) -> None:
+    """Keep features of videos that have none now.
+
+    Args:
+        output: the file that has them.
+        lost: the videos' names.
+
+    Raises:
+        VidsslError: if there are any.
+    """
+    if lost:
+        raise VidsslError(
+            f"{output}: left as it is: it has features of {len(lost)} videos that could not be read now, such as "
+            f"{min(lost)}; write to another file"
+        )
 
 
 def _lost(output: Path, names_file: Path, failed: Set[str]) -> list[str]:

@@ -90,6 +90,12 @@ class PatchFeatures:
         self._patch = native
         self.frames = self._length(frames)
 
+    @property
+    def record(self) -> dict[str, int | str]:
+        """What a result says of them, as JSON data."""
+        names = ("layer", "stride", "dim", "mode", "frames")
+        return {name: getattr(self, name) for name in names}
+
     def _length(self, frames: int | None) -> int:
         encoder = self.encoder
         if encoder.sees == "frame":

@@ -1,0 +1,1 @@
+"""Patch features of videos: as a file, and as colours over time."""
