@@ -32,6 +32,7 @@ PARTS = {
     "tensorboard": "tracker, extra `tensorboard`",
     "wandb": "tracker, extra `wandb`",
     "matplotlib": "plots, extra `plots`",
+    "sklearn.linear_model": "scores of disentanglement that fit classifiers, extra `probes`",
 }
 
 

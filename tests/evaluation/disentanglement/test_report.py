@@ -197,6 +197,9 @@ def test_signs() -> None:
         expected = np.where(np.abs(along) < 1e-9, -1, along > 0)
         assert sign.labels(directions).tolist() == expected.tolist()
     assert spin.labels(turns).tolist() == [0, 0, -1, 1, 1]
+    room = signs_of(["camera_velocity", "object_spin"], [3, 3], [True, True])
+    assert [sign.name for sign in room] == ["sense of camera", "sense of spin"]
+    assert room[0].labels(np.arange(3)).tolist() == [0, -1, 1]
     # Not of static factors, nor of others of that name.
     assert signs_of(["direction", "spin"], [8, 5], [False, False]) == []
     assert signs_of(["direction", "spin"], [6, 4], [True, True]) == []

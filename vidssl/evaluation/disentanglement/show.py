@@ -54,10 +54,12 @@ def _all_rows(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(*columns: str) -> Any:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table()
-    table.add_column("")
+    # Narrow, so that nothing is cut in a terminal of 80 columns.
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
     return table
@@ -80,7 +82,7 @@ def _summary(result: Mapping[str, Any]) -> Any:
 
 
 def _factors(result: Mapping[str, Any]) -> Any:
-    """What the best dimension says of every factor, and which it is."""
+    """What the best dimension says of every factor, static ones first, and which it is."""
     rows = {name: row for name, row in _all_rows(result).items() if not name.startswith(("axes", "ideal"))}
     table = _table("entropy", "best", *rows)
     encoder = result["rows"]["encoder"]
@@ -88,7 +90,8 @@ def _factors(result: Mapping[str, Any]) -> Any:
         for name, found in encoder["factors"].items():
             if result["factors"][name]["kind"] == kind:
                 nats = [f"{row['factors'][name]['nats']:.3f}" for row in rows.values()]
-                table.add_row(f"{name} ({kind})", f"{found['entropy']:.2f}", str(found["dimension"]), *nats)
+                table.add_row(name, f"{found['entropy']:.2f}", str(found["dimension"]), *nats)
+        table.add_section()
     return table
 
 

@@ -34,19 +34,24 @@ class Sign(NamedTuple):
         return np.where(np.isin(column, self.positive), 1, np.where(np.isin(column, self.negative), 0, -1))
 
 
-# Directions are steps of 45 degrees clockwise from the right, seen with y downwards; spins go from the fastest
-# anticlockwise to the fastest clockwise.
+# Directions are steps of 45 degrees clockwise from the right, seen with y downwards.
 _KNOWN = (
     Sign("left or right", "direction", 8, (3, 4, 5), (7, 0, 1)),
     Sign("up or down", "direction", 8, (5, 6, 7), (1, 2, 3)),
 )
-_ABOUT_THE_MIDDLE = {"spin": "sense of spin"}
+# Velocities from the fastest of one sense to the fastest of the other, none in the middle.
+_ABOUT_THE_MIDDLE = {
+    "spin": "sense of spin",
+    "object_spin": "sense of spin",
+    "camera_velocity": "sense of camera",
+}
 
 
 def signs_of(names: Sequence[str], sizes: Sequence[int], motion: Sequence[bool]) -> list[Sign]:
     """The signs that can be asked for, of factors of these names, numbers of values, and kinds.
 
-    Known are the direction of movement in a plane (8 values) and spins (an odd number, the middle one being none).
+    Known are the direction of movement in a plane (8 values), and spins and the camera's velocity (an odd number of
+    values, the middle one being none).
     """
     found = []
     for name, size, moves in zip(names, sizes, motion, strict=True):

@@ -1,0 +1,224 @@
+"""Does a video encoder that learned motions hold what only the order of frames tells? Over seeds, with controls.
+
+    OMP_NUM_THREADS=1 python benchmarks/disentangle.py --seeds 0 1 2      # resumable: cells are kept
+    OMP_NUM_THREADS=1 python benchmarks/disentangle.py --floors           # of codes that know nothing, and of ideal ones
+    OMP_NUM_THREADS=1 python benchmarks/disentangle.py --table-only
+
+A cell trains the demo's encoder on the demo's videos (SSL-HSIC from scratch, no labels), then does what `vidssl disentangle`
+does, on rendered clips of other looks and motions than it was trained on: the encoder, the encoder before training, and the
+encoder shown single frames, the mean over all frames, or frames in random order. `--image MODEL` measures a network of
+random weights, an image CLIP for example, on frame 0 alone.
+
+Writes benchmarks/results/disentangle.json and .md. Cells of another recipe or number of clips are run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from equal_budget.table import QUANTILES
+
+from vidssl.config import load_config
+from vidssl.demo import run as demo
+from vidssl.evaluation.disentanglement.clips import RenderedClips
+from vidssl.evaluation.disentanglement.metrics import med, mutual_information
+from vidssl.evaluation.disentanglement.report import disentangle
+from vidssl.evaluation.setup import EvalOptions
+from vidssl.files import read_json, write_json, write_text
+from vidssl.synthetic.factors.scenes import sample_table
+from vidssl.synthetic.motions import write_sprite_dataset
+from vidssl.training import pretrain
+
+RESULTS = Path(__file__).parent / "results" / "disentangle.json"
+ROWS = ("encoder", "untrained", "mean of frames", "frames shuffled", "frame 0 alone", "labels permuted")
+SIGNS = ("left or right", "up or down", "sense of spin")
+OPTIONS = EvalOptions(batch_size=32, workers=0, device="cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
+    parser.add_argument("--steps", type=int, help="of the training (default: the recipe's)")
+    parser.add_argument("--clips", type=int, default=5000, help="that are measured on")
+    parser.add_argument("--image", nargs="+", default=[], metavar="MODEL", help="measured on frame 0 alone")
+    parser.add_argument("--floors", action="store_true")
+    parser.add_argument("--table-only", action="store_true")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vidssl-disentangle")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    record = read_json(arguments.results) if arguments.results.is_file() else {"cells": [], "images": {}}
+    if not arguments.table_only:
+        for seed in arguments.seeds:
+            mark = {"seed": seed, "recipe": fingerprint(arguments.steps), "clips": arguments.clips}
+            if any(mark.items() <= cell.items() for cell in record["cells"]):
+                continue
+            cell = {**mark, **run_cell(arguments.work, seed, arguments.steps, arguments.clips)}
+            record["cells"] = [*(c for c in record["cells"] if c["seed"] != seed), cell]
+            write_json(arguments.results, record)
+        for model in arguments.image:
+            record["images"][model] = image(model, arguments.clips)
+            write_json(arguments.results, record)
+        if arguments.floors:
+            record["floors"] = floors()
+            write_json(arguments.results, record)
+    text = table(record)
+    write_text(arguments.results.with_suffix(".md"), text)
+    print(text)
+
+
+def recipe(seed: int, folder: Path, steps: int | None) -> Any:
+    """The demo's, into `folder`."""
+    changes = {"output": folder / "run", "seed": seed, "data.train": folder / "videos" / "train"}
+    if steps is not None:
+        changes |= {"train.steps": steps, "train.checkpoint_every": steps}
+    return load_config("demo", [f"{key}={value}" for key, value in changes.items()])
+
+
+def fingerprint(steps: int | None) -> str:
+    """Of everything that a cell depends on but its seed and the number of clips."""
+    videos = [demo.TRAIN_CLIPS, demo.FRAMES, demo.SHOTS, demo.SIZE]
+    config = recipe(0, Path("work"), steps).model_dump(mode="json")
+    return hashlib.sha256(json.dumps([config, videos], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_cell(work: Path, seed: int, steps: int | None, clips: int) -> dict[str, Any]:
+    """Train, and measure; a training that was stopped goes on."""
+    folder, before = work / f"{fingerprint(steps)}-{seed}", time.process_time()
+    if not (folder / "videos" / "classes.csv").is_file():
+        write_sprite_dataset(
+            folder / "videos",
+            clips_per_class_train=demo.TRAIN_CLIPS,
+            clips_per_class_val=0,
+            frames=demo.FRAMES,
+            shots=demo.SHOTS,
+            size=demo.SIZE,
+            texture=0.0,
+            seed=seed,
+        )
+    run = pretrain(recipe(seed, folder, steps), resume=(folder / "run").is_dir())
+    trained = time.process_time() - before
+    result = disentangle(run, RenderedClips("sprites", clips, 16, seed), seed=seed, options=OPTIONS)
+    seconds = {"training": trained, "measuring": time.process_time() - before - trained}
+    return {
+        "cpu_seconds": seconds,
+        "rows": {**result["rows"], **result["would_say_if"]},
+        "other_scores": result["other_scores"],
+    }
+
+
+def image(model: str, clips: int) -> dict[str, Any]:
+    """MED and nats of motion factors, of clips of one frame."""
+    options = replace(OPTIONS, frames=1)
+    result = disentangle(model, RenderedClips("sprites", clips, 1, 0), options=options)
+    return {
+        "clips": clips,
+        "dimensions": result["dimensions"],
+        "encoder": result["rows"]["encoder"]["groups"],
+        "labels permuted": result["would_say_if"]["labels permuted"]["groups"],
+    }
+
+
+def floors() -> list[dict[str, Any]]:
+    """MED and nats of normal noise, and MED of ideal codes, by clips and dimensions: motion factors of the sprites."""
+    found = []
+    for n in (1000, 10_000):
+        table = sample_table("sprites", n, 0)
+        factors = table.values[:, table.columns(motion=True)]
+        for d in (16, 128, 512):
+            noise = np.random.default_rng(0).normal(size=(n, d))
+            ideal = noise.copy()
+            ideal[:, :4] = factors
+            found.append(
+                {
+                    "clips": n,
+                    "dimensions": d,
+                    "noise": med(noise, factors)["score"],
+                    "noise nats": float(mutual_information(noise, factors).max(axis=0).mean()),
+                    "ideal": med(ideal, factors)["score"],
+                    "ideal top-1": med(ideal, factors, top_k=1)["score"],
+                    "ideal Miller-Madow": med(ideal, factors, bias="miller_madow")["score"],
+                }
+            )
+    return found
+
+
+def spread(values: list[float], digits: int = 3) -> str:
+    """Mean ± half the width of its 95 % t-interval."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:.{digits}f}"
+    half = QUANTILES[len(values)] * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def table(record: dict[str, Any]) -> str:
+    """Markdown: MED and nats of every row; the encoder less its bag-of-frames controls, paired by seed; images; floors."""
+    cells, lines = record["cells"], []
+    if cells:
+        head = [
+            "static MED",
+            "static nats",
+            "motion MED",
+            "motion nats",
+            *(f"{sign}, nats" for sign in SIGNS),
+        ]
+        lines += [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+        for row in ROWS:
+            values = [
+                [cell["rows"][row]["groups"][group][key] for cell in cells]
+                for group in ("static", "motion")
+                for key in ("med", "nats")
+            ]
+            values += [[cell["rows"][row]["signs"][sign]["nats"] for cell in cells] for sign in SIGNS]
+            lines.append(f"| {row} | {' | '.join(spread(v) for v in values)} |")
+        for control in ("mean of frames", "frames shuffled"):
+            less = [
+                [
+                    c["rows"]["encoder"]["signs"][s]["nats"] - c["rows"][control]["signs"][s]["nats"]
+                    for c in cells
+                ]
+                for s in SIGNS
+            ]
+            lines.append(f"| encoder less {control} | | | | | {' | '.join(spread(v) for v in less)} |")
+        seeds = ", ".join(str(cell["seed"]) for cell in cells)
+        clips = {cell["clips"] for cell in cells}
+        lines += ["", f"Seeds {seeds}; {clips} clips; 95 % t-intervals. Seconds of a CPU core, by seed:"]
+        lines += [
+            ", ".join(
+                f"{c['cpu_seconds']['training']:.0f} + {c['cpu_seconds']['measuring']:.0f}" for c in cells
+            ),
+            "",
+        ]
+    if record["images"]:
+        lines += [
+            "| frame 0 alone, random weights | clips | dimensions | motion MED | nats | permuted: MED | nats |",
+            "|---" * 7 + "|",
+        ]
+        for model, found in record["images"].items():
+            own, floor = found["encoder"]["motion"], found["labels permuted"]["motion"]
+            numbers = [f"{x:.4f}" for x in (own["med"], own["nats"], floor["med"], floor["nats"])]
+            lines.append(f"| {model} | {found['clips']} | {found['dimensions']} | {' | '.join(numbers)} |")
+        lines.append("")
+    if "floors" in record:
+        keys = list(record["floors"][0])
+        lines += [f"| {' | '.join(keys)} |", "|---" * len(keys) + "|"]
+        for found in record["floors"]:
+            cells_ = [str(found[k]) if isinstance(found[k], int) else f"{found[k]:.3f}" for k in keys]
+            lines.append(f"| {' | '.join(cells_)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
