@@ -19,9 +19,7 @@ FAST = ("--frames", 4, "--size", 16, "--device", "cpu", "--workers", 0)
 
 @pytest.fixture
 def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "vidssl.evaluation.disentanglement.measure.BATCHES", {"train": 50, "test": 50, "batch": 8}
-    )
+    monkeypatch.setattr("vidssl.evaluation.disentanglement.measure.BATCHES", (50, 50, 8))
 
 
 @pytest.fixture(scope="module")

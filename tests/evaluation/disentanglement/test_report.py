@@ -75,7 +75,7 @@ class Reader(VideoEncoder):
 
 @pytest.fixture
 def subject(monkeypatch: pytest.MonkeyPatch) -> Subject:
-    monkeypatch.setattr(measure, "BATCHES", {"train": 300, "test": 200, "batch": 16})
+    monkeypatch.setattr(measure, "BATCHES", (300, 200, 16))
     made = Subject(Path("reader"), Reader(), None, EvalOptions(frames=FRAMES, stride=1), torch.device("cpu"))
     monkeypatch.setattr(
         report, "load_subject", lambda checkpoint, options: replace(made, path=Path(checkpoint))

@@ -75,7 +75,8 @@ def beta_vae_score(
     Raises:
         VidsslError: with fewer than two factors of two values, for codes that are not finite, or without scikit-learn.
     """
-    return beta_vae(_Rendered(encode, sizes, _rng(generator)), train, test, batch)
+    source = _Rendered(encode, sizes, _rng(generator))
+    return beta_vae(source, source, train, test, batch)
 
 
 def factor_vae_score(
@@ -100,41 +101,42 @@ def factor_vae_score(
     Raises:
         VidsslError: as `beta_vae_score`, but scikit-learn is not needed.
     """
-    return factor_vae(_Rendered(encode, sizes, _rng(generator)), train, test, batch)
+    source = _Rendered(encode, sizes, _rng(generator))
+    return factor_vae(source, source, train, test, batch)
 
 
-def beta_vae(source: Source, train: int, test: int, batch: int) -> float:
-    """`beta_vae_score` from any source."""
+def beta_vae(fit: Source, check: Source, train: int, test: int, batch: int) -> float:
+    """`beta_vae_score` from any sources, one to fit on and one to test on; the first says which factors can be held."""
     _check_counts(train, test, batch)
-    labels = source.rng.choice(source.held, size=train + test)
-    points = []
-    for part in _blocks(labels, batch):
-        first, second = source.pairs(part, batch)
-        points.append(np.abs(first - second).mean(axis=1))
-    x = np.concatenate(points)
-    if len(np.unique(labels[:train])) < 2:
-        return float(np.mean(labels[train:] == labels[0]))
-    model = sklearn_module("linear_model").LogisticRegression().fit(x[:train], labels[:train])
-    return float(np.mean(model.predict(x[train:]) == labels[train:]))
+    points, labels = [], []
+    for source, count in ((fit, train), (check, test)):
+        labels.append(source.rng.choice(fit.held, size=count))
+        pairs = (source.pairs(part, batch) for part in _blocks(labels[-1], batch))
+        points.append(np.concatenate([np.abs(first - second).mean(axis=1) for first, second in pairs]))
+    if len(np.unique(labels[0])) < 2:  # very few points
+        return float(np.mean(labels[1] == labels[0][0]))
+    model = sklearn_module("linear_model").LogisticRegression().fit(points[0], labels[0])
+    return float(np.mean(model.predict(points[1]) == labels[1]))
 
 
-def factor_vae(source: Source, train: int, test: int, batch: int) -> float:
-    """`factor_vae_score` from any source."""
+def factor_vae(fit: Source, check: Source, train: int, test: int, batch: int) -> float:
+    """`factor_vae_score` from any sources, one for the variances and to fit on, and one to test on."""
     _check_counts(train, test, batch)
-    variances = source.any(VARIANCE_SAMPLES).var(axis=0, ddof=1)
+    variances = fit.any(VARIANCE_SAMPLES).var(axis=0, ddof=1)
     alive = np.flatnonzero(np.sqrt(variances) >= STILL)
     if not len(alive):
         return 0.0
-    labels = source.rng.choice(source.held, size=train + test)
-    votes = []
-    for part in _blocks(labels, batch):
-        codes = source.fixed(part, batch)[..., alive]
-        votes.append((codes.var(axis=1, ddof=1) / variances[alive]).argmin(axis=1))
-    vote = np.concatenate(votes)
-    table = np.zeros((labels.max() + 1, len(alive)), dtype=np.int64)
-    np.add.at(table, (labels[:train], vote[:train]), 1)
+    votes, labels = [], []
+    for source, count in ((fit, train), (check, test)):
+        labels.append(source.rng.choice(fit.held, size=count))
+        batches = (source.fixed(part, batch)[..., alive] for part in _blocks(labels[-1], batch))
+        votes.append(
+            np.concatenate([(x.var(axis=1, ddof=1) / variances[alive]).argmin(axis=1) for x in batches])
+        )
+    table = np.zeros((fit.held.max() + 1, len(alive)), dtype=np.int64)
+    np.add.at(table, (labels[0], votes[0]), 1)
     stands_for = table.argmax(axis=0)
-    return float(np.mean(stands_for[vote[train:]] == labels[train:]))
+    return float(np.mean(stands_for[votes[1]] == labels[1]))
 
 
 class Pool:

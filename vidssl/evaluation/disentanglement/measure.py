@@ -26,7 +26,7 @@ from vidssl.evaluation.disentanglement.signs import Sign
 
 GROUPS = ("all", "static", "motion")
 SLOW_CLIPS = 1000  # to fit on, and as many to test on, for SAP and DCI
-BATCHES = {"train": 10_000, "test": 5_000, "batch": 64}
+BATCHES = 10_000, 5_000, 64  # points to fit on, to test on, and clips of each
 
 
 @dataclass(frozen=True)
@@ -133,16 +133,18 @@ def other_scores(
     parts = x[:half], y[:half], x[half:], y[half:]
     small = unit[:few], y[:few], unit[half : half + few], y[half : half + few]
 
-    def pool() -> Pool:
-        return Pool(unit, y, np.random.default_rng(seed))
+    def pools() -> tuple[Pool, Pool]:
+        """No clip is both fitted and tested on: small pools would be known by heart."""
+        rng = np.random.default_rng(seed)
+        return Pool(unit[:half], y[:half], rng), Pool(unit[half:], y[half:], rng)
 
     scores: dict[str, Callable[[], float | dict[str, float]]] = {
         "mig": lambda: mig_of(information),
         "modularity": lambda: modularity_of(information.nats),
         "irs": lambda: irs(x, y, bins),
         "explicitness": lambda: explicitness(*parts),
-        "beta_vae": lambda: beta_vae(pool(), **BATCHES),
-        "factor_vae": lambda: factor_vae(pool(), **BATCHES),
+        "beta_vae": lambda: beta_vae(*pools(), *BATCHES),
+        "factor_vae": lambda: factor_vae(*pools(), *BATCHES),
     }
     if slow:
         scores |= {"sap": lambda: sap(*small), "dci": lambda: dci(*small)}
