@@ -22,7 +22,7 @@ Size = Annotated[int, Option(help="pixels of a side")]
 @app.command()
 def factors(
     output: Folder,
-    scene: Annotated[str, Option(help="sprites, or shapes3d")] = "sprites",
+    scene: Annotated[str, Option(help="sprites or shapes3d; for several objects: `render objects`")] = "sprites",
     clips: Annotated[int, Option(help="number of clips")] = 1000,
     frames: Frames = 16,
     size: Size = 64,
