@@ -22,7 +22,9 @@ Size = Annotated[int, Option(help="pixels of a side")]
 @app.command()
 def factors(
     output: Folder,
-    scene: Annotated[str, Option(help="sprites or shapes3d; for several objects: `render objects`")] = "sprites",
+    scene: Annotated[
+        str, Option(help="sprites or shapes3d; for several objects: `render objects`")
+    ] = "sprites",
     clips: Annotated[int, Option(help="number of clips")] = 1000,
     frames: Frames = 16,
     size: Size = 64,
@@ -54,16 +56,16 @@ def objects(
     ] = "frames",
     fps: Rate = 8.0,
     fewest: Annotated[int, Option(help="objects at least, from 1")] = 2,
-    most: Annotated[int, Option(help="objects at most, up to 6")] = 5,
+    most: Annotated[int, Option(help="objects at most, up to 6")] = 4,
     distractors: Annotated[int, Option(help="objects with the shape and hue of object 1")] = 1,
     speed: Annotated[float, Option(help="mean speed, frame sides a frame")] = 0.02,
-    spin: Annotated[float, Option(help="largest turn, degrees a frame")] = 8.0,
+    spin: Annotated[float, Option(help="largest turn, degrees a frame")] = 6.0,
     zoom: Annotated[float, Option(help="swing of the log of an object's size")] = 0.2,
     stretch: Annotated[float, Option(help="swing of the log of its proportions")] = 0.2,
-    light: Annotated[float, Option(help="depth of drifting shadows and coloured light, below 1")] = 0.6,
+    light: Annotated[float, Option(help="depth of drifting shadows and coloured light, below 1")] = 0.5,
     ground: Annotated[float, Option(help="speed of the background, frame sides a frame")] = 0.01,
     texture: Annotated[float, Option(help="strength of the textures")] = 1.0,
-    noise: Annotated[float, Option(help="standard deviation of noise on every pixel, of 255")] = 4.0,
+    noise: Annotated[float, Option(help="standard deviation of noise on every pixel, of 255")] = 3.0,
 ) -> None:
     """Several objects that pass in front of each other, with masks, boxes, identities and key points."""
     from vidssl.progress import progress_bar

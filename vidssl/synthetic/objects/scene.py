@@ -17,7 +17,7 @@ from vidssl.synthetic.shapes import SHAPES
 from vidssl.synthetic.sprites import HUES
 
 MARGIN = 0.1  # between a wall, at which centres bounce, and the border of the frame
-RADII = (0.11, 0.17)  # of the bounding circle, where nothing zooms
+RADII = (0.13, 0.2)  # of the bounding circle, where nothing zooms
 PERIODS = (16.0, 40.0)  # frames of one cycle of whatever swings: size, stretch, light
 MOST_OBJECTS = 6
 _PLACES = 200  # tried for each object until one is apart from those before it
@@ -41,16 +41,16 @@ class Difficulty:
     """
 
     fewest: int = 2
-    most: int = 5
+    most: int = 4
     distractors: int = 1
     speed: float = 0.02
-    spin: float = 8.0
+    spin: float = 6.0
     zoom: float = 0.2
     stretch: float = 0.2
-    light: float = 0.6
+    light: float = 0.5
     ground: float = 0.01
     texture: float = 1.0
-    noise: float = 4.0
+    noise: float = 3.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.fewest <= self.most <= MOST_OBJECTS:
