@@ -52,8 +52,16 @@ SETTINGS = {
 
 HEADS = {"projector": [256, 128]}
 PREDICTED = {**HEADS, "predictor": [256, 128]}
-HSIC = {"gamma": 3.0, "scale": 0.3, "learn_scale": False, "estimator": "exact", "last_norm": True}
+HSIC = {
+    "kappa": 8.0,
+    "gamma_max": 3.0,
+    "scale": 0.3,
+    "learn_scale": False,
+    "estimator": "exact",
+    "last_norm": True,
+}
 ALONE = {**HSIC, "target": False, **HEADS}
+FIXED = {**ALONE, "gamma": 3.0, "gamma_max": None}
 ONE_FRAME = {"options": {"chunk_frames": 1}}  # latents that have not seen what they are to predict
 LDM = {"state_dim": 16, "entropy": "knn", "lr_multiplier": 10.0, "projector": [256, 8]}
 ROWS = {
@@ -61,7 +69,8 @@ ROWS = {
     "hsic, across views": Row({"hsic": {**HSIC, **HEADS, "same_view_pairs": False}}),
     "hsic, features": Row({"hsic": {**HSIC, "estimator": "rff", **PREDICTED}}),
     "hsic, no teacher": Row({"hsic": ALONE}),
-    "hsic, gamma by rule": Row({"hsic": {"target": False, "estimator": "exact", "last_norm": True, **HEADS}}),
+    "hsic, kappa = 1": Row({"hsic": {**ALONE, "kappa": 1.0, "gamma_max": None, "scale": 0.5}}),
+    "hsic, gamma = 3": Row({"hsic": FIXED}),
     "hsic, time-aware": Row({"hsic": {**ALONE, "time_width": 1.0}}),
     "hsic, frames": Row({"hsic": {**ALONE, "frames": True}}),
     "spectral": Row({"spectral": {"mu": 5.0, **HEADS}}),
@@ -77,9 +86,11 @@ ROWS = {
     "vicreg": Row({"vicreg": {**HEADS}}),
     "barlow": Row({"barlow": {**HEADS}}),
     "dino": Row({"dino": {"norm": "batch", "prototypes": 512, **HEADS}}),
-    "control: hsic, gamma = 0": Row({"hsic": {**ALONE, "gamma": 0.0}}),
+    "control: hsic, gamma = 0": Row({"hsic": {**ALONE, "kappa": 0.0}}),
     "control: hsic, shuffled identities": Row({"hsic": ALONE}, "identities"),
-    "control: hsic, shuffled identities, gamma = 0": Row({"hsic": {**ALONE, "gamma": 0.0}}, "identities"),
+    "control: hsic, gamma = 3, shuffled identities": Row({"hsic": FIXED}, "identities"),
+    "control: infonce, shuffled identities": Row({"infonce": {**HEADS}}, "identities"),
+    "control: sigreg, shuffled identities": Row({"sigreg": {**HEADS}}, "identities"),
     "control: hsic, shuffled time": Row({"hsic": ALONE}, "time"),
     "control: hsic, frozen encoder": Row({"hsic": ALONE}, "frozen"),
 }  # fmt: skip

@@ -103,7 +103,29 @@ def test_without_any_invariance_only_invariance_is_asked_for() -> None:
     assert torch.isfinite(together[0].grad).all()
 
 
+def test_gamma_max_is_a_fixed_gamma_that_waits_for_identities() -> None:
+    parts = alike(2, 6, 4)
+    limited = SSLHSIC(gamma=None, kappa=50.0, gamma_max=3.0, target=False).double()
+    fixed = SSLHSIC(gamma=3.0, target=False).double()
+    grads = [torch.autograd.grad(objective(parts).loss, parts) for objective in (limited, fixed)]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    strangers = [parts[0], parts[1].roll(1, dims=0)]
+    output = limited(strangers)
+    assert output.logs["hsic/hsic_xy"] < 0
+    assert output.logs["hsic/gamma"] == 0
+    within = SSLHSIC(gamma=None, kappa=0.5, gamma_max=100.0, target=False).double()(parts)
+    plain = SSLHSIC(gamma=None, kappa=0.5, target=False).double()(parts)
+    assert within.logs["hsic/gamma"] == plain.logs["hsic/gamma"]
+
+
 def test_options_that_do_not_fit() -> None:
+    with pytest.raises(
+        VidsslError, match=r"gamma_max=3.0: is for a gamma that follows kappa, and gamma is 2"
+    ):
+        SSLHSIC(gamma=2.0, gamma_max=3.0)
+    with pytest.raises(VidsslError, match="gamma_max=0"):
+        SSLHSIC(gamma_max=0.0)
     with pytest.raises(VidsslError, match="gamma_start=1"):
         SSLHSIC(gamma=None, gamma_start=1.0)
     with pytest.raises(VidsslError, match="kappa=-1"):

@@ -13,6 +13,7 @@ fade with the time between two clips, and be asked of single frames; `labels` ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,6 +108,8 @@ class SSLHSIC(DrawingObjective):
             which is kappa · rho · sqrt(effective rank).
         kappa: where gamma is None: what a relative gain in sqrt(effective rank) is worth against one in invariance. Below 1,
             spreading pays by itself.
+        gamma_max: where gamma is None: no more than this. With a kappa far above 1 it is a fixed gamma that waits until some
+            identity has been found: rows of which nothing can be told apart are not spread. None: no limit.
         gamma_start: value at the start of training; rises linearly to `gamma` over `gamma_ramp`. None: no ramp.
         gamma_ramp: share of training, in (0, 1].
         estimator: "exact" kernel, "rff" random features, or "auto": exact up to the device's EXACT_ROWS.
@@ -129,6 +132,7 @@ class SSLHSIC(DrawingObjective):
         self,
         gamma: float | None = None,
         kappa: float = 0.8,
+        gamma_max: float | None = None,
         gamma_start: float | None = None,
         gamma_ramp: float = 0.2,
         estimator: str = "auto",
@@ -149,9 +153,15 @@ class SSLHSIC(DrawingObjective):
         check_share("gamma_ramp", gamma_ramp)
         check_value("time_width", time_width, time_width is None or time_width > 0, "positive seconds")
         check_value("kappa", kappa, kappa >= 0, "at least 0")
+        check_value("gamma_max", gamma_max, gamma_max is None or gamma_max > 0, "above 0")
+        if gamma is not None and gamma_max is not None:
+            raise VidsslError(
+                f"gamma_max={gamma_max}: is for a gamma that follows kappa, and gamma is {gamma}"
+            )
         if gamma is None and gamma_start is not None:
             raise VidsslError(f"gamma_start={gamma_start}: is for a gamma that does not follow kappa")
         self.gamma, self.kappa = gamma if gamma_start is None else gamma_start, kappa
+        self.gamma_max = math.inf if gamma_max is None else gamma_max
         if gamma is not None and self.gamma is not None:
             self.ramps = {"gamma": Ramp(self.gamma, gamma, gamma_ramp)}
         self.estimator, self.num_features, self.bandwidth_rows = estimator, num_features, bandwidth_rows
@@ -184,7 +194,11 @@ class SSLHSIC(DrawingObjective):
             views=views, same_view_pairs=self.same_view_pairs, dtype=rows[0].dtype,
         )  # fmt: skip
         hsic, log_gradient = self._estimate(rows, pairs)
-        gamma = hsic.balanced(self.kappa) if self.gamma is None else hsic.xy.new_tensor(self.gamma)
+        gamma = (
+            hsic.balanced(self.kappa).clamp_max(self.gamma_max)
+            if self.gamma is None
+            else hsic.xy.new_tensor(self.gamma)
+        )
         loss = gamma * hsic.xx.clamp_min(HSIC_XX_FLOOR).sqrt() - hsic.xy
         logs = {
             "loss": loss,
