@@ -19,6 +19,7 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.patches import PatchFeatures, RawPixels, features
 
 NAMES = ("image", "divided", "causal", "convolutions", "chunked", "conv3d")
+VIDEO_NETWORKS = {"x3d_xs": 1, "c2d_r50": 2, "mvit_base_16x4": 1}
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +90,11 @@ def test_a_window_ends_with_its_frame_and_begins_with_the_first(
 
 
 @pytest.mark.parametrize("mode", ["static", "window"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *VIDEO_NETWORKS])
 def test_later_frames_change_nothing(encoders: dict[str, VideoEncoder], name: str, mode: Any) -> None:
-    found, frames = PatchFeatures(encoders[name], mode=mode, frames=4), video(9)
+    encoder = encoders[name] if name in encoders else vidssl.create_model(f"pytorchvideo/{name}")
+    layer = VIDEO_NETWORKS.get(name)  # the first that mixes time
+    found, frames = PatchFeatures(encoder, layer=layer, mode=mode, frames=4), video(9)
     before, now = found(frames), 5
     other = torch.cat([frames[:now], 1 - frames[now:]])
     after = found(other)

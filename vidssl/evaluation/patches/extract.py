@@ -92,7 +92,7 @@ def extract_patches(
                 if failure is not None:
                     failures.append(failure)
                 videos.append(row)
-                bar.note = f", {stream.size / 1e6:.0f} MB"
+                bar.note = f"{stream.size / 1e6:.0f} MB"
                 bar.update()
             stream.finish()
         refuse_loss(
