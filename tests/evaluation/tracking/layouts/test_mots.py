@@ -10,7 +10,7 @@ from tests.evaluation.tracking.drawn import write_frames
 from vidssl.errors import VidsslError
 from vidssl.evaluation.tracking.layouts import find_sequences
 from vidssl.evaluation.tracking.layouts.images import mask_list, read_mask
-from vidssl.evaluation.tracking.layouts.mots import decode_runs
+from vidssl.evaluation.tracking.layouts.mots import decode_runs, mots_masks
 
 
 def runs_of(mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> str:
@@ -80,6 +80,14 @@ def test_a_mots_text_file_gives_masks(tmp_path: Path) -> None:
     assert whole is not None and gone is not None and ignored is not None
     expected = np.where(second, 2002, np.where(first, 2001, 0))
     assert np.array_equal(whole, expected) and not gone.any() and not ignored.any()
+
+
+def test_masks_of_another_size_than_the_frames_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "gt.txt").write_text("1 1 2 999999999 999999999 x\n")
+    with pytest.raises(
+        VidsslError, match="line 1: a mask of 999999999 x 999999999 pixels, the frames have 5 x 4"
+    ):
+        mots_masks(tmp_path / "gt.txt", 3, (4, 5))
 
 
 def test_mots_pngs_keep_their_numbers_but_the_ignored_region(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vidssl.errors import VidsslError
+from vidssl.evaluation.tracking.layouts.mots import mots_masks
 from vidssl.evaluation.tracking.layouts.tables import (
     read_boxes,
     read_detections,
@@ -52,6 +56,9 @@ def test_objects_are_sorted_counted_from_zero_and_unique(tmp_path: Path) -> None
     file.write_text("1,7,0,0,2\n")
     with pytest.raises(VidsslError, match="row 1 has 5 numbers"):
         read_objects(file)
+    file.write_text("1.5,7,0,0,2,3\n")
+    with pytest.raises(VidsslError, match=r"row 1: frame 1\.5; must be a whole number"):
+        read_objects(file)
     file.write_text("1,7,0,0,nan,3\n")
     with pytest.raises(VidsslError, match="row 1 has a number that is not finite"):
         read_objects(file)
@@ -70,8 +77,31 @@ def test_key_points_say_what_is_wrong_with_them(tmp_path: Path) -> None:
         ("", "header ''; expected"),
         ("frame,id,joint,x,y\n0,1,0,x,2\n", "a line that is not five numbers"),
         ("frame,id,joint,x,y\n0,1,0,2\n", "a line that is not five numbers"),
+        ("frame,id,joint,x,y\n0,1,99999999,2,3\n", "joint 99999999; must be from 0 to 999"),
         ("frame,id,joint,x,y\n5,1,0,2,3\n", "3 frames, but key points of frame 5"),
     ):
         file.write_text(text)
         with pytest.raises(VidsslError, match=said):
             read_keypoints(file, 3)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.text(alphabet="0123456789.,-+einfa \t\n;_", max_size=60).map(str.encode),
+        st.text(alphabet="0123456789,-\n", max_size=40).map(lambda t: b"frame,id,joint,x,y\n" + t.encode()),
+    )
+)
+def test_whatever_a_file_holds_is_read_or_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "table.txt"
+    file.write_bytes(content)
+    for read in (
+        read_boxes,
+        read_objects,
+        read_detections,
+        lambda f: read_keypoints(f, 3),
+        lambda f: mots_masks(f, 3, (4, 5))[0],
+    ):
+        with suppress(VidsslError):
+            read(file)

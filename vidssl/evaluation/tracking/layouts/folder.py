@@ -61,6 +61,7 @@ def read_folder(name: str, folder: Path, boxes: Path | None) -> Sequence:
     """
     place = frames_folder(folder) or folder
     files = image_files(place)
+    frames = image_frames(files)
     truth: dict[str, Any] = {}
     if boxes is not None:
         truth["boxes"], truth["corners"] = _boxes(boxes, len(files))
@@ -70,7 +71,7 @@ def read_folder(name: str, folder: Path, boxes: Path | None) -> Sequence:
         truth["masks_introduce"] = introduces(truth["masks"])
     table = next((file for file in (folder / "gt" / "gt.txt", folder / "gt.txt") if file.is_file()), None)
     if table is not None and is_mots(table):
-        truth["masks"] = mots_masks(table, len(files))
+        truth["masks"] = mots_masks(table, len(files), frames[0].shape[:2])
     elif table is not None:
         truth["objects"] = read_objects(table)
     if (folder / "det" / "det.txt").is_file():
@@ -79,7 +80,7 @@ def read_folder(name: str, folder: Path, boxes: Path | None) -> Sequence:
         truth["keypoints"] = read_keypoints(folder / "keypoints.csv", len(files))
     elif (folder / JOINTS).is_file():
         truth["keypoints"] = {1: read_joints(folder / JOINTS)}
-    return Sequence(name, image_frames(files), frame_rate=_frame_rate(folder / "seqinfo.ini"), **truth)
+    return Sequence(name, frames, frame_rate=_frame_rate(folder / "seqinfo.ini"), **truth)
 
 
 def _boxes(file: Path, count: int) -> tuple[Rows, Rows | None]:

@@ -19,14 +19,16 @@ def is_mots(file: Path) -> bool:
     return len(words) == 6 and "," not in words[0] and all(word.isdigit() for word in words[:5])
 
 
-def mots_masks(file: Path, count: int) -> Lazy[Mask | None]:
+def mots_masks(file: Path, count: int, size: tuple[int, int]) -> Lazy[Mask | None]:
     """Label maps of a MOTS text file, frames from 1; a frame without a line has an empty map.
+
+    Args:
+        count, size: number and (H, W) of the frames.
 
     Raises:
         VidsslError: lines that are not of this kind, frames outside the sequence; when a map is read, runs that are damaged.
     """
     by_frame: dict[int, list[tuple[int, int, int, str]]] = {}
-    size: tuple[int, int] | None = None
     for number, line in enumerate(read_lines(file), start=1):
         if not line.strip():
             continue
@@ -36,15 +38,14 @@ def mots_masks(file: Path, count: int) -> Lazy[Mask | None]:
         frame, name, kind, height, width = map(int, words[:5])
         if not 1 <= frame <= count:
             raise VidsslError(f"{file}: line {number}: {count} frames, but a mask of frame {frame}")
-        if size not in (None, (height, width)):
-            raise VidsslError(f"{file}: line {number}: masks of two sizes")
-        size = height, width
+        if size != (height, width):
+            raise VidsslError(
+                f"{file}: line {number}: a mask of {width} x {height} pixels, the frames have {size[1]} x {size[0]}"
+            )
         if kind != IGNORED:
             by_frame.setdefault(frame - 1, []).append((name, height, width, words[5]))
 
-    def labels(index: int) -> Mask | None:
-        if size is None:
-            return None
+    def labels(index: int) -> Mask:
         mask = np.zeros(size, dtype=np.int64)
         for name, height, width, runs in by_frame.get(index, ()):
             mask[decode_runs(runs, height, width)] = name

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vidssl.errors import VidsslError
 
 Rows = NDArray[np.float64]
+JOINTS = 1000  # of a figure, at most
 _SEPARATOR = re.compile(r"[,;\s]+")
 
 
@@ -114,6 +115,8 @@ def _wide(file: Path, least: int) -> list[list[float]]:
             raise VidsslError(f"{file}: row {number} has {len(row)} numbers; expected frame,id,x,y,w,h")
         if not all(map(math.isfinite, row[:least])):
             raise VidsslError(f"{file}: row {number} has a number that is not finite")
+        if row[0] != round(row[0]):
+            raise VidsslError(f"{file}: row {number}: frame {row[0]:g}; must be a whole number")
     return rows
 
 
@@ -133,10 +136,13 @@ def read_keypoints(file: Path, count: int) -> dict[int, Rows]:
     outside = next((row[0] for row in rows if not 0 <= row[0] < count), None)
     if outside is not None:
         raise VidsslError(f"{file}: {count} frames, but key points of frame {outside}")
+    odd = next((row[2] for row in rows if not 0 <= row[2] < JOINTS), None)
+    if odd is not None:
+        raise VidsslError(f"{file}: joint {odd}; must be from 0 to {JOINTS - 1}")
     joints = 1 + max((row[2] for row in rows), default=-1)
     points: dict[int, Rows] = {}
     for frame, figure, joint, x, y in rows:
         table = points.setdefault(figure, np.full((count, joints, 2), -1.0))
-        if joint >= 0 and x >= 0 and y >= 0:
+        if x >= 0 and y >= 0:
             table[frame, joint] = x, y
     return points

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidssl.errors import VidsslError, check_choice, check_value
+from vidssl.evaluation.tracking.layouts.tables import read_lines
 from vidssl.evaluation.tracking.presets import PRESETS
 
 TASKS = ("sot", "vos", "mot", "mots", "pose")
@@ -108,8 +109,8 @@ def names_of(sequences: str | None) -> list[str] | None:
     """Names separated by commas, or those in a text file, one a line."""
     if sequences is None:
         return None
-    file = Path(sequences)
-    words = file.read_text(encoding="utf-8").split() if file.is_file() else sequences.split(",")
+    single = "," not in sequences and Path(sequences).is_file()
+    words = read_lines(Path(sequences)) if single else sequences.split(",")
     return [word.strip() for word in words if word.strip()]
 
 

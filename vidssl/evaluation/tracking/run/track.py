@@ -79,14 +79,15 @@ def track(
     sources = load_sources(checkpoint, options)
     protocol = options.protocol(task, stride=sources.rows[0].stride, layer=sources.layer)
     table = _Table(chosen, sources)
-    with Progress("tracking", len(found), "sequence", show=len(found) > 1) as bar:
-        for item in found:
+    rows = len(sources.rows)
+    with Progress("tracking", rows * len(found), "row", delay=1) as bar:
+        for number, item in enumerate(found, start=1):
+            bar.note = item.name
             try:
-                sequence = _read(item, options)
-                table.add(sequence, pictures, len(found) > 1)
+                table.add(_read(item, options), pictures, len(found) > 1, bar)
             except VidsslError as error:
                 table.failed.append({"path": item.name, "reason": str(error)})
-            bar.update()
+            bar.update(number * rows - bar.done)
     table.require_any(data, task)
     pictures.close()
     return {
@@ -119,7 +120,7 @@ class _Table:
         self.lacking: list[dict[str, str]] = []
         self.unscored: list[dict[str, str]] = []
 
-    def add(self, sequence: Sequence, pictures: Pictures, several: bool) -> None:
+    def add(self, sequence: Sequence, pictures: Pictures, several: bool, bar: Progress) -> None:
         """Track in one sequence.
 
         Raises:
@@ -141,6 +142,7 @@ class _Table:
         scores: dict[str, list[Scores]] = {}
         for row in rows:
             tracked = self._followed(row, sequence)
+            bar.update()
             if tracked is None:
                 continue
             if row.name == ENCODER and pictures.wanted:
