@@ -49,6 +49,7 @@ def test_ones_own_video_with_a_box_drawn_by_hand(vidssl, tiny_clip, tmp_path):
         )
         assert code == 0, err
         assert file.is_file() and str(file) in out
+        assert "not scored: mine: " in out and "raw pixels" not in out  # no table of nothing
         assert json.loads((tmp_path / "result.json").read_text())["data"]["scored"] == 0
 
 

@@ -127,7 +127,7 @@ def test_a_video_is_a_sequence_and_read_in_any_order(tmp_path: Path) -> None:
     video = tmp_path / "mine.mp4"
     write_video(video, np.stack([np.full((32, 48, 3), 5 * t, dtype=np.uint8) for t in range(40)]), fps=10)
     (only,) = read_all(video).values()
-    assert only.name == "mine" and len(only) == 40 and only.size == (32, 48)
+    assert only.name == "mine" and only.frame_rate == 10 and len(only) == 40 and only.size == (32, 48)
     assert [round(float(only.frames[t].mean()) / 5) for t in (39, 0, 33, 12)] == [39, 0, 33, 12]
 
 

@@ -42,13 +42,18 @@ def find_sequences(data: str | Path) -> list[Found]:
     """
     path = Path(data).expanduser()
     if path.is_file():
-        return [Found(path.stem, lambda: Sequence(path.stem, video_frames(path)))]
+        return [Found(path.stem, partial(_read_video, path))]
     if not path.is_dir():
         raise VidsslError(f"{data}: no such file or folder; expected {EXPECTED}")
     found = _in_folder(path, path.resolve().name, DEPTH)
     if not found:
         raise VidsslError(f"{data}: no sequence found, only {_contents(path)}; expected {EXPECTED}")
     return found
+
+
+def _read_video(path: Path) -> Sequence:
+    frames, rate = video_frames(path)
+    return Sequence(path.stem, frames, frame_rate=rate)
 
 
 def _in_folder(path: Path, name: str, depth: int) -> list[Found]:

@@ -43,8 +43,8 @@ def image_frames(files: Sequence[Path]) -> Lazy[NDArray[np.uint8]]:
     return Lazy(len(files), lambda index: np.array(_open(files[index]).convert("RGB")))
 
 
-def video_frames(path: Path) -> Lazy[NDArray[np.uint8]]:
-    """Frames of a video, decoded `BLOCK` at a time; the last block stays in memory.
+def video_frames(path: Path) -> tuple[Lazy[NDArray[np.uint8]], float]:
+    """Frames of a video, decoded `BLOCK` at a time (the last block stays in memory), and how many there are a second.
 
     Raises:
         VidsslError: no readable video, now or at one of its frames.
@@ -61,7 +61,7 @@ def video_frames(path: Path) -> Lazy[NDArray[np.uint8]]:
         image: NDArray[np.uint8] = kept[block][index % BLOCK]
         return image
 
-    return Lazy(count, frame)
+    return Lazy(count, frame), reader.info.fps
 
 
 def read_mask(file: Path) -> Mask:

@@ -81,7 +81,8 @@ def show_track(title: str, result: Mapping[str, Any]) -> None:
         means.add_column(metric, justify="right", no_wrap=metric == metrics[0])
     for name, row in result["scores"].items():
         means.add_row(name, *(_cell(row, metric, metric in counts) for metric in metrics[:SHOWN]))
-    console.print(means)
+    if result["data"]["scored"]:
+        console.print(means)
     sequences = list(dict.fromkeys(name for row in result["scores"].values() for name in row["sequences"]))
     if len(sequences) > 1:
         by_sequence = Table(title=f"{metrics[0]} by sequence", title_justify="left")
@@ -124,7 +125,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"encoder - {other}: {100 * record['difference']:+.1f} points of {record['metric']}{spread}"
         )
-    lines += result["notes"]
+    if data["scored"]:
+        lines += result["notes"]
     for name, row in result["scores"].items():
         if row["not_finite"]:
             lines.append(f"{name}: no number, its features of {', '.join(row['not_finite'])} are not finite")
