@@ -209,6 +209,8 @@ def test_updates_are_running_averages_of_spectra() -> None:
     other.update(second, 1)
     assert found._object is not None and one._object is not None and other._object is not None
     torch.testing.assert_close(found._object, 0.75 * one._object + 0.25 * other._object)
+    assert found._weight is not None and one._weight is not None and other._weight is not None
+    torch.testing.assert_close(found._weight, 0.75 * one._weight + 0.25 * other._weight)
     found.update(second, 1)
     torch.testing.assert_close(found.response(searched), other.response(searched))
 
@@ -330,11 +332,30 @@ def test_the_crops_are_those_of_the_protocol() -> None:
             torch.testing.assert_close(crop, crop_windows(frames[0], window, 264)[0])
 
 
+def preferring(which: int) -> Callable[[Tensor], Tensor]:
+    """Features that are alike everywhere but ten times as strong in one of the three sizes."""
+
+    def extract(crops: Tensor) -> Tensor:
+        cells = features(9)[None].repeat(len(crops), 1, 1, 1)
+        if len(crops) == 3:
+            cells[which] *= 10
+        return cells
+
+    return extract
+
+
 def test_sizes_stay_within_their_limits() -> None:
-    frames = torch.rand(60, 3, 40, 60, generator=torch.Generator().manual_seed(0))
-    found = track_box(cells_of_pixels, frames, [20, 10, 10, 10], crop=96)
-    assert np.isfinite(found).all()
-    assert found[:, 2:].min() >= 4 - 1e-9 and found[:, 2:].max() <= 40 + 1e-9
+    frames = torch.rand(90, 3, 40, 60, generator=torch.Generator().manual_seed(0))
+    size = {
+        legacy: track_box(preferring(2), frames, [20, 10, 10, 10], crop=16, legacy=legacy)[-1, 2:]
+        for legacy in (False, True)
+    }
+    np.testing.assert_allclose(size[False], [50, 40])  # five times as wide, and as high as the frame
+    np.testing.assert_allclose(size[True], [40, 50])  # the reference takes the frame's height for its width
+    for side, least in ((10, 4), (30, 6)):
+        found = track_box(preferring(1), frames, [20, 5, side, side], crop=16)
+        np.testing.assert_allclose(found[-1, 2:], [least, least])
+        np.testing.assert_allclose(found[1, 2:], side / 1.0275)
 
 
 def nothing(crops: Tensor) -> Tensor:

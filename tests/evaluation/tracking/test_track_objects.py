@@ -21,6 +21,7 @@ from vidssl.evaluation.tracking.association import (
     identity_f1,
     track_objects,
 )
+from vidssl.evaluation.tracking.many_objects.life import Tracks
 
 STRIDE = 8
 # Cells of a frame.
@@ -158,6 +159,33 @@ def test_motion_shuts_out_the_improbable() -> None:
     assert ids(gated, 4) == [1, 2] and gated.rows[-2, 2] == 24
 
 
+def test_the_looks_that_count_are_the_last_ones() -> None:
+    """Two objects exchange their looks little by little, and in between look alike to what they were."""
+    boxes = [HERE[1], (160, 40, 32, 48)]
+    looks = []
+    for angle in np.linspace(0, np.pi / 2, 16):
+        cells = torch.zeros(8, *SIZE)
+        cells[1:3] = torch.tensor([np.cos(angle), np.sin(angle)])[:, None, None]
+        cells[1:3, :, 15:] = torch.tensor([-np.sin(angle), np.cos(angle)])[:, None, None]
+        looks.append(cells)
+    rows = track_objects(looks, [Detections(boxes=boxes)] * 16, STRIDE, overlap=False).rows
+    assert rows[-2:, 1].tolist() == [1, 2]
+
+
+def test_a_lost_track_goes_on_but_does_not_grow() -> None:
+    tracks = Tracks(RULES["mots"], weight=1, gate=False, overlap=True, patience=30, temperature=100)
+    looks = [torch.ones(4, 3)]
+    for t in range(15):
+        tracks.step(t, looks, np.array([[40.0 + 2 * t, 40, 32 + 2 * t, 48 + 3 * t]]), np.ones(1))
+    states = []
+    for t in range(15, 19):
+        assert tracks.step(t, [], np.zeros((0, 4)), np.zeros(0)) == []
+        states.append(tracks._alive[0].mean)
+    heights, places = (np.diff([state[k] for state in states]) for k in (3, 0))
+    np.testing.assert_allclose(heights, 0, atol=1e-9)
+    np.testing.assert_allclose(places, 3, atol=0.2)  # its middle moves by 2 + 1 pixels a frame
+
+
 def test_a_lost_track_where_another_is_seen_is_dropped() -> None:
     """A newcomer stands where a lost track is expected: the one that lived for longer goes on."""
     there, nowhere = (
@@ -236,11 +264,10 @@ def test_what_cannot_be_used_is_counted_and_the_rest_goes_on() -> None:
     assert track_objects([colours(HERE)], [Detections(masks=masks)], STRIDE, "mots").left_out.tolist() == [
         [0, 1]
     ]
-    points = [[[50.0, 50.0], [60, 70]], [[-1, -1], [-1, -1]], [[300, 50], [400, 60]]]
-    assert track_objects([colours(HERE)], [Detections(points=points)], STRIDE, "pose").left_out.tolist() == [
-        [0, 1],
-        [0, 2],
-    ]
+    passing = [[100, 500], [500, 100]]  # its box shows in the frame, its body does not
+    points = [[[50.0, 50.0], [60, 70]], [[-1, -1], [-1, -1]], [[300, 50], [400, 60]], passing]
+    tracked = track_objects([colours(HERE)], [Detections(points=points)], STRIDE, "pose")
+    assert tracked.left_out.tolist() == [[0, 1], [0, 2], [0, 3]]
 
 
 @pytest.mark.parametrize("task", list(RULES))

@@ -70,8 +70,8 @@ def compare_masks(true: Sequence[Any], tracked: Sequence[Any], ignore: int | Non
 
     Args:
         true, tracked: T maps (H, W) of whole numbers: 0 = background, else the id.
-        ignore: id of a region of `true` whose objects are not told apart (10000 in MOTS): a track that overlaps with no object
-            by half, and lies in the region by more than half, is left out there.
+        ignore: id of a region of `true` whose objects are not told apart (10000 in MOTS): a track that lies in it by more than
+            half is left out there, and so cannot be wrong.
 
     Raises:
         VidsslError: maps that do not match in number or size.
@@ -107,8 +107,7 @@ def _overlaps(true: Indices, tracked: Indices, ignore: int | None) -> tuple[Indi
     objects = (true_ids != 0) & (true_ids != (0 if ignore is None else ignore))
     tracks = tracked_ids != 0
     if ignore is not None:
-        found = (iou[objects] >= 0.5).any(0)
-        tracks &= found | (shared[true_ids == ignore].sum(0) <= areas / 2)
+        tracks &= shared[true_ids == ignore].sum(0) <= areas / 2
     return true_ids[objects], tracked_ids[tracks], iou[objects][:, tracks]
 
 
