@@ -136,9 +136,7 @@ def test_j_and_f_and_their_statistics_are_those_of_trackeval(monkeypatch: pytest
     for letter, measure in (("J", region_similarity), ("F", boundary_f)):
         found = sequence_statistics([measure(*pair) for pair in zip(predicted, true, strict=True)])
         expected = [wanted[f"{letter}-{name}"] for name in ("Mean", "Recall", "Decay")]
-        assert found == pytest.approx(
-            expected, abs=1e-9 if letter == "F" else 1e-7
-        )  # its J is of single precision
+        assert found == pytest.approx(expected, abs=1e-9)
         assert 0.1 < found[0] < 0.99
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,15 +230,17 @@ def test_what_is_not_finite_is_named() -> None:
 
 
 MEMORY = """
-import resource, sys, torch
+import sys, torch
+from pathlib import Path
 from vidssl.evaluation.tracking.propagation import propagate
 preset, radius, frames = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 propagate(torch.randn(frames, 384, 60, 107), torch.rand(3, 60, 107), preset, radius=radius, context=21)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # kB; getrusage knows the parent's peak too
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux")
 @pytest.mark.parametrize("preset", ["vfs", "crw"])
 def test_a_frame_of_480p_at_stride_8_with_21_frames_of_context_stays_below_2_gb(
     preset: str, radius: int
@@ -245,4 +248,4 @@ def test_a_frame_of_480p_at_stride_8_with_21_frames_of_context_stays_below_2_gb(
     """The whole process, features and all: 22 keys for each of 6,420 queries. A dense matrix alone would be 3.6 GB."""
     command = [sys.executable, "-c", MEMORY, preset, "12", "22"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert float(shown) < 2
+    assert int(shown) < 2 * 2**20

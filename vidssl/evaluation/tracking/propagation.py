@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vidssl.errors import VidsslError
 from vidssl.evaluation.tracking.presets import Preset, preset_of
-from vidssl.evaluation.tracking.tiles import Tile, tiles
+from vidssl.evaluation.tracking.tiles import Band, bands
 
 # Similarities held at once: 64 MB in float32. Where they would be more, fewer queries are compared at a time.
 SCORES = 16_000_000
@@ -50,23 +50,49 @@ def propagate(features: Tensor, labels: Tensor, preset: str = "dino", **changes:
     features, labels = _checked(features, labels)
     frames, _, h, w = features.shape
     scores = SCORES // min(frames, 1 + settings.context)
-    parts = tiles(h, w, settings.radius, settings.window, scores, features.device)
+    parts = bands(h, w, settings.radius, settings.window, scores, features.device)
     soft = labels.new_empty(frames, *labels.shape)
     soft[0] = labels
     units: dict[int, Tensor] = {}
     with torch.autocast(features.device.type, enabled=False):
         for frame in range(frames):
-            units[frame] = _unit(features[frame])
-            for part in parts if frame else ():
-                keys = _keys(frame, part, units, settings)
-                soft[frame, :, part.rows, part.columns] = rearrange(
-                    _carried(keys, soft, settings),
-                    "c (y x) -> c y x",
-                    x=part.columns.stop - part.columns.start,
-                )
+            units[frame] = unit_features(features[frame])
+            if frame:
+                label_frame(frame, units, soft, parts, settings)
             if frame > settings.context:
                 units.pop(frame - settings.context)
     return soft
+
+
+def label_frame(
+    frame: int, units: Mapping[int, Tensor], soft: Tensor, parts: list[Band], settings: Preset
+) -> None:
+    """Fill in the labels of a frame.
+
+    Args:
+        frame: whose labels are wanted.
+        units: frame -> (h, w, D) unit features, of the frames that give keys and of this one.
+        soft: (T, C, h, w) labels, known up to this frame.
+        parts: the tiles of the grid.
+    """
+    windowed = [*[0] * settings.restrict_first, *settings.context_of(frame)]
+    everywhere = torch.arange(soft[0, 0].numel(), device=soft.device)
+    for band in parts:
+        near = {i: units[i][:, band.key_columns].contiguous() for i in windowed}
+        for tile in band.tiles:
+            queries = units[frame][tile.rows, band.columns]
+            height, width, _ = queries.shape
+            queries = rearrange(queries, "y x d -> (y x) d")
+            found = []
+            if windowed:
+                rows = {i: keys[tile.key_rows] for i, keys in near.items()}
+                found.append(_nearest(queries, rows, windowed, tile.keys, tile.outside, settings))
+            if not settings.restrict_first:
+                found.append(_nearest(queries, {0: units[0]}, [0], everywhere, None, settings))
+            carried = _carried(found, soft, settings)
+            soft[frame, :, tile.rows, band.columns] = rearrange(
+                carried, "c (y x) -> c y x", y=height, x=width
+            )
 
 
 class Keys(NamedTuple):
@@ -75,22 +101,6 @@ class Keys(NamedTuple):
     cosines: Tensor
     frames: Tensor
     cells: Tensor
-
-
-def _keys(frame: int, part: Tile, units: Mapping[int, Tensor], settings: Preset) -> Keys:
-    """The keys that count for the cells of one tile of a frame; `units` are (h, w, D) unit features of the frames."""
-    queries = rearrange(units[frame][part.rows, part.columns], "y x d -> (y x) d")
-    windowed = [*[0] * settings.restrict_first, *settings.context_of(frame)]
-    found = []
-    if windowed:
-        rectangles = {i: units[i][part.key_rows, part.key_columns] for i in windowed}
-        found.append(_nearest(queries, rectangles, windowed, part.keys, part.outside, settings))
-    if not settings.restrict_first:
-        everywhere = torch.arange(units[0][..., 0].numel(), device=queries.device)
-        found.append(_nearest(queries, {0: units[0]}, [0], everywhere, None, settings))
-    keys = Keys(*(torch.cat(parts, dim=1) for parts in zip(*found, strict=True)))
-    cosines, at = _largest(keys.cosines, settings)
-    return Keys(cosines, keys.frames.gather(1, at), keys.cells.gather(1, at))
 
 
 def _nearest(
@@ -143,14 +153,22 @@ def _largest(values: Tensor, settings: Preset) -> tuple[Tensor, Tensor]:
     return best, at
 
 
-def _carried(keys: Keys, soft: Tensor, settings: Preset) -> Tensor:
-    """(C, Q) labels of queries: those of their keys, weighted by the softmax of their cosines; `soft` (T, C, h, w)."""
-    weights = ((keys.cosines - keys.cosines[:, :1]) / settings.temperature).softmax(dim=1).to(soft.dtype)
+def _carried(found: list[Keys], soft: Tensor, settings: Preset) -> Tensor:
+    """(C, Q) labels of queries: those of the top_k of the keys found, weighted by the softmax of their cosines.
+
+    Args:
+        found: keys among which the top_k are.
+        soft: (T, C, h, w) labels of the keys.
+    """
+    cosines, frames, cells = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+    cosines, at = _largest(cosines, settings)
+    frames, cells = frames.gather(1, at), cells.gather(1, at)
+    weights = ((cosines - cosines[:, :1]) / settings.temperature).softmax(dim=1).to(soft.dtype)
     labels = rearrange(soft, "t c h w -> c t (h w)")
-    return torch.stack([(weights * channel[keys.frames, keys.cells]).sum(dim=1) for channel in labels])
+    return torch.stack([(weights * channel[frames, cells]).sum(dim=1) for channel in labels])
 
 
-def _unit(features: Tensor) -> Tensor:
+def unit_features(features: Tensor) -> Tensor:
     """(D, h, w) to (h, w, D) of unit norm, however small or large; zero stays zero."""
     features = rearrange(features, "d h w -> h w d")
     largest = features.abs().amax(dim=-1, keepdim=True)

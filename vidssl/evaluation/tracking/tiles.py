@@ -15,7 +15,7 @@ from torch import Tensor
 
 # Rows and columns of a tile. More, and the rectangle holds more cells outside most windows; fewer, and the products are
 # too small to be fast (benchmarks/propagation.py).
-SIDE = 8
+SIDE = 10
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,34 @@ class Tile:
     """Queries that share a rectangle of keys.
 
     Attributes:
-        rows, columns: of the queries.
-        key_rows, key_columns: of the keys.
+        rows: of the queries.
+        key_rows: of the keys.
         keys: (M,) the cells of the rectangle, as places in the grid counted row by row.
         outside: (Q, M) True where a key lies outside the window of a query; None if all lie inside.
     """
 
     rows: slice
-    columns: slice
     key_rows: slice
-    key_columns: slice
     keys: Tensor
     outside: Tensor | None
 
 
-def tiles(h: int, w: int, radius: float, window: str, scores: int, device: torch.device) -> list[Tile]:
+@dataclass(frozen=True)
+class Band:
+    """Tiles one above the other. The keys of each are rows of the band's, which lie in memory one after the other.
+
+    Attributes:
+        columns: of the queries.
+        key_columns: of the keys.
+        tiles: from top to bottom.
+    """
+
+    columns: slice
+    key_columns: slice
+    tiles: list[Tile]
+
+
+def bands(h: int, w: int, radius: float, window: str, scores: int, device: torch.device) -> list[Band]:
     """The tiles that cover a grid.
 
     Args:
@@ -49,20 +62,18 @@ def tiles(h: int, w: int, radius: float, window: str, scores: int, device: torch
     """
     if radius == 0:
         reach, queries = max(h, w), max(1, scores // (h * w))
-        height, width = max(1, queries // w), min(w, queries)
+        width, height = min(w, queries), max(1, queries // w)
     else:
         reach = math.floor(radius) if window == "square" else math.ceil(radius) - 1
         side = SIDE
         while side > 1 and side**2 * min(h, side + 2 * reach) * min(w, side + 2 * reach) > scores:
             side -= 1
-        height = width = side
+        width = height = side
     y, x = torch.arange(h, device=device), torch.arange(w, device=device)
     found = []
-    for top in range(0, h, height):
-        for left in range(0, w, width):
-            rows, columns = slice(top, min(top + height, h)), slice(left, min(left + width, w))
-            key_rows = slice(max(0, top - reach), min(h, rows.stop + reach))
-            key_columns = slice(max(0, left - reach), min(w, columns.stop + reach))
+    for columns, key_columns in _spans(w, width, reach):
+        band = Band(columns, key_columns, [])
+        for rows, key_rows in _spans(h, height, reach):
             keys = (y[key_rows, None] * w + x[key_columns]).flatten()
             outside = None
             if radius != 0:
@@ -70,5 +81,18 @@ def tiles(h: int, w: int, radius: float, window: str, scores: int, device: torch
                 dx = (x[columns, None] - x[key_columns]).abs()[None, :, None, :]
                 inside = (dy <= radius) & (dx <= radius) if window == "square" else dy**2 + dx**2 < radius**2
                 outside = ~inside.flatten(2).flatten(0, 1)
-            found.append(Tile(rows, columns, key_rows, key_columns, keys, outside))
+            band.tiles.append(Tile(rows, key_rows, keys, outside))
+        found.append(band)
     return found
+
+
+def _spans(length: int, side: int, reach: int) -> list[tuple[slice, slice]]:
+    """Pieces of a line of cells, each with what lies at most `reach` from it."""
+    starts = range(0, length, side)
+    return [
+        (
+            slice(start, min(start + side, length)),
+            slice(max(0, start - reach), min(length, start + side + reach)),
+        )
+        for start in starts
+    ]
