@@ -201,6 +201,27 @@ def test_however_many_frames_are_shown_at_a_time(
         torch.testing.assert_close(found(frames), together, atol=1e-5, rtol=1e-4)
 
 
+def test_attention_does_not_hold_all_pairs_of_patches(
+    encoders: dict[str, VideoEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's fast path would, and is left as it was for everybody else, also after a failure."""
+    found, enabled = PatchFeatures(encoders["image"]), torch.backends.mha.get_fastpath_enabled()
+    during: list[bool] = []
+    block = found.encoder.visual.transformer.resblocks[0]  # type: ignore[union-attr, index]
+    block.register_forward_hook(lambda *_: during.append(torch.backends.mha.get_fastpath_enabled()))
+    found(video())
+    assert during == [False]
+    assert torch.backends.mha.get_fastpath_enabled() == enabled
+
+    def fails(clips: Tensor, layer: int) -> Tensor:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(found.encoder, "layer_map", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        found(video())
+    assert torch.backends.mha.get_fastpath_enabled() == enabled
+
+
 @settings(max_examples=20, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), stride=st.sampled_from([2, 4, 8, 16]))
 def test_cells_cover_frames_of_any_size(height: int, width: int, stride: int) -> None:
