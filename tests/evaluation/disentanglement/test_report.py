@@ -132,6 +132,23 @@ def test_rows_say_what_each_control_knows(
     assert json.loads((tmp_path / files[0]).read_text())["rows"] == json.loads(json.dumps(rows))
 
 
+def test_slow_scores_are_of_few_clips_and_say_so(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def counted(*parts: np.ndarray) -> dict[str, float]:
+        seen.extend(len(part) for part in parts)
+        return {"disentanglement": 0.5, "completeness": np.nan, "informativeness": 0.25}
+
+    monkeypatch.setattr(measure, "SLOW_CLIPS", 40)
+    monkeypatch.setattr(report, "SLOW_CLIPS", 40)
+    monkeypatch.setattr(measure, "dci", counted)
+    result = disentangle("reader", Ramps(200), slow=True)
+    scores = result["other_scores"]["encoder"]
+    assert seen == [40] * 4 and scores["dci_disentanglement"] == 0.5 and scores["dci_completeness"] is None
+    assert scores["sap"] > 0
+    assert "SAP and DCI: fitted on 40 clips and tested on as many others" in report_notes(result)
+
+
 def test_an_encoder_of_single_frames_is_its_own_bag(subject: Subject) -> None:
     shown = replace(subject, encoder=Reader("frame"), untrained=Reader("clip"))
     codes = encode_clips(shown, Ramps(200)).codes
