@@ -51,6 +51,9 @@ def test_features_are_those_of_whole_frames(encoder, data, tmp_path):
     assert [video["tensor"] for video in record["videos"]] == ["0", None, "2"]
     [failed] = record["data"]["failed"]
     assert failed["path"].endswith("b.mp4")
+    assert {key: record["sampling"][key] for key in ("frames", "size", "resize", "clips_per_video")} == {
+        "frames": 5, "size": 24, "resize": "short side", "clips_per_video": 1,
+    }  # fmt: skip
     assert record["patches"]["bytes"] == sum(tensor.nbytes for tensor in tensors.values())
     assert (record["patches"]["stride"], record["patches"]["layer"], record["patches"]["mode"]) == (
         4,

@@ -98,8 +98,10 @@ def extract_patches(
         refuse_loss(
             output, _had(names_file) & {*index.missing, *(index.paths[one.video_id] for one in failures)}
         )
+        header = result_header("extract", subject)
+        header["sampling"]["resize"] = "short side"
         record = {
-            **result_header("extract", subject),
+            **header,
             "patches": {**features.record, "dtype": str(dtype).removeprefix("torch."), "bytes": stream.size},
             "data": data_record(data, index, failures),
             "videos": videos,
