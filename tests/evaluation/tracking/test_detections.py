@@ -70,6 +70,8 @@ def test_a_box_is_read_at_four_by_ten_places() -> None:
     expected = torch.stack((rows.repeat_interleave(10), columns.repeat(4)))
     torch.testing.assert_close(looks[0], expected.double())
     assert box_features(torch.zeros(2, 4, 4), np.zeros((0, 4)), 8) == []
+    huge = box_features(torch.ones(2, 30, 40), np.array([[-1e9, -1e9, 2e9, 2e9]]), stride=8)  # in no time
+    assert bool(huge[0].isfinite().all())
 
 
 def test_a_mask_is_read_at_the_cells_whose_middle_it_covers() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from vidssl.errors import VidsslError
 from vidssl.evaluation.tracking.overlap import Array, as_array, is_box
@@ -67,7 +68,7 @@ class Detections:
                 f"detections as {' and '.join(given) or 'nothing'}: must be one of {', '.join(kinds)}"
             )
         kind = given[0]
-        values = as_array(kinds[kind])
+        values = _as_masks(self.masks) if kind == "masks" else as_array(kinds[kind])
         axes, last = {"boxes": ("(N, 4)", 4), "masks": ("(N, H, W)", None), "points": ("(N, J, 2)", 2)}[kind]
         if values.ndim != axes.count(",") + 1 or last not in (None, values.shape[-1]):
             raise VidsslError(f"detections: {kind} of shape {values.shape}: must be {axes}")
@@ -77,7 +78,7 @@ class Detections:
         held: dict[str, Any] = {
             "kind": kind,
             "scores": scores,
-            kind: values > 0.5 if kind == "masks" else values,
+            kind: values if kind == "masks" else np.where(np.isfinite(values), values, np.nan),
         }
         if kind != "boxes":
             box_of = _box_of_mask if kind == "masks" else _box_of_points
@@ -92,6 +93,11 @@ class Detections:
         """(N,): is there anything of its box in a frame of `size` (H, W)?"""
         first, last = self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]
         return np.asarray(is_box(self.boxes) & (first < size[::-1]).all(1) & (last > 0).all(1))
+
+
+def _as_masks(values: Any) -> Masks:
+    masks = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    return masks if masks.dtype == bool else np.asarray(masks > 0.5)
 
 
 def _box_of_mask(mask: Masks) -> Array:

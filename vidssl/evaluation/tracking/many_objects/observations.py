@@ -33,8 +33,11 @@ def box_features(features: Tensor, boxes: Array, stride: float) -> list[Tensor]:
     Returns:
         N tensors (D, 40).
     """
-    corners = torch.from_numpy(np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1) / stride)
-    grids = roi_align(features[None], [corners.to(features)], GRID)
+    # Sampling takes as long as a box is large; beyond a frame's size outside of the frame there is nothing but more zeros.
+    extent = np.array([features.shape[2], features.shape[1]] * 2)
+    corners = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1) / stride
+    places = torch.from_numpy(corners.clip(-extent, 2 * extent)).to(features)
+    grids = roi_align(features[None], [places], GRID)
     return list(rearrange(grids, "n d rows columns -> n d (rows columns)"))
 
 

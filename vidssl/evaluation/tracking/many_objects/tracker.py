@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -146,9 +147,13 @@ def _observe(
 
 
 def _distinct(masks: Masks, scores: Array, usable: Indices) -> Indices:
+    """Those of `usable` that no surer one nearly coincides with."""
+    pixels = rearrange(masks[usable], "n h w -> n (h w)").astype(np.float32)
+    shared = pixels @ pixels.T
+    areas = shared.diagonal()
+    same = shared > SAME_MASK * (areas[:, None] + areas - shared)
     kept: list[int] = []
-    for which in usable[np.argsort(-scores[usable], kind="stable")]:
-        same = [(masks[which] & masks[k]).sum() > SAME_MASK * (masks[which] | masks[k]).sum() for k in kept]
-        if not any(same):
+    for which in np.argsort(-scores[usable], kind="stable"):
+        if not same[which, kept].any():
             kept.append(int(which))
-    return np.array(sorted(kept), dtype=np.int64)
+    return usable[sorted(kept)]
