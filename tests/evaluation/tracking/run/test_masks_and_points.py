@@ -97,6 +97,14 @@ def test_an_object_that_comes_later_is_carried_from_its_frame() -> None:
     assert ids[0] == ids[1] == {0, 1} and ids[2] == ids[4] == {0, 1, 2}
 
 
+def test_objects_without_a_cell_are_counted() -> None:
+    masks = {t: square_mask(t) for t in range(COUNT)}
+    masks[0][60, 3], masks[0][2, 2] = 8, 9  # a pixel each; cells of 4 take the label of their pixel (2, 2)
+    said = VideoObjects(TrackOptions()).follow(source(), sequence(masks)).remark
+    assert said is not None and said.startswith("1 of 3 objects have no cell of their own")
+    assert VideoObjects(TrackOptions()).follow(source(), sequence()).remark is None
+
+
 def test_masks_that_cannot_start_are_named() -> None:
     task = VideoObjects(TrackOptions())
     empty = sequence({0: np.zeros((64, 80), np.uint8), 1: square_mask(1)})

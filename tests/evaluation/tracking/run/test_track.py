@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.evaluation.tracking.drawn import write_boxes, write_frames, write_masks
 from tests.evaluation.tracking.run.sources import broken, three
@@ -13,6 +14,7 @@ from vidssl.data.decode.open import open_video
 from vidssl.errors import VidsslError
 from vidssl.evaluation.tracking.run import track as module
 from vidssl.evaluation.tracking.run.options import TrackOptions
+from vidssl.evaluation.tracking.run.summary import notes
 
 OPTIONS = TrackOptions(size=96, device="cpu")
 
@@ -119,6 +121,17 @@ def test_without_truth_it_is_drawn_and_not_scored(data: Path, tmp_path: Path) ->
         assert video.info.num_frames == 5 and video.info.width == 320
     undrawn = track(data)
     assert undrawn["data"]["unscored"][0]["reason"].endswith("; --video or --plot draws it")
+
+
+def test_what_has_to_be_said_of_a_sequence_is_in_the_result(data: Path) -> None:
+    masks = sorted((data / "two" / "masks").iterdir())
+    image = Image.open(masks[0])
+    image.putpixel((0, 0), 2)
+    image.save(masks[0])
+    result = track(data, "vos", TrackOptions(device="cpu"))
+    [remark] = result["data"]["remarks"]
+    assert remark["path"] == "two" and remark["reason"].startswith("1 of 2 objects have no cell")
+    assert f"two: {remark['reason']}" in notes(result)
 
 
 def test_a_box_drawn_by_hand_is_where_it_starts(data: Path, tmp_path: Path) -> None:

@@ -131,8 +131,13 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         if row["not_finite"]:
             lines.append(f"{name}: no number, its features of {', '.join(row['not_finite'])} are not finite")
     lines.append(f"{data['scored']} of {data['sequences']} sequences scored, {data['frames']} frames")
-    for key, what in (("unscored", "not scored"), ("lacking", "left out"), ("failed", "failed")):
-        rest = [f"{what}: {record['path']}: {record['reason']}" for record in data[key]]
+    for key, what in (
+        ("remarks", ""),
+        ("unscored", "not scored: "),
+        ("lacking", "left out: "),
+        ("failed", "failed: "),
+    ):
+        rest = [f"{what}{record['path']}: {record['reason']}" for record in data[key]]
         lines += rest[:LINES] + (
             [f"  … and {len(rest) - LINES} more, in the result file"] if len(rest) > LINES else []
         )

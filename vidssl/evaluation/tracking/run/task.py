@@ -25,6 +25,7 @@ class Tracked:
         boxes: (T, 4). masks: frame -> label map (H, W), None where there is none.
         objects: rows (frame, id, x, y, w, h). keypoints: figure -> (T, J, 2).
         by_looks: of many objects, what is tracked without regard to where they were.
+        remark: what has to be said of the sequence.
     """
 
     boxes: Rows | None = None
@@ -32,6 +33,7 @@ class Tracked:
     objects: Rows | None = None
     keypoints: Mapping[int, Rows] | None = None
     by_looks: Tracked | None = None
+    remark: str | None = None
 
 
 class Task(Protocol):

@@ -119,6 +119,7 @@ class _Table:
         self.failed: list[dict[str, str]] = []
         self.lacking: list[dict[str, str]] = []
         self.unscored: list[dict[str, str]] = []
+        self.remarks: list[dict[str, str]] = []
 
     def add(self, sequence: Sequence, pictures: Pictures, several: bool, bar: Progress) -> None:
         """Track in one sequence.
@@ -145,6 +146,8 @@ class _Table:
             bar.update()
             if tracked is None:
                 continue
+            if row.name == ENCODER and tracked.remark:
+                self.remarks.append({"path": sequence.name, "reason": tracked.remark})
             if row.name == ENCODER and pictures.wanted:
                 pictures.add(sequence, tracked, self._task.truth(sequence), several)
             if not reason:
@@ -174,6 +177,7 @@ class _Table:
             "scored": self._scored,
             "frames": self._frames,
             "digest": self._digest.hexdigest()[:16],
+            "remarks": self.remarks,
             "unscored": self.unscored,
             "lacking": self.lacking,
             "failed": self.failed,

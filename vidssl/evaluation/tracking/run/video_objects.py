@@ -50,17 +50,20 @@ class VideoObjects:
         grid = grid_of(sequence, source.stride, self._options.size)
         features = sequence_features(source, sequence, self._options.size)
         maps = [np.zeros(size, dtype=np.int32) for _ in range(len(sequence))]
+        objects = lost = 0
         for start, mask in starts.items():
             ids = _ids(mask)
             labels = labels_on(mask, ids, grid, preset).to(features.device)
             maps[start] = np.where(mask > 0, mask, maps[start])
+            objects, lost = objects + len(ids), lost + int((labels.amax((1, 2)) == 0).sum())
             if start + 1 == len(sequence):
                 continue
             soft = propagate(features[start:], labels, preset)
             for frame in range(start + 1, len(sequence)):
                 found = mask_from(soft[frame - start], ids, grid, size, preset)
                 maps[frame] = np.where(found > 0, found, maps[frame])
-        return Tracked(masks=lambda frame: maps[frame])
+        remark = f"{lost} of {objects} objects have no cell of their own at this stride and size, and are lost at once"
+        return Tracked(masks=lambda frame: maps[frame], remark=remark if lost else None)
 
     def plain(self, sequence: Sequence) -> dict[str, Tracked]:
         return {COPY: Tracked(masks=_copied(self._starts(sequence)))}
