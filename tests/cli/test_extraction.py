@@ -16,7 +16,7 @@ def test_extract_patches(vidssl, checkpoint, sprites, tmp_path):
         "extract", checkpoint, sprites / "val", file, "--patches", "--patch-stride", 4, "--half", *FAST
     )
     assert code == 0
-    assert "patch features of 9 videos, 0.3 MB of float16; layer 1, stride 4, D = 64, static" in out
+    assert "patch features of 9 of 9 videos, 0.3 MB of float16; layer 1, stride 4, D = 64, static" in out
     tensors = load_file(file)
     assert len(tensors) == 9
     assert tensors["8"].shape == (4, 64, 8, 8)

@@ -55,7 +55,7 @@ def extract(
         )
         made, shown = record["patches"], sum(video["tensor"] is not None for video in record["videos"])
         typer.echo(
-            f"{output}: patch features of {shown} videos, {made['bytes'] / 1e6:,.1f} MB of {made['dtype']}; "
+            f"{output}: patch features of {shown} of {len(record['videos'])} videos, {made['bytes'] / 1e6:,.1f} MB of {made['dtype']}; "
             f"layer {made['layer']}, stride {made['stride']}, D = {made['dim']}, {made['mode']}"
         )
     else:
