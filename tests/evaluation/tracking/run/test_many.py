@@ -94,6 +94,8 @@ def test_what_a_sequence_lacks_is_said() -> None:
     assert boxes.lacks(sequence(objects=np.zeros((0, 6)))) == "no true boxes of objects"
     assert ManyBoxes(TrackOptions(detections="given")).lacks(sequence()) == "no detections"
     assert masks.lacks(sequence(masks=None)) == "no masks"
+    empty = Lazy(COUNT, lambda t: np.zeros((64, 80), np.int64))
+    assert masks.lacks(sequence(masks=empty)) == "masks without an object"
     some = Lazy(COUNT, lambda t: mask(t) if t % 2 else None)
     assert masks.lacks(sequence(masks=some)) == "masks on some frames only"
 

@@ -126,9 +126,13 @@ class ManyMasks(ManyBoxes):
     def lacks(self, sequence: Frames) -> str | None:
         if sequence.masks is None:
             return "no masks"
-        if sequence.masks_introduce or any(sequence.masks[t] is None for t in range(len(sequence))):
-            return "masks on some frames only"
-        return None
+        marked = False
+        for frame in range(len(sequence)):
+            mask = sequence.masks[frame]
+            if mask is None:
+                return "masks on some frames only"
+            marked = marked or bool(mask.any())
+        return None if marked else "masks without an object"
 
     def unscored(self, sequence: Frames) -> str | None:
         return None
