@@ -193,7 +193,7 @@ def table(record: dict[str, Any]) -> str:
             ]
             lines.append(f"| encoder less {control} | | | | | {' | '.join(spread(v) for v in less)} |")
         seeds = ", ".join(str(cell["seed"]) for cell in cells)
-        clips = {cell["clips"] for cell in cells}
+        clips = ", ".join(str(count) for count in sorted({cell["clips"] for cell in cells}))
         lines += ["", f"Seeds {seeds}; {clips} clips; 95 % t-intervals. Seconds of a CPU core, by seed:"]
         lines += [
             ", ".join(
