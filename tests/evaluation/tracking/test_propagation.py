@@ -54,9 +54,12 @@ def test_keys_as_similar_as_the_last_that_counts_all_count_in_dino_alone() -> No
     labels = video(1, 4, 6)[1]
     wanted = reference.dino(features.numpy(), labels.numpy(), radius=2, context=2)
     close(propagate(features, labels, radius=2, context=2), wanted)
-    assert not torch.allclose(
-        propagate(features, labels, radius=2, context=2, ties=False)[1:], torch.as_tensor(wanted)[1:]
-    )
+    for preset in PRESETS:
+        plain, tied = (
+            propagate(features, labels, preset, radius=2, context=2, ties=ties) for ties in (False, True)
+        )
+        assert not torch.allclose(plain, tied)
+        close(propagate(features, labels, preset, radius=2, context=2), tied if preset == "dino" else plain)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
