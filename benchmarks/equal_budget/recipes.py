@@ -61,7 +61,7 @@ HSIC = {
     "last_norm": True,
 }
 ALONE = {**HSIC, "target": False, **HEADS}
-FIXED = {**ALONE, "gamma": 3.0, "gamma_max": None}
+FIXED = {**ALONE, "gamma": 3.0, "gamma_max": None, "gamma_memory": 0.0}
 ONE_FRAME = {"options": {"chunk_frames": 1}}  # latents that have not seen what they are to predict
 LDM = {"state_dim": 16, "entropy": "knn", "lr_multiplier": 10.0, "projector": [256, 8]}
 ROWS = {
@@ -69,7 +69,7 @@ ROWS = {
     "hsic, across views": Row({"hsic": {**HSIC, **HEADS, "same_view_pairs": False}}),
     "hsic, features": Row({"hsic": {**HSIC, "estimator": "rff", **PREDICTED}}),
     "hsic, no teacher": Row({"hsic": ALONE}),
-    "hsic, kappa = 1": Row({"hsic": {**ALONE, "kappa": 1.0, "gamma_max": None, "scale": 0.5}}),
+    "hsic, kappa = 1": Row({"hsic": {**ALONE, "kappa": 1.0, "gamma_max": None, "gamma_memory": 0.0, "scale": 0.5}}),
     "hsic, gamma = 3": Row({"hsic": FIXED}),
     "hsic, time-aware": Row({"hsic": {**ALONE, "time_width": 1.0}}),
     "hsic, frames": Row({"hsic": {**ALONE, "frames": True}}),

@@ -119,11 +119,39 @@ def test_gamma_max_is_a_fixed_gamma_that_waits_for_identities() -> None:
     assert within.logs["hsic/gamma"] == plain.logs["hsic/gamma"]
 
 
+def test_gamma_memory_is_a_running_mean_of_training_batches() -> None:
+    """By hand, in float64; and a mean below zero, where single batches lie above it, leaves gamma at zero."""
+    batches = [alike(2, 6, 4, noise) for noise in (0.3, 1.0, 3.0)]
+    objective = SSLHSIC(gamma=None, kappa=0.7, gamma_memory=0.6, target=False).double()
+    plain = SSLHSIC(gamma=None, target=False).double()
+    xy, xx, total = 0.0, 0.0, 0.0
+    for batch in batches:
+        logs = plain(batch).logs
+        xy, xx = 0.6 * xy + logs["hsic/hsic_xy"].item(), 0.6 * xx + logs["hsic/hsic_xx"].item()
+        total = 0.6 * total + 1
+        expected = pytest.approx(0.7 * max(xy, 0) / total / (xx / total) ** 0.5, rel=1e-9)
+        before = objective.state_dict()["balance.xy"].clone()
+        objective.eval()
+        assert objective(batch).logs["hsic/gamma"].item() == expected
+        assert torch.equal(objective.state_dict()["balance.xy"], before)
+        objective.train()
+        assert objective(batch).logs["hsic/gamma"].item() == expected
+    wary = SSLHSIC(gamma=None, gamma_memory=0.95, target=False).double()
+    for _ in range(6):
+        wary([batches[0][0], -batches[0][0]])
+    assert plain(batches[0]).logs["hsic/gamma"] > 0
+    assert wary(batches[0]).logs["hsic/gamma"] == 0
+
+
 def test_options_that_do_not_fit() -> None:
     with pytest.raises(
         VidsslError, match=r"gamma_max=3.0: is for a gamma that follows kappa, and gamma is 2"
     ):
         SSLHSIC(gamma=2.0, gamma_max=3.0)
+    with pytest.raises(VidsslError, match="gamma_memory=1"):
+        SSLHSIC(gamma_memory=1.0)
+    with pytest.raises(VidsslError, match=r"gamma_memory=0.9: is for a gamma that follows kappa"):
+        SSLHSIC(gamma=2.0, gamma_memory=0.9)
     with pytest.raises(VidsslError, match="gamma_max=0"):
         SSLHSIC(gamma_max=0.0)
     with pytest.raises(VidsslError, match="gamma_start=1"):

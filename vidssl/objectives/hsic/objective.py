@@ -13,7 +13,6 @@ fade with the time between two clips, and be asked of single frames; `labels` ha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from vidssl.objectives.base import (
     check_views,
     video_ids,
 )
+from vidssl.objectives.hsic.balance import Balance
 from vidssl.objectives.hsic.imq import bandwidth_log_gradient, imq_hsic, log_gradient_from_moments
 from vidssl.objectives.hsic.labels import (
     TIME_KERNELS,
@@ -110,6 +110,7 @@ class SSLHSIC(DrawingObjective):
             spreading pays by itself.
         gamma_max: where gamma is None: no more than this. With a kappa far above 1 it is a fixed gamma that waits until some
             identity has been found: rows of which nothing can be told apart are not spread. None: no limit.
+        gamma_memory: where gamma is None: follow running means of the batches, see `balance.Balance`.
         gamma_start: value at the start of training; rises linearly to `gamma` over `gamma_ramp`. None: no ramp.
         gamma_ramp: share of training, in (0, 1].
         estimator: "exact" kernel, "rff" random features, or "auto": exact up to the device's EXACT_ROWS.
@@ -133,6 +134,7 @@ class SSLHSIC(DrawingObjective):
         gamma: float | None = None,
         kappa: float = 0.8,
         gamma_max: float | None = None,
+        gamma_memory: float = 0.0,
         gamma_start: float | None = None,
         gamma_ramp: float = 0.2,
         estimator: str = "auto",
@@ -152,16 +154,13 @@ class SSLHSIC(DrawingObjective):
         check_choice("time_kernel", time_kernel, TIME_KERNELS)
         check_share("gamma_ramp", gamma_ramp)
         check_value("time_width", time_width, time_width is None or time_width > 0, "positive seconds")
-        check_value("kappa", kappa, kappa >= 0, "at least 0")
-        check_value("gamma_max", gamma_max, gamma_max is None or gamma_max > 0, "above 0")
-        if gamma is not None and gamma_max is not None:
-            raise VidsslError(
-                f"gamma_max={gamma_max}: is for a gamma that follows kappa, and gamma is {gamma}"
-            )
+        for name, value in (("gamma_max", gamma_max), ("gamma_memory", gamma_memory)):
+            if gamma is not None and value:
+                raise VidsslError(f"{name}={value}: is for a gamma that follows kappa, and gamma is {gamma}")
         if gamma is None and gamma_start is not None:
             raise VidsslError(f"gamma_start={gamma_start}: is for a gamma that does not follow kappa")
-        self.gamma, self.kappa = gamma if gamma_start is None else gamma_start, kappa
-        self.gamma_max = math.inf if gamma_max is None else gamma_max
+        self.gamma = gamma if gamma_start is None else gamma_start
+        self.balance = Balance(kappa, gamma_max, gamma_memory)
         if gamma is not None and self.gamma is not None:
             self.ramps = {"gamma": Ramp(self.gamma, gamma, gamma_ramp)}
         self.estimator, self.num_features, self.bandwidth_rows = estimator, num_features, bandwidth_rows
@@ -194,11 +193,7 @@ class SSLHSIC(DrawingObjective):
             views=views, same_view_pairs=self.same_view_pairs, dtype=rows[0].dtype,
         )  # fmt: skip
         hsic, log_gradient = self._estimate(rows, pairs)
-        gamma = (
-            hsic.balanced(self.kappa).clamp_max(self.gamma_max)
-            if self.gamma is None
-            else hsic.xy.new_tensor(self.gamma)
-        )
+        gamma = self.balance(hsic) if self.gamma is None else hsic.xy.new_tensor(self.gamma)
         loss = gamma * hsic.xx.clamp_min(HSIC_XX_FLOOR).sqrt() - hsic.xy
         logs = {
             "loss": loss,

@@ -40,14 +40,6 @@ class Hsic(NamedTuple):
         """(tr HKH)² / ‖HKH‖_F²: so many equal eigenvalues have the variance and the HSIC(Z, Z) of the kernel features."""
         return (1 - self.mean_kernel).square() / self.xx.clamp_min(HSIC_XX_FLOOR)
 
-    def balanced(self, kappa: float) -> Tensor:
-        """kappa · HSIC(Z, Y) / sqrt(HSIC(Z, Z)), a number without gradient, zero where HSIC(Z, Y) is not above it.
-
-        As the weight of sqrt(HSIC(Z, Z)) it has HSIC(Z, Y) times the gradient of
-        -log HSIC(Z, Y) + (kappa / 2) log HSIC(Z, Z), where kappa = 1 is -log of the alignment (CKA) of rows and identity.
-        """
-        return kappa * self.xy.detach().clamp_min(0) / self.xx.detach().clamp_min(HSIC_XX_FLOOR).sqrt()
-
     def rank_needed(self, gamma: Tensor) -> Tensor:
         """(gamma / rho)²: up to this rank, features that shrink to a point lower the loss."""
         return (gamma / self.rho.clamp_min(RHO_FLOOR)).square()
