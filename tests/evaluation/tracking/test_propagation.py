@@ -245,9 +245,7 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # kB
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux")
 @pytest.mark.parametrize("preset", ["vfs", "crw"])
-def test_a_frame_of_480p_at_stride_8_with_21_frames_of_context_stays_below_2_gb(
-    preset: str, radius: int
-) -> None:
+def test_a_frame_of_480p_at_stride_8_with_21_frames_of_context_stays_below_2_gb(preset: str) -> None:
     """The whole process, features and all: 22 keys for each of 6,420 queries. A dense matrix alone would be 3.6 GB."""
     command = [sys.executable, "-c", MEMORY, preset, "12", "22"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
