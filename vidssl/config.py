@@ -42,6 +42,9 @@ class DataConfig(Section):
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="decoding processes for each training process"
     )
+    repeats: Count = Field(
+        1, description="clips of a video in a batch, for one opening of its file; counted in train.batch_size"
+    )
     keep_frames: bool = Field(
         False, description="keep all frames of a video in memory once decoded, in every decoding process"
     )
@@ -117,7 +120,7 @@ class TeacherConfig(Section):
 class TrainConfig(Section):
     """The loop."""
 
-    batch_size: Count = Field(64, description="videos in one optimiser step, over all processes")
+    batch_size: Count = Field(64, description="clips in one optimiser step, over all processes")
     steps: Count | None = Field(None, description="optimiser steps (exclusive with epochs)")
     epochs: Positive | None = None
     accumulation: Count = Field(

@@ -64,6 +64,24 @@ def test_samples_are_a_function_of_epoch_and_index() -> None:
     assert not same(one, collate_clips([dataset(videos, seed=8)[(0, 2)]]))
 
 
+def test_repeats_open_once_and_are_what_they_are_alone() -> None:
+    videos = FakeVideos(8, broken=(2,))
+    data = dataset(videos, repeats=3)
+    keys = [(6, 5), (7, 5), (8, 5), (6, 2), (7, 2), (8, 2), (9, 5)]
+    together = data.__getitems__(keys)
+    shown = together[3].video_id
+    assert videos.opened == [5, 2, shown, 5]  # the last key is of another epoch
+    assert all((np.diff(call) > 0).all() for call in videos.calls)
+    for key, sample in zip(keys, together, strict=True):
+        alone = data[key]
+        told = alone.failures if key[0] % 3 == 0 else []
+        assert same(collate_clips([replace(alone, failures=told)]), collate_clips([sample]))
+    assert {sample.video_id for sample in together[3:6]} == {shown}
+    windows = {tuple(sample.times[0].tolist()) for sample in together[:3]}
+    assert len(windows) == 3
+    assert len({sample.draws[0].box.numpy().tobytes() for sample in together[:3]}) == 3
+
+
 def test_a_broken_video_is_replaced_deterministically_and_reported() -> None:
     videos = FakeVideos(8, broken=(2, 5))
     data = dataset(videos)

@@ -56,6 +56,25 @@ def test_an_epoch_shows_every_video_at_most_once_and_with_drop_last_off_exactly_
         assert sorted(i for e, i in keys if e == epoch) == list(range(num))
 
 
+@given(st.integers(1, 20), st.integers(1, 4), st.sampled_from([1, 2, 3]), st.booleans(), st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_repeats_are_the_plain_order_with_every_video_in_a_row(
+    num: int, repeats: int, processes: int, drop_last: bool, start: int
+) -> None:
+    videos = max(num // processes, 1) * processes  # of a batch
+    num = max(num, videos)
+    plain = GlobalBatchSampler(num, videos, drop_last=drop_last, start_step=start)
+    parts = [
+        GlobalBatchSampler(
+            num, videos * repeats, processes, rank, drop_last=drop_last, start_step=start, repeats=repeats
+        )
+        for rank in range(processes)
+    ]
+    for step, *shares in islice(zip(plain, *parts, strict=True), 8):
+        rows = [share[i : i + repeats] for share in shares for i in range(0, len(share), repeats)]
+        assert rows == [[(epoch * repeats + r, index) for r in range(repeats)] for epoch, index in step]
+
+
 def test_orders_differ_between_epochs_and_seeds() -> None:
     orders = [
         tuple(
@@ -82,6 +101,9 @@ def test_length_and_epochs_of_the_sampler() -> None:
         ({"num_samples": 9, "batch_size": 4, "num_processes": 3}, "multiple of the number of processes, 3"),
         ({"num_samples": 9, "batch_size": 4, "num_processes": 2, "rank": 2}, "rank=2"),
         ({"num_samples": 9, "batch_size": 4, "start_step": 5, "total_steps": 4}, "start_step=5"),
+        ({"num_samples": 9, "batch_size": 6, "repeats": 4}, "multiple of .* processes, 1, times repeats=4"),
+        ({"num_samples": 3, "batch_size": 8, "repeats": 2}, "the number of videos times repeats=2, 6"),
+        ({"num_samples": 9, "batch_size": 6, "repeats": 0}, "repeats=0: must be at least 1"),
         ({"num_samples": 9, "batch_size": 4, "seed": -3}, "seed -3"),
     ],
 )

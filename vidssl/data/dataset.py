@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from vidssl.data.views.evaluation import EvalSpec
 from vidssl.data.views.spec import ViewSpec, expand_views
 from vidssl.errors import VidsslError, check_value
 
+T = TypeVar("T")
 Opener = Callable[[Path], AbstractContextManager[VideoReader]]
 
 
@@ -66,6 +68,10 @@ class VideoDataset(Dataset[ClipSample]):
     def __len__(self) -> int:
         return len(self.videos)
 
+    def __getitems__(self, keys: Sequence[Any]) -> list[ClipSample]:
+        """The samples of a batch, as PyTorch's own loader would ask for them."""
+        return [self[key] for key in keys]
+
     def _decode(
         self, video_id: int, choose: Callable[[Times], Sequence[ClipIndices]]
     ) -> tuple[Tensor, list[ClipIndices]]:
@@ -91,10 +97,10 @@ class VideoDataset(Dataset[ClipSample]):
             raise DecodeError(path, "auto", reason)
         return frames, [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
 
-    def _watched(self, video_id: int, make: Callable[[], ClipSample]) -> ClipSample:
-        """`make()` of a video's sample, tried again while the machine is in trouble."""
+    def _watched(self, video_id: int, make: Callable[[], T]) -> T:
+        """`make()` of a video's samples, tried again while the machine is in trouble."""
 
-        def announced() -> ClipSample:
+        def announced() -> T:
             self.announce(video_id)
             try:
                 return make()
@@ -120,6 +126,8 @@ class ClipDataset(VideoDataset):
             antialiased, aspect ratio kept); None keeps the source size. Frames longer than 4:1 are first cut to 4:1
             around their centre, so that one odd video cannot blow up the canvas of a whole batch.
         upsample: also enlarge smaller frames to `decode_size`.
+        repeats: clips taken of a video in a row, each at a place and with draws of its own, for one opening of the file
+            (see `GlobalBatchSampler`). Where the video is replaced, all of them are taken of the same other one.
         seed: of all draws.
         max_attempts: videos tried for one sample before giving up.
         deadline: seconds allowed for one video, None for no limit; kept by the loader, which ends a worker that takes
@@ -140,6 +148,7 @@ class ClipDataset(VideoDataset):
         max_window_frames: int = 900,
         decode_size: int | None = 256,
         upsample: bool = False,
+        repeats: int = 1,
         seed: int = 0,
         max_attempts: int = 10,
         deadline: float | None = 60.0,
@@ -156,23 +165,37 @@ class ClipDataset(VideoDataset):
                 )
         check_value("max_window_frames", max_window_frames, max_window_frames >= 1, "at least 1")
         check_value("max_attempts", max_attempts, max_attempts >= 1, "at least 1")
-        self.views, self.seed, self.max_attempts = expand_views(views), seed, max_attempts
+        check_value("repeats", repeats, repeats >= 1, "at least 1")
+        self.views, self.seed, self.max_attempts, self.repeats = (
+            expand_views(views),
+            seed,
+            max_attempts,
+            repeats,
+        )
         self.window_seconds, self.max_window_frames = window_seconds or math.inf, max_window_frames
         self.decode_size, self.upsample = decode_size, upsample
 
     def __getitem__(self, key: Key) -> ClipSample:
-        """The sample of (epoch, index).
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[ClipSample]:
+        """The samples of some (visit, index). Neighbours of one video and epoch share its opening; each is what it is alone,
+        except that only the first of them tells of videos that failed.
 
         Raises:
             VidsslError: if `max_attempts` videos in a row cannot be decoded; names the first one and its cause.
             MachineTroubleError: if a file cannot be read for a reason that is not its own.
         """
-        epoch, index = key
+        rows = groupby(keys, key=lambda key: (key[0] // self.repeats, key[1]))
+        return [sample for (epoch, index), row in rows for sample in self._taken(epoch, index, list(row))]
+
+    def _taken(self, epoch: int, index: int, keys: Sequence[Key]) -> list[ClipSample]:
+        """The samples of keys of one video in one epoch."""
         failures: list[FailedVideo] = []
         for attempt in range(min(self.max_attempts, len(self.videos))):
             video_id = self._candidate(epoch, index, attempt, failures)
             try:
-                return self._watched(video_id, partial(self._sample, epoch, index, video_id, failures))
+                return self._watched(video_id, partial(self._samples, keys, video_id, failures))
             except DecodeError as error:
                 failures.append(self._failure(video_id, error))
         first = failures[0]
@@ -191,24 +214,32 @@ class ClipDataset(VideoDataset):
             choice += choice >= tried
         return choice
 
-    def _sample(self, epoch: int, index: int, video_id: int, failures: list[FailedVideo]) -> ClipSample:
-        def choose(times: Times) -> list[ClipIndices]:
-            seconds = min(self.window_seconds, self.max_window_frames * frame_period(times) or math.inf)
-            window = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, epoch, index))
-            return [
-                view_indices(times, spec.clip, stream(self.seed, Purpose.TIME, epoch, index, number), window)
-                for number, spec in enumerate(self.views)
-            ]
-
-        frames, clips = self._decode(video_id, choose)
+    def _samples(self, keys: Sequence[Key], video_id: int, failures: list[FailedVideo]) -> list[ClipSample]:
+        frames, clips = self._decode(
+            video_id, lambda times: [c for key in keys for c in self._clips(times, key)]
+        )
         if self.decode_size is not None:
             frames = resize_short_side(frames, self.decode_size, self.upsample)
         height, width = frames.shape[1:3]
-        draws = [
-            draw_view(stream(self.seed, Purpose.SPACE, epoch, index, number), spec, height, width)
+        samples = []
+        for place, (visit, index) in enumerate(keys):
+            own = clips[place * len(self.views) : (place + 1) * len(self.views)]
+            draws = [
+                draw_view(stream(self.seed, Purpose.SPACE, visit, index, number), spec, height, width)
+                for number, spec in enumerate(self.views)
+            ]
+            told = failures if place == 0 else []
+            samples.append(_pack(*_only_needed(frames, own), video_id, draws=draws, failures=told))
+        return samples
+
+    def _clips(self, times: Times, key: Key) -> list[ClipIndices]:
+        """The frames of every view of one sample."""
+        seconds = min(self.window_seconds, self.max_window_frames * frame_period(times) or math.inf)
+        window = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, *key))
+        return [
+            view_indices(times, spec.clip, stream(self.seed, Purpose.TIME, *key, number), window)
             for number, spec in enumerate(self.views)
         ]
-        return _pack(frames, clips, video_id, draws=draws, failures=failures)
 
 
 class EvalClipDataset(VideoDataset):
@@ -253,6 +284,15 @@ class EvalClipDataset(VideoDataset):
         else:
             frames = resize_short_side(frames, spec.decoded_side, True, spec.interpolation)
         return _pack(frames, clips, index)
+
+
+def _only_needed(frames: Tensor, clips: Sequence[ClipIndices]) -> tuple[Tensor, list[ClipIndices]]:
+    """The frames that some clips show, and the clips with indices into these."""
+    needed = np.unique(np.concatenate([clip.indices for clip in clips]))
+    if len(needed) == len(frames):
+        return frames, list(clips)
+    chosen = [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
+    return frames[torch.from_numpy(needed)], chosen
 
 
 def _pack(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields: Any) -> ClipSample:

@@ -12,22 +12,25 @@ from torch.utils.data import Sampler
 from vidssl.data.rng import Purpose, stream
 from vidssl.errors import VidsslError, check_value
 
-Key = tuple[int, int]  # (epoch, index of the video)
+# (visit, index of the video): which time it is that a clip of this video is taken. Visit v belongs to epoch v // repeats.
+Key = tuple[int, int]
 
 
 @dataclass(eq=False)
 class GlobalBatchSampler(Sampler[list[Key]]):
-    """Batches of (epoch, index) keys; the global batch of a step does not depend on the number of processes.
+    """Batches of keys; the global batch of a step does not depend on the number of processes.
 
-    Every epoch is a permutation drawn from (seed, epoch). Step s takes the s-th slice of `batch_size` keys and
-    process r takes the r-th of `num_processes` equal parts of it, so the parts in rank order are exactly the batch of
-    one process. Nothing is remembered between steps: `start_step=k` continues where a run stopped after k steps
+    Every epoch is a permutation drawn from (seed, epoch), in which every video stands `repeats` times in a row. Step s
+    takes the s-th slice of `batch_size` keys and process r takes the r-th of `num_processes` equal parts of it, so the
+    parts in rank order are exactly the batch of one process. Nothing is remembered between steps: `start_step=k` continues where a run stopped after k steps
     without looking at any earlier data. It needs no further sharding: do not let `accelerate` prepare its loader.
 
     Args:
         num_samples: number of videos.
-        batch_size: GLOBAL batch size, over all processes.
-        drop_last: True leaves the last `num_samples % batch_size` keys of every epoch out. False lets a batch run
+        batch_size: GLOBAL batch size in clips, over all processes.
+        repeats: clips of a video in a batch, which share one opening of the file (Hoffer et al. 2020, "Augment your
+            batch"). A batch holds `batch_size / repeats` videos.
+        drop_last: True leaves the last videos of every epoch out that fill no batch. False lets a batch run
             over into the next epoch, so that every video is used exactly once per epoch and all batches are full.
         start_step: first step to yield.
         total_steps: step to stop before, counted from 0 (not from start_step); None never stops.
@@ -44,15 +47,21 @@ class GlobalBatchSampler(Sampler[list[Key]]):
     drop_last: bool = True
     start_step: int = 0
     total_steps: int | None = None
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         size, processes, start, total = self.batch_size, self.num_processes, self.start_step, self.total_steps
-        if not 1 <= size <= self.num_samples:
+        check_value("repeats", self.repeats, self.repeats >= 1, "at least 1")
+        most = self.num_samples * self.repeats
+        if not 1 <= size <= most:
+            times = "" if self.repeats == 1 else f" times repeats={self.repeats}"
             raise VidsslError(
-                f"batch_size={size}: must lie between 1 and the number of videos, {self.num_samples}"
+                f"batch_size={size}: must lie between 1 and the number of videos{times}, {most}"
             )
-        is_shared = processes >= 1 and size % processes == 0
-        check_value("batch_size", size, is_shared, f"a multiple of the number of processes, {processes}")
+        is_shared = processes >= 1 and size % (processes * self.repeats) == 0
+        allowed = f"a multiple of the number of processes, {processes}"
+        allowed += "" if self.repeats == 1 else f", times repeats={self.repeats}"
+        check_value("batch_size", size, is_shared, allowed)
         if not 0 <= self.rank < processes:
             raise VidsslError(f"rank={self.rank}: must lie between 0 and {processes - 1}")
         if start < 0 or (total is not None and total < start):
@@ -61,9 +70,9 @@ class GlobalBatchSampler(Sampler[list[Key]]):
 
     def batch(self, step: int) -> list[Key]:
         """This process's keys of one step."""
-        share = self.batch_size // self.num_processes
+        share = self.batch_size // self.repeats // self.num_processes  # videos
         first = self._position(step) + self.rank * share
-        return [self._key(position) for position in range(first, first + share)]
+        return [key for position in range(first, first + share) for key in self._keys(position)]
 
     def __iter__(self) -> Iterator[list[Key]]:
         step = self.start_step
@@ -77,17 +86,19 @@ class GlobalBatchSampler(Sampler[list[Key]]):
         return self.total_steps - self.start_step
 
     def _position(self, step: int) -> int:
-        """Place of the step's first key in the concatenation of all permutations."""
+        """Place of the step's first video in the concatenation of all permutations."""
+        videos = self.batch_size // self.repeats
         if not self.drop_last:
-            return step * self.batch_size
-        per_epoch = self.num_samples // self.batch_size
-        return step // per_epoch * self.num_samples + step % per_epoch * self.batch_size
+            return step * videos
+        per_epoch = self.num_samples // videos
+        return step // per_epoch * self.num_samples + step % per_epoch * videos
 
-    def _key(self, position: int) -> Key:
+    def _keys(self, position: int) -> list[Key]:
         epoch, place = divmod(position, self.num_samples)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._draw(epoch))
-        return epoch, int(self._epoch[1][place])
+        index = int(self._epoch[1][place])
+        return [(epoch * self.repeats + repeat, index) for repeat in range(self.repeats)]
 
     def _draw(self, epoch: int) -> NDArray[np.int64]:
         return stream(self.seed, Purpose.ORDER, epoch).permutation(self.num_samples)

@@ -222,7 +222,7 @@ def make_batch(dataset: VideoDataset, keys: list[Any]) -> ClipBatch:
         VidsslError: see `ClipDataset`; also when there is not enough memory.
     """
     try:
-        return collate_clips([dataset[key] for key in keys])
+        return collate_clips(dataset.__getitems__(keys))
     except (MemoryError, RuntimeError) as error:
         raise machine_trouble(error, dataset.videos.path(0)) or error from error
 

@@ -152,7 +152,7 @@ def _set_up(
         accelerator.print(f"{data.train}: {remark}")
     now = on_first(lambda: conditions(index, device))
     accepted = on_first(lambda: require_same(folder, config, now, accept_changes) if claim.begun else [])
-    total_steps = _total_steps(train, len(index))
+    total_steps = _total_steps(train, len(index) * data.repeats)
     sampler = GlobalBatchSampler(
         len(index),
         train.batch_size,
@@ -160,8 +160,9 @@ def _set_up(
         rank=accelerator.process_index,
         seed=config.seed,
         total_steps=total_steps,
+        repeats=data.repeats,
     )
-    window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts"})
+    window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts", "repeats"})
     dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
     if data.keep_frames:
         dataset.opener = KeptVideos(dataset.opener)
@@ -294,6 +295,6 @@ def warm_start(run: Run) -> None:
         part.warm_start(features)
 
 
-def _total_steps(train: TrainConfig, videos: int) -> int:
+def _total_steps(train: TrainConfig, clips: int) -> int:
     epochs = train.epochs or 0.0  # where there are no steps
-    return train.steps or max(round(epochs * (videos // train.batch_size)), 1)
+    return train.steps or max(round(epochs * (clips // train.batch_size)), 1)
