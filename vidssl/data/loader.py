@@ -9,8 +9,9 @@ from typing import Any, TypedDict, Unpack
 import torch
 
 from vidssl.data.batch import ClipBatch
-from vidssl.data.dataset import ClipDataset, EvalClipDataset, VideoDataset
+from vidssl.data.dataset import ClipDataset, EvalClipDataset
 from vidssl.data.order import GlobalBatchSampler
+from vidssl.data.videos import VideoDataset
 from vidssl.data.workers import Crew, make_batch
 from vidssl.errors import VidsslError, check_value
 

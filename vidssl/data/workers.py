@@ -31,10 +31,10 @@ from typing import Any
 import torch
 
 from vidssl.data.batch import ClipBatch, collate_clips
-from vidssl.data.dataset import VideoDataset
 from vidssl.data.decode.trouble import WAITS, machine_trouble, patiently
 from vidssl.data.ends import SLOW, crashed, ended_itself, lost
 from vidssl.data.handing_over import hand_over, take
+from vidssl.data.videos import VideoDataset
 from vidssl.errors import VidsslError
 
 BETWEEN = -1.0  # announced by a process that has no video open

@@ -1,0 +1,101 @@
+"""The videos of a data set, and how one of them is opened, decoded and, where that fails, told of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vidssl.data.batch import ClipSample
+from vidssl.data.clips import ClipIndices, Times
+from vidssl.data.decode.open import open_video
+from vidssl.data.decode.reader import DecodeError, VideoReader
+from vidssl.data.decode.trouble import patiently
+from vidssl.data.manifest.quarantine import FailedVideo
+from vidssl.errors import VidsslError
+
+T = TypeVar("T")
+Opener = Callable[[Path], AbstractContextManager[VideoReader]]
+
+
+class Videos(Protocol):
+    """The videos of a data set, e.g. a `VideoIndex`."""
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """What the folder or list calls them."""
+
+    def __len__(self) -> int: ...
+    def path(self, i: int) -> Path: ...
+
+
+class VideoDataset(Dataset[ClipSample]):
+    """Videos and how they are opened.
+
+    Attributes:
+        failed: video_id -> reason, of videos that are not tried (again): each has ended or held up its process.
+        announce: told which video is about to be opened, and None when it is closed again.
+    """
+
+    def __init__(self, videos: Videos, deadline: float | None, backend: str, opener: Opener | None) -> None:
+        if len(videos) == 0:
+            raise VidsslError("the data set has no videos")
+        self.videos, self.deadline, self.backend = videos, deadline, backend
+        self.opener = opener or partial(open_video, backend=backend)
+        self.failed: dict[int, str] = {}
+        self.announce: Callable[[int | None], None] = lambda video_id: None
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitems__(self, keys: Sequence[Any]) -> list[ClipSample]:
+        """The samples of a batch, as PyTorch's own loader would ask for them."""
+        return [self[key] for key in keys]
+
+    def _decode(
+        self, video_id: int, choose: Callable[[Times], Sequence[ClipIndices]]
+    ) -> tuple[Tensor, list[ClipIndices]]:
+        """Decode the union of the clips that `choose` picks from the timestamps, each frame once, in ascending order.
+
+        Returns:
+            (N, h, w, 3) uint8 frames, and the clips with indices into N.
+
+        Raises:
+            DecodeError: if the video cannot be decoded, is empty, or is among those that failed.
+        """
+        path = self.videos.path(video_id)
+        if video_id in self.failed:
+            raise DecodeError(path, self.backend, self.failed[video_id])
+        with self.opener(path) as reader:
+            if len(reader.times) == 0:
+                raise DecodeError(path, "auto", "the video has no frames")
+            clips = choose(reader.times)
+            needed = np.unique(np.concatenate([clip.indices for clip in clips]))
+            frames = torch.from_numpy(reader.frames(needed))
+        if frames.shape[0] != len(needed) or min(frames.shape) == 0:
+            reason = f"asked for {len(needed)} frames, got an array of shape {tuple(frames.shape)}"
+            raise DecodeError(path, "auto", reason)
+        return frames, [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
+
+    def _watched(self, video_id: int, make: Callable[[], T]) -> T:
+        """`make()` of a video's samples, tried again while the machine is in trouble."""
+
+        def announced() -> T:
+            self.announce(video_id)
+            try:
+                return make()
+            finally:
+                self.announce(None)
+
+        return patiently(announced, self.videos.path(video_id))
+
+    def _failure(self, video_id: int, error: DecodeError) -> FailedVideo:
+        reason = " ".join(str(error.reason).split())
+        return FailedVideo(video_id, str(self.videos.path(video_id)), reason, decoder=error.backend)
