@@ -33,6 +33,9 @@ class Files:
     def path(self, i: int) -> Path:
         return Path(self.paths[i])
 
+    def part(self, i: int) -> None:
+        """All are whole."""
+
 
 def read_all(paths: list[str]) -> Figures:
     """How many files gave frames, and for which kinds of reasons the others did not."""

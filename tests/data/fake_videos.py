@@ -70,6 +70,9 @@ class FakeVideos:
     def path(self, i: int) -> Path:
         return Path(f"{i}.mp4")
 
+    def part(self, i: int) -> None:
+        """All are whole."""
+
     def open(self, path: Path) -> FakeReader:
         video_id = int(path.stem)
         self.opened.append(video_id)

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.conftest import numbers_of, write_numbered
 from tests.data.fake_videos import MEAN, STD, VIEWS, FakeReader, FakeVideos, dataset, same
 from vidssl.data.batch import collate_clips
 from vidssl.data.clips import ClipSpec
 from vidssl.data.dataset import ClipDataset, EvalClipDataset
 from vidssl.data.loader import build_eval_loader, build_loader
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.data.views.render import render_views
+from vidssl.data.views.spec import ViewSpec
 from vidssl.errors import VidsslError
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -164,6 +167,9 @@ class Folder:
     def path(self, i: int) -> Path:
         return self.files[i]
 
+    def part(self, i: int) -> None:
+        pass
+
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the shared videos at {SHARED.name}")
 def test_real_videos_and_a_truncated_one() -> None:
@@ -180,3 +186,29 @@ def test_real_videos_and_a_truncated_one() -> None:
         assert view.shape == (5, 3, 4, 64, 64)
         assert view.isfinite().all()
         assert view.std(dim=(1, 2, 3, 4)).min() > 0.05
+
+
+def test_a_segment_is_sampled_like_the_file_that_holds_nothing_else(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "a.mp4", frames=100)
+    (tmp_path / "list.csv").write_text("path,start,end\na.mp4,0.4,1.2\na.mp4,2.0,\na.mp4,9,10\n")
+    index = VideoIndex.read(tmp_path / "list.csv")
+    view = ViewSpec("global", 2, 4, size=16, stride=3)
+    data = ClipDataset(index, [view], window_seconds=0.6, decode_size=None, seed=1, max_attempts=1)
+    for epoch in range(20):  # frames 10 to 29, of which windows of 15
+        sample = data[(epoch, 0)]
+        shown = torch.tensor(numbers_of(sample.frames.numpy()))
+        assert shown.min() >= 10
+        assert shown.max() < 30
+        for own, times in zip(sample.index, sample.times, strict=True):
+            torch.testing.assert_close(times, (shown[own] - 10) / 25)
+    evaluated = EvalClipDataset(index, EvalSpec(ClipSpec(5, seconds=math.inf), size=48, resize="crop"))
+    spread = evaluated[1]  # frames 50 to 99; resized, so told by their times
+    torch.testing.assert_close(
+        spread.times[0], torch.tensor([0.16, 0.56, 0.96, 1.36, 1.76]), atol=0.021, rtol=0
+    )
+    beyond = evaluated[2]
+    assert beyond.failed
+    assert beyond.failures[0].path.endswith("a.mp4#t=9,10")
+    assert "begins at 9 s, but the video ends at 4 s" in beyond.failures[0].reason
+    with pytest.raises(VidsslError, match=r"a\.mp4#t=9,10: the part begins at 9 s"):
+        data[(0, 2)]

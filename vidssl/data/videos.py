@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from vidssl.data.batch import ClipSample
 from vidssl.data.clips import ClipIndices, Times
 from vidssl.data.decode.open import open_video
+from vidssl.data.decode.part import Part, PartReader
 from vidssl.data.decode.reader import DecodeError, VideoReader
 from vidssl.data.decode.trouble import patiently
 from vidssl.data.manifest.quarantine import FailedVideo
@@ -34,6 +35,7 @@ class Videos(Protocol):
 
     def __len__(self) -> int: ...
     def path(self, i: int) -> Path: ...
+    def part(self, i: int) -> Part | None: ...
 
 
 class VideoDataset(Dataset[ClipSample]):
@@ -73,7 +75,9 @@ class VideoDataset(Dataset[ClipSample]):
         path = self.videos.path(video_id)
         if video_id in self.failed:
             raise DecodeError(path, self.backend, self.failed[video_id])
-        with self.opener(path) as reader:
+        part = self.videos.part(video_id)
+        with self.opener(path) as opened:
+            reader = opened if part is None else PartReader(opened, part)
             if len(reader.times) == 0:
                 raise DecodeError(path, "auto", "the video has no frames")
             clips = choose(reader.times)
@@ -98,4 +102,5 @@ class VideoDataset(Dataset[ClipSample]):
 
     def _failure(self, video_id: int, error: DecodeError) -> FailedVideo:
         reason = " ".join(str(error.reason).split())
-        return FailedVideo(video_id, str(self.videos.path(video_id)), reason, decoder=error.backend)
+        name = f"{self.videos.path(video_id)}{self.videos.part(video_id) or ''}"
+        return FailedVideo(video_id, name, reason, decoder=error.backend)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from vidssl.data.decode.open import BACKENDS
+from vidssl.data.decode.part import Part
 from vidssl.data.decode.reader import VideoInfo
-from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.manifest.manifest import VideoIndex, first_names
 from vidssl.data.manifest.probe import probe_all
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.errors import VidsslError, check_choice, check_value
@@ -30,7 +33,7 @@ class CheckReport:
     Attributes:
         good: the readable videos, in the order of the index and with all its classes.
         bad: the others, in the order of the index.
-        infos: (len(good),) facts of the readable ones.
+        infos: (len(good),) facts of the files of the readable ones.
     """
 
     good: VideoIndex
@@ -62,7 +65,7 @@ def check_index(
     """Open every video and decode its first frame with each decoder that `open_video` would use for it.
 
     Files are opened in separate processes even if there are few of them: only so can a decoder crash or hang on one
-    and the others still be checked.
+    and the others still be checked. One of which the index holds several parts is opened once.
 
     Args:
         index: what to check.
@@ -81,32 +84,57 @@ def check_index(
     check_value("timeout", timeout, timeout > 0, "above 0 seconds")
     check_choice("video backend", backend, BACKENDS)
     memory = _Memory(index.root, backend) if cache else None
-    stamps = [_stamp(index.path(i)) for i in range(len(index))]
-    found = [
-        memory.recall(path, stamp) if memory else None
-        for path, stamp in zip(index.paths, stamps, strict=True)
-    ]
-    todo = [i for i, known in enumerate(found) if known is None]
-    answers = probe_all([index.path(i) for i in todo], workers or _cores(), timeout, backend)
+    files = list(dict.fromkeys(map(index.file, range(len(index)))))
+    stamps = [_stamp(index.root / file) for file in files]
+    found = {
+        file: memory.recall(file, stamp) if memory else None
+        for file, stamp in zip(files, stamps, strict=True)
+    }
+    todo = [i for i, file in enumerate(files) if found[file] is None]
+    answers = probe_all([index.root / files[i] for i in todo], workers or _cores(), timeout, backend)
     try:
         with Progress("checking videos", len(todo), "file", delay=2, show=progress) as bar:
             for place, (answer, is_final) in answers:
                 i = todo[place]
-                found[i] = answer
+                found[files[i]] = answer
                 if memory and is_final:
-                    memory.keep(index.paths[i], stamps[i], answer)
+                    memory.keep(files[i], stamps[i], answer)
                 bar.update()
     finally:
         if memory and todo:
             memory.save()
+    rows = [_of_part(found[index.file(i)], index.part(i)) for i in range(len(index))]
+    good = index.subset([i for i, answer in enumerate(rows) if isinstance(answer, VideoInfo)])
+    infos = tuple(answer for answer in rows if isinstance(answer, VideoInfo))
     return CheckReport(
-        good=index.subset([i for i, answer in enumerate(found) if isinstance(answer, VideoInfo)]),
+        good=replace(good, remarks=(*good.remarks, *_cut_short(good, infos))),
         bad=tuple(
             FailedVideo(i, index.paths[i], answer, index.labels[i], backend)
-            for i, answer in enumerate(found)
+            for i, answer in enumerate(rows)
             if isinstance(answer, str)
         ),
-        infos=tuple(answer for answer in found if isinstance(answer, VideoInfo)),
+        infos=infos,
+    )
+
+
+def _of_part(answer: VideoInfo | str | None, part: Part | None) -> VideoInfo | str | None:
+    """What is known of a file, or why there is no such part of it."""
+    if isinstance(answer, VideoInfo) and part is not None and part.begins_after(answer.duration):
+        return part.complaint(answer.duration)
+    return answer
+
+
+def _cut_short(good: VideoIndex, infos: Sequence[VideoInfo]) -> list[str]:
+    """A remark on the parts that the list lets end more than a frame after their video does."""
+    late = [
+        good.paths[i]
+        for i, info in enumerate(infos)
+        if (part := good.part(i)) is not None and info.duration + 1 / info.fps < part.stop < math.inf
+    ]
+    return (
+        [f"segments that end after their video, taken to its end: {len(late)} ({first_names(late)})"]
+        if late
+        else []
     )
 
 

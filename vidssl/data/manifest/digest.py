@@ -44,11 +44,14 @@ def data_digest(index: VideoIndex, progress: bool = True) -> str:
         index: the videos. One that cannot be read counts with size 0 and an empty hash.
         progress: show a bar on standard error, from the second second on.
     """
+    files = list(dict.fromkeys(map(index.file, range(len(index)))))  # one may be there in several parts
     with ThreadPoolExecutor(THREADS) as pool:
-        rows = pool.map(_size_and_hash, map(index.path, range(len(index))))
-        bar = tqdm(rows, "hashing videos", len(index), delay=2, unit=" files", disable=not progress)
+        rows = pool.map(_size_and_hash, (index.root / file for file in files))
+        bar = tqdm(rows, "hashing videos", len(files), delay=2, unit=" files", disable=not progress)
+        known = dict(zip(files, bar, strict=True))
         found = hashlib.sha256()
-        for path, (size, content) in zip(index.paths, bar, strict=True):
+        for i, path in enumerate(index.paths):
+            size, content = known[index.file(i)]
             found.update(f"{path}\0{size}\0{content}\n".encode("utf-8", "surrogateescape"))
     return found.hexdigest()
 

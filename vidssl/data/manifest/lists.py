@@ -61,16 +61,16 @@ def read_list(path: Path, missing: Missing = "error") -> Listed:
             f"(line {first.number}); {way_out}"
         )
     gone = {line.path for line in absent}
-    if len(gone) == len(lines):
+    if len(absent) == len(lines):
         found = f"none of the {len(lines)} listed videos exists" if lines else "lists no videos"
         raise VidsslError(f"{path}: {found}")
     kept = lines if missing == "count" else [line for line in lines if line.path not in gone]
     return Listed(kept, absent)
 
 
-def write_list(path: Path, rows: Sequence[tuple[str, str | None, str | None]], root: Path) -> None:
-    """Write (path, label, group) rows for `read_list`, replacing the file at once; without a group there is no column
-    for them. Everything is quoted, so that no name is
+def write_list(path: Path, rows: Sequence[Line], root: Path) -> None:
+    """Write ``path,label,group,start,end`` rows for `read_list`, replacing the file at once; without a group, or a part
+    of a file, there are no columns for them. Everything is quoted, so that no name is
     taken for a comment, a number or a separator; paths relative to ``root`` are made to fit the list's own folder.
 
     Raises:
@@ -79,29 +79,38 @@ def write_list(path: Path, rows: Sequence[tuple[str, str | None, str | None]], r
     folder = path.absolute().parent
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    grouped = any(group is not None for _, _, group in rows)
-    writer.writerow(("path", "label", "group")[: 2 + grouped])
-    for name, label, group in rows:
-        if not {"\n", "\r"}.isdisjoint(name + (label or "") + (group or "")):
-            raise VidsslError(f"{name!r}: a list cannot hold a name with a line break")
-        fields = (name if folder == root else (root / name).as_posix(), label or "", group or "")
-        writer.writerow(fields[: 2 + grouped])
+    header = ["path", "label"]
+    header += ["group"] * any(row.group is not None for row in rows)
+    header += ["start", "end"] * any(row.part is not None for row in rows)
+    writer.writerow(header)
+    for row in rows:
+        if not {"\n", "\r"}.isdisjoint(row.path + (row.label or "") + (row.group or "")):
+            raise VidsslError(f"{row.path!r}: a list cannot hold a name with a line break")
+        start, stop = ("", "") if row.part is None else map(repr, row.part)
+        fields = {
+            "path": row.path if folder == root else (root / row.path).as_posix(),
+            "label": row.label or "",
+            "group": row.group or "",
+            "start": start,
+            "end": "" if stop == "inf" else stop,
+        }
+        writer.writerow(fields[column] for column in header)
     with whole_file(path) as partial:
         partial.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _drop_repeated(path: Path, lines: Sequence[Line]) -> list[Line]:
-    """Each path once, in order, with a warning; a path with two different labels or groups is an error."""
+    """Each video or part of one once, in order, with a warning; two different labels or groups of one are an error."""
     first: dict[str, Line] = {}
     for line in lines:
-        known = first.setdefault(line.path, line)
+        known = first.setdefault(line.name, line)
         for what, one, other in (
             ("is labelled", known.label, line.label),
             ("is in the group", known.group, line.group),
         ):
             if one != other:
                 raise VidsslError(
-                    f"{path}: {line.path!r} {what} {one!r} on line {known.number} and {other!r} on line {line.number}"
+                    f"{path}: {line.name!r} {what} {one!r} on line {known.number} and {other!r} on line {line.number}"
                 )
     if len(first) < len(lines):
         times = len(lines) - len(first)

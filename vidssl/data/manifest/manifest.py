@@ -20,8 +20,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from vidssl.data.decode.part import Part
 from vidssl.data.manifest.extensions import VIDEO_EXTENSIONS, is_video_name
 from vidssl.data.manifest.lists import Missing, read_list, write_list
+from vidssl.data.manifest.rows import Line
 from vidssl.errors import VidsslError, did_you_mean
 
 
@@ -31,11 +33,13 @@ class VideoIndex:
 
     Attributes:
         root: absolute folder that `paths` are relative to.
-        paths: one per video, posix, relative to root where the file lies below it, else absolute.
+        paths: one per video, posix, relative to root where the file lies below it, else absolute; of a part of a file
+            with which one it is, as in ``run/a.mp4#t=12.5,20``, so that no two are equal.
         labels: class name of each, None where it has none.
         classes: all class names, sorted (by value if all are whole numbers); a subset keeps them all.
         groups: of each, the name of the videos that it was recorded together with, None where it has none; empty where
-            nothing is known of groups.
+            nothing is known of groups. Parts of one file are a group, unless the list says otherwise.
+        parts: of each, which part of its file it is, None for all of it; empty where all are whole files.
         missing: listed videos that do not exist; left out, or among `paths` if they were read to be counted.
         remarks: sentences for a person about what else is not as it seems: files left out, folders without videos.
     """
@@ -45,6 +49,7 @@ class VideoIndex:
     labels: tuple[str | None, ...] = field(repr=False)
     classes: tuple[str, ...]
     groups: tuple[str | None, ...] = field(default=(), repr=False)
+    parts: tuple[Part | None, ...] = field(default=(), repr=False)
     missing: tuple[str, ...] = field(default=(), repr=False)
     remarks: tuple[str, ...] = field(default=(), repr=False)
 
@@ -77,16 +82,25 @@ class VideoIndex:
             raise VidsslError(_nothing_there(path))
         listed = read_list(path, missing)
         index = cls.of(
-            path.parent, [line.path for line in listed.videos], [line.label for line in listed.videos]
+            path.parent, [line.name for line in listed.videos], [line.label for line in listed.videos]
         )
+        parts = tuple(line.part for line in listed.videos)
         groups = tuple(line.group for line in listed.videos)
-        gone, known = [line.path for line in listed.missing], {*index.classes, None}
+        if any(parts) and not any(groups):
+            groups = tuple(line.path for line in listed.videos)
+        gone, known = [line.name for line in listed.missing], {*index.classes, None}
         lost = list(dict.fromkeys(str(line.label) for line in listed.missing if line.label not in known))
         fate = "counted as failed" if missing == "count" else "left out"
-        remarks = [f"listed but missing, {fate}: {len(gone)} ({_first(gone)})"] if gone else []
-        remarks += [f"classes all of whose videos are missing: {len(lost)} ({_first(lost)})"] if lost else []
+        remarks = [f"listed but missing, {fate}: {len(gone)} ({first_names(gone)})"] if gone else []
+        remarks += (
+            [f"classes all of whose videos are missing: {len(lost)} ({first_names(lost)})"] if lost else []
+        )
         return replace(
-            index, groups=groups if any(groups) else (), missing=tuple(gone), remarks=tuple(remarks)
+            index,
+            groups=groups if any(groups) else (),
+            parts=parts if any(parts) else (),
+            missing=tuple(gone),
+            remarks=tuple(remarks),
         )
 
     @classmethod
@@ -118,8 +132,16 @@ class VideoIndex:
         return len(self.paths)
 
     def path(self, i: int) -> Path:
-        """Absolute path of video i."""
-        return self.root / self.paths[i]
+        """Absolute path of the file of video i."""
+        return self.root / self.file(i)
+
+    def file(self, i: int) -> str:
+        """The path of the file of video i, as the folder or list names it."""
+        return self.paths[i].removesuffix(str(self.part(i) or ""))
+
+    def part(self, i: int) -> Part | None:
+        """Which part of its file video i is, None for all of it."""
+        return self.parts[i] if self.parts else None
 
     @cached_property
     def label_ids(self) -> NDArray[np.int64]:
@@ -141,18 +163,23 @@ class VideoIndex:
         chosen = [int(i) for i in indices]
         paths, labels = tuple(self.paths[i] for i in chosen), tuple(self.labels[i] for i in chosen)
         groups = tuple(self.groups[i] for i in chosen) if self.groups else ()
-        return replace(self, paths=paths, labels=labels, groups=groups)
+        parts = tuple(self.parts[i] for i in chosen) if self.parts else ()
+        return replace(self, paths=paths, labels=labels, groups=groups, parts=parts)
 
     def labelled_by_folders(self) -> VideoIndex:
         """The same videos, each labelled with the name of its own folder; as UCF101's lists of test videos mean it."""
         index = VideoIndex.of(self.root, self.paths, [_folder(name) for name in self.paths])
         remark = f"the list has no labels; classes are the {len(index.classes)} folders of its paths"
-        return replace(index, groups=self.groups, missing=self.missing, remarks=(*self.remarks, remark))
+        remarks = (*self.remarks, remark)
+        return replace(index, groups=self.groups, parts=self.parts, missing=self.missing, remarks=remarks)
 
     def describe(self) -> str:
         """For a person: number of videos and classes, the sizes of the classes, the first videos."""
         counts = Counter(label for label in self.labels if label is not None)
         lines = [f"{self.root}: {len(self)} videos, {len(self.classes)} classes (digest {self.digest})"]
+        if self.parts:
+            files, whole = len({*map(self.file, range(len(self)))}), self.parts.count(None)
+            lines.append(f"parts of files: {len(self) - whole}; whole files: {whole}; files: {files}")
         if counts:
             lines.append(f"videos per class: {min(counts.values())} to {max(counts.values())}")
             lines += [f"  {count:6}  {name}" for name, count in sorted(counts.items())[:20]]
@@ -170,7 +197,7 @@ class VideoIndex:
         return "\n".join(lines)
 
     def write(self, path: str | Path) -> None:
-        """Write ``path,label`` (and ``group`` where there are some) as CSV that `read` understands from the same folder.
+        """Write ``path,label`` (and ``group``, ``start`` and ``end`` where there are some) as CSV that `read` understands from the same folder.
 
         Raises:
             VidsslError: a file name holds a line break, which a list cannot; or there is a file already, while videos
@@ -182,7 +209,9 @@ class VideoIndex:
                 f"{path}: left as it is: {len(left_out)} listed videos do not exist now; write to another file"
             )
         groups = self.groups or [None] * len(self)
-        write_list(Path(path), list(zip(self.paths, self.labels, groups, strict=True)), self.root)
+        rows = zip(self.labels, groups, strict=True)
+        lines = [Line(i, self.file(i), *row, self.part(i)) for i, row in enumerate(rows)]
+        write_list(Path(path), lines, self.root)
 
 
 def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "") -> Iterator[str]:
@@ -228,17 +257,18 @@ def _left_out(files: Sequence[str]) -> Iterator[str]:
     if others:
         kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
         shown = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5))
-        yield f"left out, not named like videos: {len(others)} files, {shown} ({_first(others)})"
+        yield f"left out, not named like videos: {len(others)} files, {shown} ({first_names(others)})"
     with_videos = {
         str(folder) for name in files if is_video_name(name) for folder in PurePosixPath(name).parents
     }
     folders = dict.fromkeys(name.rpartition("/")[0] for name in files if "/" in name)
     empty = [folder for folder in folders if folder not in with_videos]
     if empty:
-        yield f"folders without a video: {len(empty)} ({_first(empty)})"
+        yield f"folders without a video: {len(empty)} ({first_names(empty)})"
 
 
-def _first(names: Sequence[str], number: int = 5) -> str:
+def first_names(names: Sequence[str], number: int = 5) -> str:
+    """The first of some names, for a person."""
     return ", ".join(names[:number]) + (", …" if len(names) > number else "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import stat
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from vidssl.data.decode.part import Part
 from vidssl.data.decode.trouble import MachineTroubleError, patiently
 from vidssl.data.manifest.extensions import is_video_name
 from vidssl.errors import VidsslError
@@ -17,17 +19,24 @@ from vidssl.errors import VidsslError
 PATH_COLUMNS = ("path", "file", "file_name", "filename", "file_path", "filepath", "video", "video_path")
 LABEL_COLUMNS = ("label", "label_name", "class", "class_name", "label_id", "class_id", "action")
 GROUP_COLUMNS = ("group", "group_id")
+START_COLUMNS, STOP_COLUMNS = ("start", "start_time"), ("end", "end_time", "stop")
 GAPS = ("", "nan", "NaN", "<NA>")  # the last three are what pandas writes into one
 
 
 class Line(NamedTuple):
     """A line of a list that names a video. path: posix, below the list's folder where it lies there; group: name of the
-    videos that were recorded together, such as those of one person."""
+    videos that were recorded together, such as those of one person. part: of the file, None for all of it."""
 
     number: int
     path: str
     label: str | None
     group: str | None = None
+    part: Part | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, and which part of the file."""
+        return f"{self.path}{self.part or ''}"
 
 
 class _Text(NamedTuple):
@@ -195,4 +204,28 @@ def _parse(path: Path, text: _Text, layout: _Layout) -> Line:
     label = row[label_at] if label_at is not None and label_at < len(row) else ""
     group_at = layout.column(GROUP_COLUMNS, default=None)
     group = row[group_at] if group_at is not None else ""
-    return Line(text.number, str(relative), label or None, None if group in GAPS else group)
+    part = _part(path, text, layout, row)
+    return Line(text.number, str(relative), label or None, None if group in GAPS else group, part)
+
+
+def _part(path: Path, text: _Text, layout: _Layout, row: Sequence[str]) -> Part | None:
+    """The segment that the line's columns `START_COLUMNS` and `STOP_COLUMNS` name, in seconds; None where both have gaps."""
+    given: dict[str, float] = {}
+    for side, names in (("start", START_COLUMNS), ("stop", STOP_COLUMNS)):
+        at = layout.column(names, default=None)
+        if at is None or row[at] in GAPS:
+            continue
+        try:
+            given[side] = float(row[at])
+        except ValueError:
+            given[side] = math.nan
+        if not given[side] >= 0 or (side == "start" and math.isinf(given[side])):
+            raise VidsslError(
+                f"{path}: line {text.number}: {layout.header[at]} {row[at]!r} is not a number of seconds from 0 on"
+            )
+    part = Part(**given)
+    if part.stop <= part.start:
+        raise VidsslError(
+            f"{path}: line {text.number}: the segment ends at {part.stop:g} s, not after its start at {part.start:g} s"
+        )
+    return None if part == Part() else part
