@@ -16,7 +16,7 @@ from vidssl.concepts.names import display_name, join_key, match_names
 from vidssl.concepts.templates import category_templates
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.data.manifest.classes import read_class_list
-from vidssl.data.manifest.labels import CLASS_LISTS
+from vidssl.data.manifest.formats.labels import CLASS_LISTS
 from vidssl.errors import VidsslError, did_you_mean
 
 

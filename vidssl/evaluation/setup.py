@@ -17,7 +17,7 @@ from vidssl.data.clips import ClipSpec
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.loader import build_eval_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
-from vidssl.data.manifest.lists import Missing
+from vidssl.data.manifest.formats.lists import Missing
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.devices import find_device

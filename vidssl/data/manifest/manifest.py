@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from vidssl.data.decode.part import Part
 from vidssl.data.manifest.extensions import VIDEO_EXTENSIONS, is_video_name
-from vidssl.data.manifest.lists import Missing, read_list, write_list
-from vidssl.data.manifest.rows import Line
+from vidssl.data.manifest.formats.lists import Missing, read_list, write_list
+from vidssl.data.manifest.formats.rows import Line
 from vidssl.errors import VidsslError, did_you_mean
 
 
@@ -59,7 +59,7 @@ class VideoIndex:
 
         A folder holds ``<class>/<video>`` at any depth: the label is the name of a video's own folder, and videos right
         in the given folder have none. Hidden names are skipped, links followed; files of subfolders that do not end like
-        videos are left out and remarked on. A list holds ``path,label`` lines (see `vidssl.data.manifest.lists`), paths
+        videos are left out and remarked on. A list holds ``path,label`` lines (see `vidssl.data.manifest.formats.lists`), paths
         relative to its own folder.
 
         Args:

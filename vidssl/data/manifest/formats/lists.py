@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vidssl.data.manifest.extensions import is_video_name
-from vidssl.data.manifest.labels import name_labels
-from vidssl.data.manifest.rows import Line, is_file, read_lines
+from vidssl.data.manifest.formats.labels import name_labels
+from vidssl.data.manifest.formats.rows import Line, is_file, read_lines
 from vidssl.errors import VidsslError
 from vidssl.files import whole_file
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vidssl.data.decode import trouble
+from vidssl.data.manifest.formats.rows import read_lines
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.manifest.rows import read_lines
 from vidssl.errors import VidsslError
 
 FILES = ("a.mp4", "b b.mp4", "shaking hands/c.mp4", "#20_d.mp4", "e;f.mp4")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vidssl.data.manifest.labels import name_labels
-from vidssl.data.manifest.rows import Line
+from vidssl.data.manifest.formats.labels import name_labels
+from vidssl.data.manifest.formats.rows import Line
 from vidssl.errors import VidsslError
 
 

@@ -1,0 +1,1 @@
+"""What people write lists of videos in: each format to the same rows."""
