@@ -24,13 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from equal_budget import videos
-from equal_budget.cache import FrameCache
 from equal_budget.cell import baselines, run_cell
 from equal_budget.recipes import ROWS, SETTINGS, fingerprint, recipe
 from equal_budget.table import figure, table
 
+from vidssl.data.cache.videos import cached
+from vidssl.data.decode.open import open_video
 from vidssl.files import read_json, write_json, write_text
 
+FPS, SIDE = (
+    10.0,
+    64,
+)  # of the frames that are kept: frames a second, and pixels of the short side, both at most
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -71,7 +76,7 @@ def run_cells(arguments: argparse.Namespace, record: dict[str, Any], stem: Path)
         source = videos.sprites(arguments.work, arguments.choosing)
     else:
         source = videos.clips(arguments.work, arguments.videos, arguments.choosing)
-    cache = FrameCache(arguments.work / "frames")
+    cache = cached(open_video, SIDE, "raw", arguments.work / "frames", fps=FPS)
     started = time.monotonic()
     for seed in arguments.seeds or ([100] if arguments.choosing else range(5)):
         for row in arguments.rows:

@@ -37,6 +37,7 @@ import numpy as np
 from vidssl.concepts.prompts import Attributes, AttributeTemplates, ConceptFile, write_concepts
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.config import load_config
+from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
 from vidssl.data.decode.open import open_video
 from vidssl.data.encode import write_video
@@ -88,7 +89,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    opener = functools.lru_cache(maxsize=None)(CachedVideo)
+    # So that the network and not the decoder takes the time.
+    opener = cached(open_video, None, "memory")
     setup.ClipDataset = functools.partial(ClipDataset, opener=opener)  # type: ignore[misc,assignment]
     for seed in [] if arguments.table_only else arguments.seeds:
         folder = prepare(arguments.work / f"seed{seed}", seed)
@@ -211,24 +213,6 @@ def write_videos(folder: Path, concepts: ConceptFile, rng: np.random.Generator) 
                 clip = render_clip(sprite, FRAMES, SIZE, seed=int(rng.integers(2**31)))
                 lit = np.clip(gain * clip + np.array(added), 0, 255).astype(np.uint8)
                 write_video(folder / split / name / f"{number}.mp4", lit, FPS)
-
-
-class CachedVideo:
-    """A video whose frames are all kept in memory, so that the network and not the decoder takes the time."""
-
-    def __init__(self, path: Path) -> None:
-        with open_video(path) as video:
-            self.times, self.info, self.path = video.times, video.info, path
-            self.all = video.frames(range(video.info.num_frames))
-
-    def frames(self, indices: Any) -> Any:
-        return self.all[indices]
-
-    def __enter__(self) -> CachedVideo:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def write_table(arguments: argparse.Namespace) -> None:

@@ -29,6 +29,23 @@ class Section(schema.Section):
     model_config = ConfigDict(validate_default=True)
 
 
+class CacheConfig(Section):
+    """Where the frames of a video are kept once it was decoded, so that later epochs decode nothing."""
+
+    form: Literal["none", "memory", "raw", "jpeg"] = Field(
+        "none", description="memory: of every decoding process; raw or jpeg: in files of `folder`"
+    )
+    folder: str | None = Field(None, description="on a local disk; runs may share it")
+    gigabytes: Positive = Field(100.0, description="the most that is kept; what does not fit is decoded")
+    fps: Positive | None = Field(None, description="frames a second that are kept at most; null: all")
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> CacheConfig:
+        if (self.folder is not None) != (self.form in ("raw", "jpeg")):
+            raise ValueError("folder belongs to form raw or jpeg, which need it")
+        return self
+
+
 class DataConfig(Section):
     """Where the videos are and how a window of each is decoded."""
 
@@ -45,9 +62,7 @@ class DataConfig(Section):
     repeats: Count = Field(
         1, description="clips of a video in a batch, for one opening of its file; counted in train.batch_size"
     )
-    keep_frames: bool = Field(
-        False, description="keep all frames of a video in memory once decoded, in every decoding process"
-    )
+    cache: CacheConfig = CacheConfig()
     max_attempts: Count = Field(10, description="substitutes tried for an unreadable video before giving up")
     check: bool = Field(True, description="open every video once before training (cached by size and time)")
     allow_empty_classes: bool = Field(False, description="go on when a class folder has no readable video")

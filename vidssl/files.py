@@ -42,10 +42,11 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_file(file: str | Path) -> Iterator[Path]:
+def whole_file(file: str | Path, durable: bool = True) -> Iterator[Path]:
     """A path to write to: it becomes `file` when the block ends well, and is removed otherwise. Parents are created.
 
-    The file gets the mode that the umask gives, whatever writes it (safetensors keeps others from reading).
+    The file gets the mode that the umask gives, whatever writes it (safetensors keeps others from reading). Without
+    `durable` it may lack parts after a power failure: for what can be made again, and knows whether it is whole.
 
     >>> with whole_file("list.csv") as partial:
     ...     partial.write_text("a.mp4,running")
@@ -59,9 +60,11 @@ def whole_file(file: str | Path) -> Iterator[Path]:
             mode = stat.S_IMODE(partial.stat().st_mode)
             yield partial
             partial.chmod(mode)
-            _flush(partial)
+            if durable:
+                _flush(partial)
             partial.replace(file)
-            _flush(file.parent)
+            if durable:
+                _flush(file.parent)
         finally:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equal_budget.cache import FrameCache
 from vidssl.config import Config
 from vidssl.data.batch import ClipBatch
 from vidssl.data.clips import ClipSpec
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.loader import build_eval_loader
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.videos import Opener
 from vidssl.data.views.colour import Triple
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.evaluation.features import motion_energy
@@ -35,7 +35,7 @@ NEIGHBOURS = 20
 
 
 def run_cell(
-    config: Config, control: str | None, sets: dict[str, Path], options: EvalOptions, cache: FrameCache
+    config: Config, control: str | None, sets: dict[str, Path], options: EvalOptions, cache: Opener
 ) -> dict[str, Any]:
     """Pretrain and probe.
 
@@ -89,7 +89,7 @@ def shuffle_time(clips: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def shown(
-    index: VideoIndex, spec: EvalSpec, mean: Triple, std: Triple, cache: FrameCache, shuffled: bool = False
+    index: VideoIndex, spec: EvalSpec, mean: Triple, std: Triple, cache: Opener, shuffled: bool = False
 ) -> Iterator[list[Tensor]]:
     """All videos in order, 32 at a time: their clips, (B, 3, T, S, S) each."""
     generator = torch.Generator().manual_seed(0)
@@ -116,7 +116,7 @@ def score(
     encoder: VideoEncoder,
     sets: dict[str, Path],
     options: EvalOptions,
-    cache: FrameCache,
+    cache: Opener,
     shuffled: bool = False,
 ) -> dict[str, float]:
     """Validation accuracy of every probe on every set: ``<set> linear``, ``<set> frames``, ``<set> 20-NN``."""
@@ -134,7 +134,7 @@ def score(
     return scores
 
 
-def baselines(sets: dict[str, Path], cache: FrameCache) -> dict[str, float]:
+def baselines(sets: dict[str, Path], cache: Opener) -> dict[str, float]:
     """What needs no learning: the commonest class, and logistic regression on where and when pixels change."""
     scores = {}
     spec = EvalSpec(ClipSpec(16, seconds=math.inf), size=48, resize="squash")

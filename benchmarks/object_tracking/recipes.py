@@ -75,7 +75,7 @@ def recipe(work: Path, objective: str, seed: int, videos: Path) -> Config:
             "output": str(work / "runs" / f"{objective}-{seed}"),
             "seed": seed,
             "data": {"train": str(videos), "window_seconds": None, "decode_size": VIDEO_SIZE, "workers": 0, "check": False,
-                     "keep_frames": True},
+                     "cache": {"form": "memory"}},
             "views": views,
             "model": {"name": tower(work, "resnet"), "temporal": "none", "options": options},
             "objective": OBJECTIVES[objective],

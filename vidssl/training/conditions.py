@@ -23,8 +23,8 @@ from vidssl.runs import CONFIG
 ENVIRONMENT = "environment.json"  # in a run folder
 # What of a recipe may change without changing what is computed. The videos are known by their digest, wherever they lie.
 FREE = frozenset(
-    ("output", "data.train", "data.missing", "data.workers", "data.check", "data.allow_empty_classes", "train.log_every",
-     "train.checkpoint_every", "train.keep_checkpoints", "train.trackers")
+    ("output", "data.train", "data.missing", "data.workers", "data.check", "data.allow_empty_classes", "data.cache.folder",
+     "data.cache.gigabytes", "train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "train.trackers")
 )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from vidssl.concepts.build import space_builder
 from vidssl.config import Config, TrainConfig
 from vidssl.data.batch import ClipBatch
+from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
-from vidssl.data.decode.kept import KeptVideos
 from vidssl.data.loader import build_loader
 from vidssl.data.manifest.check import check_index, require_readable_classes
 from vidssl.data.manifest.manifest import VideoIndex
@@ -164,8 +164,7 @@ def _set_up(
     )
     window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts", "repeats"})
     dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
-    if data.keep_frames:
-        dataset.opener = KeptVideos(dataset.opener)
+    dataset.opener = cached(dataset.opener, data.decode_size, **data.cache.model_dump())
     if known is not None:
         dataset.failed = {
             i: known.rows[p].cause for i, p in enumerate(index.paths) if known.costs_a_process(p)
