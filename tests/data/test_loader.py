@@ -106,8 +106,8 @@ def test_no_data_module_draws_from_a_global_generator() -> None:
     offences = []
     rooms = [Path(room.__file__).parent for room in (vidssl.data, vidssl.synthetic)]
     files = [file for room in rooms for file in room.rglob("*.py")]
-    rooms_read = {"decode", "manifest", "views", "data", "synthetic", "factors", "objects"}
-    assert rooms_read == {file.parent.name for file in files}
+    some = {"decode", "manifest", "views", "data", "synthetic", "factors", "objects"}
+    assert some <= {file.parent.name for file in files}
     for file in files:
         for node in walk_outside_forks(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
