@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vidssl.concepts.vocabulary import load_concepts
-from vidssl.config import find_config, load_config
+from vidssl.config import find_config, load_config, validate_config
 from vidssl.errors import VidsslError
 from vidssl.resources import resource_folder
 
@@ -143,3 +143,26 @@ def test_every_shipped_recipe_is_valid(file, monkeypatch):
 def test_positions_in_lists_are_checked(recipe):
     with pytest.raises(VidsslError, match="'7' is not a position in a list of 1"):
         load_config(recipe, ["views=[{frames: 4}]", "views.7.frames=1"])
+
+
+def test_training_sets_are_one_path_or_several_with_weights() -> None:
+    raw = {"output": "run", "train": {"steps": 1}}
+
+    def sets(train: object) -> object:
+        return validate_config({**raw, "data": {"train": train}}, "recipe").model_dump(mode="json")["data"][
+            "train"
+        ]
+
+    assert sets("a") == sets(["a"]) == sets([{"path": "a"}]) == "a"
+    assert sets(["a", "b"]) == [{"path": "a", "weight": None}, {"path": "b", "weight": None}]
+    weighted = [{"path": "a", "weight": 2.0}, {"path": "b", "weight": 0.5}]
+    assert sets(weighted) == weighted
+    for wrong, said in (
+        ([{"path": "a", "wieght": 1}], "data.train.0.wieght: unknown key; did you mean 'weight'?"),
+        ([{"path": "a", "weight": 1}, "b"], "train: give every set a weight, or none of them"),
+        ([{"path": "a", "weight": 0}], "data.train.0.weight: 0: Input should be greater than 0"),
+        ([], "data.train: "),
+    ):
+        with pytest.raises(VidsslError) as error:
+            sets(wrong)
+        assert said in str(error.value)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from vidssl import schema
 from vidssl.errors import VidsslError, did_you_mean
+from vidssl.overrides import apply_override
 from vidssl.resources import resource_folder
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -46,10 +47,26 @@ class CacheConfig(Section):
         return self
 
 
+class TrainingSet(Section):
+    """One of several sets of videos."""
+
+    path: str = Field(description="folder of videos (train/<class>/<file>) or a list")
+    weight: Positive | None = Field(
+        None, description="of its share of the clips, in any unit; null: as many as it has videos"
+    )
+
+
+def _as_sets(value: Any) -> Any:
+    sets = value if isinstance(value, list | tuple) else [value]
+    return [{"path": one} if isinstance(one, str) else one for one in sets]
+
+
 class DataConfig(Section):
     """Where the videos are and how a window of each is decoded."""
 
-    train: str = Field(description="folder of videos (train/<class>/<file>) or a `path,label` CSV")
+    train: Annotated[tuple[TrainingSet, ...], BeforeValidator(_as_sets), Field(min_length=1)] = Field(
+        description="folder of videos (train/<class>/<file>) or a list; or several, [{path: …, weight: …}, …]"
+    )
     missing: Literal["error", "skip"] = Field("error", description="listed videos that do not exist")
     window_seconds: Positive | None = Field(
         4.0, description="length of the decoded window; null: whole video"
@@ -66,6 +83,17 @@ class DataConfig(Section):
     max_attempts: Count = Field(10, description="substitutes tried for an unreadable video before giving up")
     check: bool = Field(True, description="open every video once before training (cached by size and time)")
     allow_empty_classes: bool = Field(False, description="go on when a class folder has no readable video")
+
+    @model_validator(mode="after")
+    def _all_weights_or_none(self) -> DataConfig:
+        if len({one.weight is None for one in self.train}) > 1:
+            raise ValueError("train: give every set a weight, or none of them")
+        return self
+
+    @field_serializer("train")
+    def _one_set_as_its_path(self, train: tuple[TrainingSet, ...]) -> Any:
+        [path, *others] = [one.path for one in train]
+        return path if not others and train[0].weight is None else [one.model_dump() for one in train]
 
 
 class ViewConfig(Section):
@@ -219,7 +247,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(raw, dict):
         raise VidsslError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
     for override in overrides:
-        _apply_override(raw, override)
+        apply_override(raw, override)
     return validate_config(raw, str(path))
 
 
@@ -244,35 +272,6 @@ def find_config(path: str | Path) -> Path:
         return shipped[Path(path).stem]
     guess = did_you_mean(Path(path).stem, shipped)
     raise VidsslError(f"{path}: no such recipe{guess} (shipped: {', '.join(shipped)})")
-
-
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
-        raise VidsslError(f"override {override!r}: expected key=value, such as train.batch_size=64")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise VidsslError(f"override {override!r}: {text!r} is not a YAML value") from None
-    *parents, last = key.strip().split(".")
-    node: Any = raw
-    for part in parents:
-        place = _place(node, part, override)
-        if isinstance(node, dict) and node.get(part) is None:
-            node[part] = {}
-        node = node[place]
-        if not isinstance(node, dict | list):
-            raise VidsslError(f"override {override!r}: {part!r} is a value ({node!r}), not a section")
-    node[_place(node, last, override)] = value
-
-
-def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
-    """A key of a section, or a position in a list."""
-    if isinstance(node, dict):
-        return part
-    if part.isdecimal() and int(part) < len(node):
-        return int(part)
-    raise VidsslError(f"override {override!r}: {part!r} is not a position in a list of {len(node)}")
 
 
 def _lines(error: ValidationError) -> list[str]:

@@ -98,4 +98,4 @@ def test_a_run_goes_on_with_the_videos_it_began_with(recipe: Path, sprites: Path
         (name, "0", "0")
     ]
     broken.write_bytes(content)
-    assert name not in setup.read_videos(config, setup.Quarantine(run / "quarantine.csv"))[0].paths
+    assert name not in setup.read_videos(config, setup.Quarantine(run / "quarantine.csv")).index.paths

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from vidssl.data.rng import Purpose, stream
+from vidssl.data.mixture import Mixture
 from vidssl.errors import VidsslError, check_value
 
 # (visit, index of the video): which time it is that a clip of this video is taken. Visit v belongs to epoch v // repeats.
@@ -20,7 +18,8 @@ Key = tuple[int, int]
 class GlobalBatchSampler(Sampler[list[Key]]):
     """Batches of keys; the global batch of a step does not depend on the number of processes.
 
-    Every epoch is a permutation drawn from (seed, epoch), in which every video stands `repeats` times in a row. Step s
+    Every epoch is a permutation drawn from (seed, epoch), or what a `Mixture` of sets makes of it, in which every video
+    stands `repeats` times in a row. Step s
     takes the s-th slice of `batch_size` keys and process r takes the r-th of `num_processes` equal parts of it, so the
     parts in rank order are exactly the batch of one process. Nothing is remembered between steps: `start_step=k` continues where a run stopped after k steps
     without looking at any earlier data. It needs no further sharding: do not let `accelerate` prepare its loader.
@@ -30,8 +29,9 @@ class GlobalBatchSampler(Sampler[list[Key]]):
         batch_size: GLOBAL batch size in clips, over all processes.
         repeats: clips of a video in a batch, which share one opening of the file (Hoffer et al. 2020, "Augment your
             batch"). A batch holds `batch_size / repeats` videos.
+        mixture: how the videos of several sets are mixed; None shows every video once in an epoch.
         drop_last: True leaves the last videos of every epoch out that fill no batch. False lets a batch run
-            over into the next epoch, so that every video is used exactly once per epoch and all batches are full.
+            over into the next epoch, so that nothing of an epoch is left out and all batches are full.
         start_step: first step to yield.
         total_steps: step to stop before, counted from 0 (not from start_step); None never stops.
 
@@ -48,6 +48,7 @@ class GlobalBatchSampler(Sampler[list[Key]]):
     start_step: int = 0
     total_steps: int | None = None
     repeats: int = 1
+    mixture: Mixture | None = None
 
     def __post_init__(self) -> None:
         size, processes, start, total = self.batch_size, self.num_processes, self.start_step, self.total_steps
@@ -66,7 +67,12 @@ class GlobalBatchSampler(Sampler[list[Key]]):
             raise VidsslError(f"rank={self.rank}: must lie between 0 and {processes - 1}")
         if start < 0 or (total is not None and total < start):
             raise VidsslError(f"start_step={start}: must lie between 0 and total_steps={total}")
-        self._epoch: tuple[int, NDArray[np.int64]] = (0, self._draw(0))
+        self._mixed = self.mixture or Mixture.of([self.num_samples])
+        if sum(self._mixed.sizes) != self.num_samples:
+            raise VidsslError(
+                f"the mixture is of {sum(self._mixed.sizes)} videos, there are {self.num_samples}"
+            )
+        self._epoch = (0, *self._mixed.epoch(self.seed, 0))
 
     def batch(self, step: int) -> list[Key]:
         """This process's keys of one step."""
@@ -96,9 +102,6 @@ class GlobalBatchSampler(Sampler[list[Key]]):
     def _keys(self, position: int) -> list[Key]:
         epoch, place = divmod(position, self.num_samples)
         if self._epoch[0] != epoch:
-            self._epoch = (epoch, self._draw(epoch))
-        index = int(self._epoch[1][place])
-        return [(epoch * self.repeats + repeat, index) for repeat in range(self.repeats)]
-
-    def _draw(self, epoch: int) -> NDArray[np.int64]:
-        return stream(self.seed, Purpose.ORDER, epoch).permutation(self.num_samples)
+            self._epoch = (epoch, *self._mixed.epoch(self.seed, epoch))
+        visit, index = int(self._epoch[1][place]), int(self._epoch[2][place])
+        return [(visit * self.repeats + repeat, index) for repeat in range(self.repeats)]

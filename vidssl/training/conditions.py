@@ -5,6 +5,7 @@ They are recorded when a run begins. Only under the same ones does it go on to t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +15,11 @@ import torch
 from vidssl import distributed
 from vidssl.config import Config, load_config
 from vidssl.data.manifest.digest import data_digest
-from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.files import read_json
 from vidssl.runs import CONFIG
+from vidssl.training.videos import TrainingVideos
 
 ENVIRONMENT = "environment.json"  # in a run folder
 # What of a recipe may change without changing what is computed. The videos are known by their digest, wherever they lie.
@@ -39,13 +40,20 @@ class Change(NamedTuple):
         return f"{self.what} {_short(self.before)} → {_short(self.now)}"
 
 
-def conditions(index: VideoIndex, device: torch.device) -> dict[str, Any]:
-    """Those beside the recipe: versions, processes, device, videos. On a CPU the number of threads is one of them."""
+def conditions(videos: TrainingVideos, device: torch.device) -> dict[str, Any]:
+    """Those beside the recipe: versions, processes, device, videos, and how many each of several sets has. On a CPU the
+    number of threads is one of them."""
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     record = {**environment(), "processes": distributed.world_size(), "device": hardware}
     if device.type == "cpu":
         record["threads"] = torch.get_num_threads()
-    return {**record, "data": {"videos": len(index), "digest": data_digest(index)}}
+    data = {"videos": len(videos.index), "digest": data_digest(videos.index)}
+    sets = {"sets": list(videos.mixture.sizes)} if len(videos.mixture.sizes) > 1 else {}
+    return {**record, "data": data | sets}
+
+
+def _is_free(key: str) -> bool:
+    return key in FREE or re.fullmatch(r"data\.train\.\d+\.path", key) is not None
 
 
 def changes(folder: Path, config: Config, now: Mapping[str, Any]) -> list[Change]:
@@ -55,7 +63,7 @@ def changes(folder: Path, config: Config, now: Mapping[str, Any]) -> list[Change
         VidsslError: when its records cannot be read.
     """
     old, new = (_flat(recipe.model_dump(mode="json")) for recipe in (load_config(folder / CONFIG), config))
-    pairs = {key: (old.get(key), new.get(key)) for key in (*old, *new) if key not in FREE}
+    pairs = {key: (old.get(key), new.get(key)) for key in (*old, *new) if not _is_free(key)}
     if (folder / ENVIRONMENT).is_file():
         before, after = (_comparable(record) for record in (read_json(folder / ENVIRONMENT), now))
         pairs |= {

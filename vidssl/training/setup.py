@@ -20,8 +20,6 @@ from vidssl.data.batch import ClipBatch
 from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
 from vidssl.data.loader import build_loader
-from vidssl.data.manifest.check import check_index, require_readable_classes
-from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views.render import render_views
@@ -41,6 +39,7 @@ from vidssl.training.conditions import conditions, require_same
 from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
+from vidssl.training.videos import read_videos
 
 
 @dataclass(kw_only=True)
@@ -147,10 +146,11 @@ def _set_up(
     claim = on_first(lambda: claim_folder(folder, resume, lock))
     student, objective = build_student(config)
     known = on_first(lambda: Quarantine(folder / QUARANTINE) if claim.begun else None)
-    index, bad = on_first(lambda: read_videos(config, known))
+    videos = on_first(lambda: read_videos(config, known))
+    index = videos.index
     for remark in index.remarks:
-        accelerator.print(f"{data.train}: {remark}")
-    now = on_first(lambda: conditions(index, device))
+        accelerator.print(remark)
+    now = on_first(lambda: conditions(videos, device))
     accepted = on_first(lambda: require_same(folder, config, now, accept_changes) if claim.begun else [])
     total_steps = _total_steps(train, len(index) * data.repeats)
     sampler = GlobalBatchSampler(
@@ -161,6 +161,7 @@ def _set_up(
         seed=config.seed,
         total_steps=total_steps,
         repeats=data.repeats,
+        mixture=videos.mixture,
     )
     window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts", "repeats"})
     dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
@@ -197,31 +198,12 @@ def _set_up(
         if claim.begun:
             go_on_in_folder(config, now, claim.checkpoint, run.step, accepted)
         else:
-            begin_folder(config, now, bad, student.encoder, lock)
+            begin_folder(config, now, videos.unusable, student.encoder, lock)
 
     on_first(write)
     sampler.start_step = run.step
     run.model = accelerator.prepare(student)
     return run
-
-
-def read_videos(
-    config: Config, known: Quarantine | None = None
-) -> tuple[VideoIndex, tuple[FailedVideo, ...]]:
-    """The readable training videos, and the others, and those listed but missing, with the reason.
-
-    Args:
-        known: of a run that goes on: it has the videos that it had.
-    """
-    index = VideoIndex.read(config.data.train, config.data.missing)
-    if known is not None and known.file.is_file():
-        return index.subset([i for i, path in enumerate(index.paths) if not known.is_left_out(path)]), ()
-    missing = tuple(FailedVideo(-1, path, "listed, but does not exist") for path in index.missing)
-    if not config.data.check:
-        return index, missing
-    report = check_index(index, workers=max(config.data.workers, 1), backend=config.data.decoder)
-    require_readable_classes(report, allow_empty_classes=config.data.allow_empty_classes)
-    return report.good, (*missing, *report.bad)
 
 
 def build_student(config: Config) -> tuple[Student, Composite]:

@@ -1,0 +1,56 @@
+"""The videos of a run: the readable ones of its training sets, which are trained on as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vidssl.config import Config
+from vidssl.data.manifest.check import check_index, require_readable_classes
+from vidssl.data.manifest.join import common_root, join_indexes, moved
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
+from vidssl.data.mixture import Mixture
+
+
+@dataclass(frozen=True)
+class TrainingVideos:
+    """index: of all sets, one after the other. unusable: those left out, as it would name them. mixture: of the sets."""
+
+    index: VideoIndex
+    unusable: tuple[FailedVideo, ...]
+    mixture: Mixture
+
+
+def read_videos(config: Config, known: Quarantine | None = None) -> TrainingVideos:
+    """The readable training videos, and the others, and those listed but missing, with the reason.
+
+    Args:
+        known: of a run that goes on: it has the videos that it had.
+
+    Raises:
+        VidsslError: for a set that is not there or has no readable video.
+    """
+    data, sets = config.data, config.data.train
+    indexes = [VideoIndex.read(one.path, data.missing) for one in sets]
+    root = common_root(indexes)
+    unusable: list[FailedVideo] = []
+    for number, index in enumerate(indexes):
+        if known is not None and known.file.is_file():
+            names = moved(index, root).paths
+            indexes[number] = index.subset([i for i, name in enumerate(names) if not known.is_left_out(name)])
+            continue
+        missing = [FailedVideo(-1, path, "listed, but does not exist") for path in moved(index, root).missing]
+        unusable += missing
+        if data.check:
+            report = check_index(index, workers=max(data.workers, 1), backend=data.decoder)
+            require_readable_classes(report, allow_empty_classes=data.allow_empty_classes)
+            names = moved(index, root).paths
+            unusable += [replace(video, path=names[video.video_id]) for video in report.bad]
+            indexes[number] = report.good
+    said = [
+        replace(index, remarks=tuple(f"{one.path}: {remark}" for remark in index.remarks))
+        for index, one in zip(indexes, sets, strict=True)
+    ]
+    weights = [one.weight for one in sets if one.weight is not None]
+    mixture = Mixture.of([len(index) for index in indexes], weights or None)
+    return TrainingVideos(join_indexes(said, root), tuple(unusable), mixture)
