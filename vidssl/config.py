@@ -107,7 +107,9 @@ class ViewConfig(Section):
     size: Count = 224
     scale: tuple[Fraction, Fraction] = Field((0.4, 1.0), description="range of the crop's share of the area")
     ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
-    flip: Fraction = 0.5
+    flip: Fraction | None = Field(
+        None, description="null: 0.5, and 0 where the names of classes or folders tell left from right"
+    )
     jitter: tuple[float, float, float, float] = Field(
         (0.4, 0.4, 0.2, 0.1), description="strength of brightness, contrast, saturation, hue"
     )
@@ -115,6 +117,11 @@ class ViewConfig(Section):
     gray_p: Fraction = 0.2
     blur_p: Fraction = 0.5
     blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    solarize_p: Fraction = 0.0
+    strong: Annotated[int, Field(ge=0)] = Field(0, description="operations of RandAugment on every clip")
+    strength: Fraction = Field(0.3, description="of these operations")
+    drop_p: Fraction = Field(0.0, description="probability that a frame is lost and the one before it stays")
+    reverse_p: Fraction = Field(0.0, description="probability that the clip runs backwards")
     teacher: bool = Field(True, description="whether the teacher sees this view (global views)")
 
     @model_validator(mode="after")

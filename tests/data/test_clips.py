@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from vidssl.data.clips import ClipSpec, Window, random_window, uniform_clips, view_indices, whole
+from vidssl.data.clips import (
+    ClipIndices,
+    ClipSpec,
+    Window,
+    drop_frames,
+    random_window,
+    uniform_clips,
+    view_indices,
+    whole,
+)
 from vidssl.data.rng import Purpose, stream
 from vidssl.errors import VidsslError
 
@@ -187,3 +196,22 @@ def test_streams_are_disjoint_and_repeatable() -> None:
     assert draws == [tuple(stream(seed, purpose, *w).integers(0, 2**63, 8)) for seed, purpose, w in keys]
     with pytest.raises(VidsslError, match="seed -1"):
         stream(-1, Purpose.ORDER)
+
+
+def test_dropped_frames_are_the_ones_before_them() -> None:
+    clip = ClipIndices(np.arange(0, 80, 2), np.arange(40) / 10)
+    rng = np.random.default_rng(0)
+    assert [np.array_equal(a, b) for a, b in zip(drop_frames(clip, 0.0, rng), clip, strict=True)] == [
+        True,
+        True,
+    ]
+    assert drop_frames(clip, 1.0, rng).indices.tolist() == [0] * 40
+    shares = []
+    for _ in range(200):
+        shown = drop_frames(clip, 0.25, rng)
+        assert shown.indices[0] == 0
+        assert np.array_equal(shown.times, shown.indices / 20)
+        held = shown.indices != clip.indices
+        assert np.array_equal(shown.indices[1:][held[1:]], shown.indices[:-1][held[1:]])
+        shares.append(held[1:].mean())
+    assert abs(np.mean(shares) - 0.25) < 0.02

@@ -85,6 +85,27 @@ def test_repeats_open_once_and_are_what_they_are_alone() -> None:
     assert len({sample.draws[0].box.numpy().tobytes() for sample in together[:3]}) == 3
 
 
+def test_clips_run_backwards_and_lose_frames_at_the_rate_asked_for() -> None:
+    videos, plain = FakeVideos(5), ViewSpec("a", 1, 6, seconds=0.5, size=16)
+    kinds = [plain, replace(plain, reverse_p=0.5), replace(plain, drop_p=0.5)]
+    samples = [ClipDataset(videos, [kind], opener=videos.open, seed=3) for kind in kinds]
+    backwards = 0
+    for epoch in range(40):
+        usual, turned, torn = (data[(epoch, epoch % 5)] for data in samples)
+        shown, back = usual.times[0], turned.times[0]
+        assert torch.equal(back, shown) or torch.equal(back, shown.flip(0))
+        assert torch.equal(
+            turned.frames[turned.index[0]],
+            usual.frames[usual.index[0]].flip(0)
+            if torch.equal(back, shown.flip(0))
+            else usual.frames[usual.index[0]],
+        )
+        backwards += int(torch.equal(back, shown.flip(0)))
+        assert set(torn.times[0].tolist()) <= set(shown.tolist())
+        assert len(torn.frames) == len(set(torn.times[0].tolist()))  # lost frames are not decoded
+    assert 10 < backwards < 30
+
+
 def test_a_broken_video_is_replaced_deterministically_and_reported() -> None:
     videos = FakeVideos(8, broken=(2, 5))
     data = dataset(videos)

@@ -111,6 +111,14 @@ def view_indices(
     return ClipIndices(indices, times[indices])
 
 
+def drop_frames(clip: ClipIndices, chance: float, rng: np.random.Generator) -> ClipIndices:
+    """A clip (T,) of which each frame but the first is lost by this chance: the one before it stays on show."""
+    lost = rng.random(len(clip.indices)) < chance
+    lost[0] = False
+    shown = np.maximum.accumulate(np.where(lost, 0, np.arange(len(lost))))
+    return ClipIndices(clip.indices[shown], clip.times[shown])
+
+
 def uniform_clips(times: Times, spec: ClipSpec, num_clips: int) -> ClipIndices:
     """Deterministic clips for evaluation, centred in `num_clips` equal segments of the video (one clip: centred).
 

@@ -18,7 +18,16 @@ import torch
 from torch import Tensor
 
 from vidssl.data.batch import ClipSample
-from vidssl.data.clips import ClipIndices, Times, frame_period, random_window, uniform_clips, view_indices
+from vidssl.data.clips import (
+    ClipIndices,
+    Times,
+    Window,
+    drop_frames,
+    frame_period,
+    random_window,
+    uniform_clips,
+    view_indices,
+)
 from vidssl.data.decode.reader import DecodeError
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import Key
@@ -154,7 +163,7 @@ class ClipDataset(VideoDataset):
         seconds = min(self.window_seconds, self.max_window_frames * frame_period(times) or math.inf)
         window = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, *key))
         return [
-            view_indices(times, spec.clip, stream(self.seed, Purpose.TIME, *key, number), window)
+            _shown(times, spec, stream(self.seed, Purpose.TIME, *key, number), window)
             for number, spec in enumerate(self.views)
         ]
 
@@ -201,6 +210,16 @@ class EvalClipDataset(VideoDataset):
         else:
             frames = resize_short_side(frames, spec.decoded_side, True, spec.interpolation)
         return _pack(frames, clips, index)
+
+
+def _shown(times: Times, spec: ViewSpec, rng: np.random.Generator, window: Window) -> ClipIndices:
+    """The frames of a view, in the order in which they are shown."""
+    clip = view_indices(times, spec.clip, rng, window)
+    if spec.drop_p:
+        clip = drop_frames(clip, spec.drop_p, rng)
+    if spec.reverse_p and rng.random() < spec.reverse_p:
+        clip = ClipIndices(clip.indices[::-1].copy(), clip.times[::-1].copy())
+    return clip
 
 
 def _only_needed(frames: Tensor, clips: Sequence[ClipIndices]) -> tuple[Tensor, list[ClipIndices]]:

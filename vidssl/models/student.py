@@ -55,7 +55,7 @@ class Student(nn.Module):
             groups[tuple(view.shape[2:])].append(position)
         features: dict[int, ClipFeatures] = {}
         for positions in groups.values():
-            rows = torch.cat([views[position] for position in positions])
+            rows = joined([views[position] for position in positions])
             encoded = self._encode_rows(rows)
             size = views[positions[0]].shape[0]
             for clip, frames, position in zip(
@@ -77,3 +77,20 @@ class Student(nn.Module):
         return ClipFeatures(
             torch.cat([piece.clip for piece in pieces]), torch.cat([piece.frames for piece in pieces]), None
         )
+
+
+def joined(views: Sequence[Tensor]) -> Tensor:
+    """`torch.cat(views)` of views of one shape; no copy where they lie one behind the other in memory, as `render_views`
+    leaves them."""
+    first = views[0]
+    is_row = all(
+        view.is_contiguous()
+        and not view.requires_grad
+        and view.data_ptr() == first.data_ptr() + place * first.nbytes
+        and view.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        for place, view in enumerate(views)
+    )
+    if not is_row:
+        return torch.cat(list(views))
+    shape = (len(views) * len(first), *first.shape[1:])
+    return first.as_strided(shape, first.stride(), first.storage_offset())

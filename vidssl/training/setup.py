@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vidssl.concepts.build import space_builder
-from vidssl.config import Config, TrainConfig
+from vidssl.config import Config
 from vidssl.data.batch import ClipBatch
 from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
@@ -36,6 +36,7 @@ from vidssl.objectives.composite import Composite, build_objectives
 from vidssl.training.accelerator import check_accelerator
 from vidssl.training.checkpoint import State, load_checkpoint
 from vidssl.training.conditions import conditions, require_same
+from vidssl.training.flips import settle_flips
 from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
@@ -142,17 +143,19 @@ def _set_up(
 ) -> Run:
     data, train, device, folder = config.data, config.train, accelerator.device, Path(config.output)
     check_accelerator(accelerator)
-    views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
     claim = on_first(lambda: claim_folder(folder, resume, lock))
     student, objective = build_student(config)
     known = on_first(lambda: Quarantine(folder / QUARANTINE) if claim.begun else None)
     videos = on_first(lambda: read_videos(config, known))
     index = videos.index
-    for remark in index.remarks:
+    config, said = settle_flips(config, index.classes)
+    views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
+    for remark in (*index.remarks, *said):
         accelerator.print(remark)
     now = on_first(lambda: conditions(videos, device))
     accepted = on_first(lambda: require_same(folder, config, now, accept_changes) if claim.begun else [])
-    total_steps = _total_steps(train, len(index) * data.repeats)
+    steps_per_epoch = len(index) * data.repeats // train.batch_size
+    total_steps = train.steps or max(round((train.epochs or 0.0) * steps_per_epoch), 1)
     sampler = GlobalBatchSampler(
         len(index),
         train.batch_size,
@@ -274,8 +277,3 @@ def warm_start(run: Run) -> None:
         )
     for part in parts:
         part.warm_start(features)
-
-
-def _total_steps(train: TrainConfig, clips: int) -> int:
-    epochs = train.epochs or 0.0  # where there are no steps
-    return train.steps or max(round(epochs * (clips // train.batch_size)), 1)

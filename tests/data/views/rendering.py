@@ -20,8 +20,16 @@ NONE, UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-STRONG = ViewSpec(
-    "strong", 1, 3, size=32, jitter=(0.4, 0.4, 0.4, 0.2), jitter_p=0.8, gray_p=0.3, blur_p=0.5, solarize_p=0.3
+COLOURS = ViewSpec(
+    "colours",
+    1,
+    3,
+    size=32,
+    jitter=(0.4, 0.4, 0.4, 0.2),
+    jitter_p=0.8,
+    gray_p=0.3,
+    blur_p=0.5,
+    solarize_p=0.3,
 )
 
 
@@ -78,8 +86,8 @@ def one_by_one(batch: ClipBatch, spec: ViewSpec, view: int = 0) -> Tensor:
         draw = ViewDraw(*(field[row] for field in batch.draws[view]))
         top, left, height, width = draw.box.tolist()
         x = batch.frames[row, batch.index[view][row]].permute(0, 3, 1, 2)
-        x = tvf.to_dtype(tvf.crop(x, top, left, height, width), torch.float32, scale=True)
-        x = tvf.resize(x, [spec.size, spec.size], antialias=False)
+        x = tvf.resize(tvf.crop(x, top, left, height, width), [spec.size, spec.size], antialias=True)
+        x = tvf.to_dtype(x, torch.float32, scale=True)
         x = tvf.horizontal_flip(x) if draw.flip else x
         for number in draw.order.tolist() if draw.jitter else []:
             x = OPERATIONS[number](x, float(draw.factors[number]))

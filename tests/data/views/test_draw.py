@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.views.rendering import STRONG
+from tests.data.views.rendering import COLOURS
 from vidssl.data.batch import stack_draws
 from vidssl.data.rng import Purpose, stream
 from vidssl.data.views.draw import draw_view
@@ -72,7 +72,7 @@ def test_draws_are_a_function_of_their_words() -> None:
     def draw(seed: int, epoch: int, index: int, view: int) -> bytes:
         return b"".join(
             field.numpy().tobytes()
-            for field in draw_view(stream(seed, Purpose.SPACE, epoch, index, view), STRONG, 90, 120)
+            for field in draw_view(stream(seed, Purpose.SPACE, epoch, index, view), COLOURS, 90, 120)
         )
 
     words = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vidssl.data.views.spec import ViewSpec
+from vidssl.data.views.strong import OPERATIONS
 
 
 class ViewDraw(NamedTuple):
@@ -27,6 +28,8 @@ class ViewDraw(NamedTuple):
     gray: Tensor  # () bool
     sigma: Tensor  # () float32: pixels of the view; 0 for no blur
     solarize: Tensor  # () bool
+    strong: Tensor  # (n,) int64: the strong operations, places in `strong.OPERATIONS`
+    strength: Tensor  # (n,) float32 in [-1, 1]: of each
 
 
 def draw_view(rng: np.random.Generator, spec: ViewSpec, height: int, width: int) -> ViewDraw:
@@ -38,15 +41,21 @@ def draw_view(rng: np.random.Generator, spec: ViewSpec, height: int, width: int)
     low = [max(0.0, 1 - brightness), max(0.0, 1 - contrast), max(0.0, 1 - saturation), -hue]
     factors = rng.uniform(low, [1 + brightness, 1 + contrast, 1 + saturation, hue])
     sigma = rng.uniform(*spec.blur_sigma) if blur else 0.0
+    order = rng.permutation(4)
+    # What came later is drawn last, so that the rest is what it was before.
+    strong = rng.integers(len(OPERATIONS), size=spec.strong)
+    signs = rng.choice([-1.0, 1.0], size=spec.strong)
     return ViewDraw(
         box=torch.tensor(box),
         flip=torch.tensor(bool(flip)),
         jitter=torch.tensor(bool(jitter) and max(spec.jitter) > 0),
-        order=torch.from_numpy(rng.permutation(4)),
+        order=torch.from_numpy(order),
         factors=torch.from_numpy(factors).float(),
         gray=torch.tensor(bool(gray)),
         sigma=torch.tensor(sigma, dtype=torch.float32),
         solarize=torch.tensor(bool(solarize)),
+        strong=torch.from_numpy(strong),
+        strength=torch.from_numpy(signs * spec.strength).float(),
     )
 
 

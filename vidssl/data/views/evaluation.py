@@ -65,18 +65,19 @@ def render_eval_views(batch: ClipBatch, spec: EvalSpec, mean: Triple, std: Tripl
     """Crop and normalise the evaluation clips of a batch on its device.
 
     Frames that already have their short side at `spec.decoded_side` (squash: that are already `size` x `size`), as
-    `EvalClipDataset` delivers them, are cropped without touching a pixel value; others are resized bilinearly.
+    `EvalClipDataset` delivers them, are cropped without touching a pixel value; others are resized (antialiased, bilinear).
 
     Returns:
         `clips_per_video * crops` tensors (B, 3, T, S, S), the crops of a clip next to each other.
     """
-    rows = torch.arange(len(batch.frames), device=batch.frames.device)
+    rows = torch.arange(len(batch))
     flip = torch.zeros_like(rows, dtype=torch.bool)
     views = []
     for index in batch.index:
         for crop in range(spec.crops):
-            box = eval_box(batch.sizes, spec, crop).to(rows.device, non_blocking=True)
-            x = crop_resize(batch.frames, rows, index, box, flip, spec.size).div_(255)
+            shape = (len(batch), 3, index.shape[1], spec.size, spec.size)
+            x = torch.empty(shape, device=batch.frames.device)
+            crop_resize(batch.frames, rows, index, eval_box(batch.sizes, spec, crop), flip, x).div_(255)
             views.append(normalize_(x, mean, std))
     return views
 

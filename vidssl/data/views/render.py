@@ -7,6 +7,7 @@ of a clip does not depend on its neighbours.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
@@ -18,15 +19,19 @@ from vidssl.data.views.colour import Triple, normalize_
 from vidssl.data.views.crop import crop_resize
 from vidssl.data.views.draw import ViewDraw
 from vidssl.data.views.spec import ViewSpec, expand_views
+from vidssl.data.views.strong import strong_
 from vidssl.errors import VidsslError
 
 # Output bytes rendered at a time, about a fifth of the scratch memory. On the CPU small pieces stay in the cache and in
 # memory that the allocator can reuse (twice as fast); elsewhere it is only a bound. The result does not depend on it.
-CHUNK_BYTES = {"cpu": 8 << 20, "device": 512 << 20}
+CHUNK_BYTES = {"cpu": 8 << 20, "device": 256 << 20}
 
 
 def render_views(batch: ClipBatch, specs: Sequence[ViewSpec], mean: Triple, std: Triple) -> list[Tensor]:
     """Render every view of a batch on the device its frames are on.
+
+    Views of one shape lie one behind the other in memory, so that an encoder takes them as one tensor without copying
+    (`vidssl.models.student.joined`).
 
     Args:
         batch: as drawn for the same `specs`.
@@ -40,47 +45,65 @@ def render_views(batch: ClipBatch, specs: Sequence[ViewSpec], mean: Triple, std:
         raise VidsslError(
             f"the batch was drawn with {len(batch.draws)} views, the specifications ask for {len(views)}"
         )
-    return [
-        _render_view(batch.frames, index, ViewDraw(*draw), spec, mean, std)
-        for spec, index, draw in zip(views, batch.index, batch.draws, strict=True)
-    ]
+    rendered = _empty_views(batch, views)
+    for out, spec, index, draw in zip(rendered, views, batch.index, batch.draws, strict=True):
+        _render_view(out, batch.frames, index, ViewDraw(*draw), spec, mean, std)
+    return rendered
+
+
+def _empty_views(batch: ClipBatch, views: Sequence[ViewSpec]) -> list[Tensor]:
+    shapes = [(3, spec.frames, spec.size, spec.size) for spec in views]
+    room = {
+        shape: iter(torch.empty((count, len(batch), *shape), device=batch.frames.device).unbind())
+        for shape, count in Counter(shapes).items()
+    }
+    return [next(room[shape]) for shape in shapes]
 
 
 @torch.no_grad()
 def _render_view(
-    frames: Tensor, index: Tensor, draw: ViewDraw, spec: ViewSpec, mean: Triple, std: Triple
-) -> Tensor:
-    """One view of every sample: frames (B, N, H, W, 3) uint8 and index (B, T) to clips (B, 3, T, S, S)."""
-    out = torch.empty(len(frames), 3, index.shape[1], spec.size, spec.size, device=frames.device)
+    out: Tensor, frames: Tensor, index: Tensor, draw: ViewDraw, spec: ViewSpec, mean: Triple, std: Triple
+) -> None:
+    """One view of every sample: frames (B, N, H, W, 3) uint8 and index (B, T) into clips (B, 3, T, S, S)."""
     limit = CHUNK_BYTES["cpu" if frames.device.type == "cpu" else "device"]
     chunk = max(1, limit // (out[0].numel() * out.element_size()))
     for rows in torch.arange(len(frames)).split(chunk):
         _render_rows(out, rows, frames, index, draw, spec)
-    return normalize_(out, mean, std)
+        normalize_(out[rows[0] : rows[-1] + 1], mean, std)
 
 
 def _render_rows(
     out: Tensor, rows: Tensor, frames: Tensor, index: Tensor, draw: ViewDraw, spec: ViewSpec
 ) -> None:
-    """Render some rows of the batch, in [0, 1], into the same rows of out; sorted by hue place on the way."""
-    device = frames.device
+    """Render some neighbouring rows of the batch, in [0, 1], into the same rows of out; sorted by hue place on the way."""
+    device, part = frames.device, out[rows[0] : rows[-1] + 1]
     hue_place = torch.where(draw.jitter, (draw.order == colour.HUE).long().argmax(1), 4)
-    rows = rows[torch.sort(hue_place[rows], stable=True).indices]
+    order = torch.sort(hue_place[rows], stable=True).indices
+    rows = rows[order]
     draw = ViewDraw(*(field[rows] for field in draw))
     groups = torch.bincount(hue_place[rows], minlength=5).tolist()
 
-    there = rows.to(device, non_blocking=True)
-    box, flip = (field.to(device, non_blocking=True) for field in (draw.box, draw.flip))
-    x = crop_resize(frames, there, index[there], box, flip, spec.size).div_(255)
+    in_place = bool((order.diff() > 0).all())
+    x = crop_resize(
+        frames,
+        rows,
+        index[rows.to(device, non_blocking=True)],
+        draw.box,
+        draw.flip,
+        part if in_place else torch.empty_like(part),
+    ).div_(255)
     _jitter_(x, draw, groups, spec)
     if spec.gray_p:
         _on_rows_(x, draw.gray, colour.to_gray)
+    if spec.strong:
+        strong_(x, draw.strong, draw.strength)
     if spec.blur_p:
         sigma = draw.sigma[draw.sigma > 0].to(device, non_blocking=True)
         _on_rows_(x, draw.sigma > 0, lambda part: colour.gaussian_blur(part, sigma, spec.blur_kernel))
     if spec.solarize_p:
         _on_rows_(x, draw.solarize, colour.solarize)
-    out.index_copy_(0, there, x)
+    if not in_place:
+        part.index_copy_(0, order.to(device, non_blocking=True), x)
 
 
 def _jitter_(x: Tensor, draw: ViewDraw, groups: Sequence[int], spec: ViewSpec) -> None:

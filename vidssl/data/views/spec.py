@@ -28,6 +28,11 @@ class ViewSpec:
             factors are uniform in [max(0, 1 - s), 1 + s], the hue shift in [-s, s] turns; the order is drawn too.
         jitter_p, gray_p, blur_p, solarize_p: probability of each (solarisation: Grill et al. 2020, BYOL).
         blur_sigma: range of the blur in pixels, uniform; the kernel is about a tenth of the size (BYOL).
+        strong: operations of RandAugment (Cubuk et al. 2020) that every clip gets, drawn with replacement; see
+            `vidssl.data.views.strong`.
+        strength: of these operations, as a share of their range (RandAugment's magnitude over 30).
+        drop_p: probability that a frame is lost, each but the first alone: the one before it stays on show.
+        reverse_p: probability that the clip runs backwards; its times then fall.
     """
 
     name: str
@@ -45,6 +50,10 @@ class ViewSpec:
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarize_p: float = 0.0
     stride: int | None = None
+    strong: int = 0
+    strength: float = 0.3
+    drop_p: float = 0.0
+    reverse_p: float = 0.0
 
     def __post_init__(self) -> None:
         def check(field: str, allowed: bool, text: str) -> None:
@@ -62,7 +71,9 @@ class ViewSpec:
         check("blur_sigma", 0 < self.blur_sigma[0] <= self.blur_sigma[1], "must be 0 < min <= max")
         check("jitter", len(self.jitter) == 4 and min(self.jitter) >= 0, "must be four numbers of at least 0")
         check("jitter", self.jitter[3] <= 0.5, "the hue shift is at most half a turn")
-        for field in ("flip", "jitter_p", "gray_p", "blur_p", "solarize_p"):
+        check("strong", self.strong >= 0, "must be at least 0 operations")
+        check("strength", 0 <= self.strength <= 1, "a share lies between 0 and 1")
+        for field in ("flip", "jitter_p", "gray_p", "blur_p", "solarize_p", "drop_p", "reverse_p"):
             check(field, 0 <= getattr(self, field) <= 1, "a probability lies between 0 and 1")
 
     @property

@@ -1,0 +1,60 @@
+"""Where clips are mirrored, and where not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vidssl.config import Config, validate_config
+from vidssl.training.flips import settle_flips, tells_left_from_right
+
+SHARED = Path(__file__).parents[2] / "../shared/data/labels"
+
+
+def recipe(train: str, *flips: float | None) -> Config:
+    views = [{"count": 1, "flip": flip} for flip in flips]
+    return validate_config(
+        {"output": "x", "data": {"train": train}, "views": views, "train": {"steps": 1}}, "x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "classes", "sensitive"),
+    [
+        ("kinetics/train", ["archery", "bending metal"], False),
+        ("ucf101/train", ["ApplyEyeMakeup", "HandstandPushups"], False),
+        ("videos/train.csv", ["Pushing something from left to right", "archery"], True),
+        ("videos/train", ["SwipingLeft"], True),
+        ("videos/train", ["turning_clockwise"], True),
+        ("videos/train", ["leftovers", "bright light"], False),
+        ("something-something-v2/train.csv", [], True),
+        ("data/20bn-something/videos", [], True),
+        ("ssv2/train", [], True),
+        ("vsl_words/train", ["hello"], True),
+        ("WLASL/videos/train", ["book"], True),
+        ("signal/train", ["signing autographs"], False),
+    ],
+)
+def test_sets_of_directions_are_known_by_name(train: str, classes: list[str], sensitive: bool) -> None:
+    assert bool(tells_left_from_right(classes, [Path(train)])) == sensitive
+    config, said = settle_flips(recipe(train, None, 0.25, None), classes)
+    unsaid = 0.0 if sensitive else 0.5
+    assert [view.flip for view in config.views] == [unsaid, 0.25, unsaid]
+    assert len(said) == int(sensitive)
+
+
+def test_who_asks_for_flips_gets_them() -> None:
+    config = recipe("ssv2/train", 0.5, 1.0)
+    assert settle_flips(config, ["left"]) == (config, [])
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the class lists at {SHARED.name}")
+def test_of_the_public_sets_only_something_something_has_directions() -> None:
+    found = {
+        file.stem
+        for file in sorted((SHARED / "mmaction2").glob("label_map_*.txt"))
+        if tells_left_from_right(file.read_text().splitlines(), [])
+    }
+    assert "label_map_sthv2" in found
+    assert not found & {"label_map_k400", "label_map_k600", "label_map_ucf101", "label_map_hmdb51"}
