@@ -91,7 +91,7 @@ def require_same(folder: Path, config: Config, now: Mapping[str, Any], accept: b
 
 def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal of a record of conditions; platform and Python are only for the record."""
-    kept = ("vidssl", "git_commit", "packages", "processes", "device", "threads", "data")
+    kept = ("vidssl", "git_commit", "packages", "processes", "device", "threads", "data", "flips")
     return _flat({key: record[key] for key in kept if record.get(key) is not None})
 
 

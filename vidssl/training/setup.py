@@ -36,11 +36,11 @@ from vidssl.objectives.composite import Composite, build_objectives
 from vidssl.training.accelerator import check_accelerator
 from vidssl.training.checkpoint import State, load_checkpoint
 from vidssl.training.conditions import conditions, require_same
-from vidssl.training.flips import settle_flips
 from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
 from vidssl.training.videos import read_videos
+from vidssl.training.views import view_specs
 
 
 @dataclass(kw_only=True)
@@ -148,11 +148,10 @@ def _set_up(
     known = on_first(lambda: Quarantine(folder / QUARANTINE) if claim.begun else None)
     videos = on_first(lambda: read_videos(config, known))
     index = videos.index
-    config, said = settle_flips(config, index.classes)
-    views = tuple(ViewSpec(**view.model_dump(exclude={"teacher"})) for view in config.views)
+    views, said = view_specs(config, index.classes)
     for remark in (*index.remarks, *said):
         accelerator.print(remark)
-    now = on_first(lambda: conditions(videos, device))
+    now = {**on_first(lambda: conditions(videos, device)), "flips": [view.flip for view in views]}
     accepted = on_first(lambda: require_same(folder, config, now, accept_changes) if claim.begun else [])
     steps_per_epoch = len(index) * data.repeats // train.batch_size
     total_steps = train.steps or max(round((train.epochs or 0.0) * steps_per_epoch), 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vidssl.config import Config, validate_config
-from vidssl.training.flips import settle_flips, tells_left_from_right
+from vidssl.training.conditions import changes
+from vidssl.training.views import tells_left_from_right, view_specs
 
 SHARED = Path(__file__).parents[2] / "../shared/data/labels"
 
@@ -38,15 +41,25 @@ def recipe(train: str, *flips: float | None) -> Config:
 )
 def test_sets_of_directions_are_known_by_name(train: str, classes: list[str], sensitive: bool) -> None:
     assert bool(tells_left_from_right(classes, [Path(train)])) == sensitive
-    config, said = settle_flips(recipe(train, None, 0.25, None), classes)
+    views, said = view_specs(recipe(train, None, 0.25, None), classes)
     unsaid = 0.0 if sensitive else 0.5
-    assert [view.flip for view in config.views] == [unsaid, 0.25, unsaid]
+    assert [view.flip for view in views] == [unsaid, 0.25, unsaid]
     assert len(said) == int(sensitive)
 
 
 def test_who_asks_for_flips_gets_them() -> None:
     config = recipe("ssv2/train", 0.5, 1.0)
-    assert settle_flips(config, ["left"]) == (config, [])
+    views, said = view_specs(config, ["left"])
+    assert ([view.flip for view in views], said) == ([0.5, 1.0], [])
+
+
+def test_a_run_that_is_moved_to_another_name_does_not_begin_to_mirror(tmp_path: Path) -> None:
+    config = recipe("ssv2/train", None, None)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (tmp_path / "environment.json").write_text(json.dumps({"flips": [0.0, 0.0]}))
+    assert changes(tmp_path, recipe("moved/train", None, None), {"flips": [0.0, 0.0]}) == []
+    (change,) = changes(tmp_path, recipe("moved/train", None, None), {"flips": [0.5, 0.5]})
+    assert str(change) == "flips [0.0, 0.0] → [0.5, 0.5]"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the class lists at {SHARED.name}")

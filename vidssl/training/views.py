@@ -1,4 +1,4 @@
-"""Whether clips may be mirrored: not where left and right make a class another one, unless a recipe asks for it."""
+"""The views that a recipe asks for; clips are mirrored unless left and right make a class another one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vidssl.config import Config
+from vidssl.data.views.spec import ViewSpec
 
 USUAL = 0.5  # probability of a flip
 
@@ -22,25 +23,22 @@ _SETS = frozenset(
 )  # fmt: skip
 
 
-def settle_flips(config: Config, classes: Iterable[str]) -> tuple[Config, list[str]]:
-    """A recipe whose views all say how often they are mirrored, and what is to be said of that.
+def view_specs(config: Config, classes: Iterable[str]) -> tuple[tuple[ViewSpec, ...], list[str]]:
+    """The views of a recipe, and what is to be said of them.
 
     Args:
         classes: names of the classes of the videos.
     """
-    if all(view.flip is not None for view in config.views):
-        return config, []
     reason = tells_left_from_right(classes, [Path(one.path) for one in config.data.train])
-    chance = 0.0 if reason else USUAL
+    flip = 0.0 if reason else USUAL
+    specs = [view.model_dump(exclude={"teacher"}) for view in config.views]
+    asked = all(spec["flip"] is not None for spec in specs)
     views = tuple(
-        view.model_copy(update={"flip": chance if view.flip is None else view.flip}) for view in config.views
+        ViewSpec(**{**spec, "flip": flip if spec["flip"] is None else spec["flip"]}) for spec in specs
     )
-    said = (
-        [f"clips are not mirrored, as {reason}; set views.0.flip to mirror them all the same"]
-        if reason
-        else []
-    )
-    return config.model_copy(update={"views": views}), said
+    if asked or not reason:
+        return views, []
+    return views, [f"clips are not mirrored, as {reason}; set views.0.flip to mirror them all the same"]
 
 
 def tells_left_from_right(classes: Iterable[str], sources: Iterable[Path]) -> str:
