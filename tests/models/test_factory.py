@@ -108,9 +108,15 @@ def test_a_resnet_is_averaged_over_frames(monkeypatch: pytest.MonkeyPatch) -> No
     encoder.check_size(3, 32)
     for refuse in (lambda: encoder.check_size(3, 64), lambda: encoder(torch.randn(1, 3, 1, 64, 64))):
         with pytest.raises(
-            VidsslError, match="64x64 pixels: are not for this image tower, made for 32 a side"
+            VidsslError,
+            match=r"64x64 pixels: are not for this image tower, made for 32 a side \(allowed: 31 to 62\)$",
         ):
             refuse()
+    for side in (31, 62):
+        encoder.check_size(3, side)
+    for side in (30, 63):
+        with pytest.raises(VidsslError, match="allowed: 31 to 62"):
+            encoder.check_size(3, side)
     assert encoder.training
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     monkeypatch.setattr(encoder.visual, "attnpool", torch.nn.Identity())  # takes any size

@@ -36,7 +36,10 @@ def track(
     ] = False,
     size: Annotated[
         int | None,
-        Option(help="short side of frames in pixels (default: as they are); with sot, of the windows (520)"),
+        Option(
+            help="short side of frames in pixels before features are taken (default: as they are); with sot, the side of the"
+            " windows round the object (default: 520)"
+        ),
     ] = None,
     max_frames: Annotated[int | None, Option(help="of each sequence")] = None,
     sequences: Annotated[
@@ -49,7 +52,11 @@ def track(
         ),
     ] = "truth",
     box: Annotated[
-        str | None, Option(help="x,y,w,h in the first frame, of one's own video (sot, vos)")
+        str | None,
+        Option(
+            help="x,y,w,h of what to follow (sot, vos) in one's own video: pixels of its first frame, 0,0 the upper left"
+            " corner; --plot draws the box on that frame with rulers"
+        ),
     ] = None,
     video: Annotated[Path | None, Option(help="draw what was tracked as .mp4")] = None,
     plot: Annotated[Path | None, Option(help="draw some frames of each sequence as .png")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -66,9 +67,18 @@ class FrameAverageEncoder(VideoEncoder):
                 raise
             raise VidsslError(
                 f"encoder: frames of {height}x{width} pixels: are not for this image tower, made for {self.image_size} a side "
-                f"({' '.join(str(error).split())})"
+                f"(allowed: {self._sizes()})"
             ) from None
         return pooled
+
+    def _sizes(self) -> str:
+        """What sides this tower takes, in words; its own at least."""
+        pool = getattr(self.visual, "attnpool", None)
+        if pool is None or not hasattr(pool, "positional_embedding"):
+            return f"{self.image_size}"
+        # A CLIP ResNet: a position for each cell after a convolution that rounds up and four halvings that round down.
+        cells = math.isqrt(len(pool.positional_embedding) - 1)
+        return f"{32 * cells - 1} to {32 * cells + 30}"
 
     def maps(self, clips: Tensor) -> Iterator[Tensor]:
         """See :meth:`VideoEncoder.maps`; a layer is the stem or a stage of a ResNet, or what timm counts as one.

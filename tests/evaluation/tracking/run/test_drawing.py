@@ -71,6 +71,15 @@ def test_a_strip_has_its_frames_side_by_side() -> None:
     assert strip(SEQUENCE, frames).shape == (18 + 160, 3 * 200, 3)
 
 
+def test_the_first_frame_of_a_strip_has_rulers_in_its_own_pixels() -> None:
+    black = np.zeros((160, 200, 3), dtype=np.uint8)  # as drawn: 64 x 80 pixels, 2.5 times as large
+    row = strip(SEQUENCE, {0: black, 1: black})[18:]
+    ticks = np.flatnonzero((row[1, 1:] == 255).all(-1)) + 1
+    assert ticks.tolist() == [50, 100, 150]  # at 20, 40 and 60
+    assert np.flatnonzero((row[1:, 1] == 255).all(-1)).tolist() == [49, 99]
+    assert not row[:100, 200:].any()
+
+
 def test_neighbouring_ids_have_other_colours() -> None:
     colours = np.array([colour_of(number) for number in range(1, 7)], dtype=int)
     apart = np.abs(colours[:, None] - colours).sum(-1) + 1000 * np.eye(6, dtype=int)

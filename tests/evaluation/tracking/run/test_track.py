@@ -120,7 +120,7 @@ def test_without_truth_it_is_drawn_and_not_scored(data: Path, tmp_path: Path) ->
     with open_video(tmp_path / "v-one.mp4") as video:
         assert video.info.num_frames == 5 and video.info.width == 320
     undrawn = track(data)
-    assert undrawn["data"]["unscored"][0]["reason"].endswith("; --video or --plot draws it")
+    assert undrawn["data"]["unscored"][0]["reason"].endswith("; --video or --plot draws what was tracked")
 
 
 def test_what_has_to_be_said_of_a_sequence_is_in_the_result(data: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_box_drawn_by_hand_is_where_it_starts(data: Path, tmp_path: Path) -> N
         data / "one", options=TrackOptions(size=96, box=(8, 12, 16, 16)), video=tmp_path / "mine.mp4"
     )
     assert result["figures"] == [str(tmp_path / "mine.mp4")]
-    assert result["data"]["unscored"] == [{"path": "one", "reason": "no true boxes"}]
+    assert result["data"]["unscored"] == [{"path": "one", "reason": "no true boxes; it is drawn"}]
 
 
 def test_the_protocol_is_in_the_hash_and_the_machine_is_not() -> None:

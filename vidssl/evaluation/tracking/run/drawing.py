@@ -18,6 +18,7 @@ from vidssl.files import whole_file
 SIDE = 320  # pixels of a drawn frame's long side, at least
 WHITE = (255, 255, 255)
 COLUMNS, HEIGHT = 6, 160  # of a strip: frames of a sequence, and their height in pixels
+TICKS = 28  # pixels between two of a ruler, at least
 Colour = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
 Number = TypeVar("Number", bound=np.generic)
@@ -47,17 +48,32 @@ def draw_frame(sequence: Sequence, index: int, tracked: Tracked, truth: Tracked)
 
 
 def strip(sequence: Sequence, drawn: dict[int, Pixels]) -> Pixels:
-    """A row of a strip: the name, then some drawn frames side by side, each with its number."""
+    """A row of a strip: the name, then some drawn frames side by side, each with its number; the first has rulers in pixels."""
     cells = []
     for index, frame in drawn.items():
         image = Image.fromarray(frame)
         image = image.resize((round(image.width * HEIGHT / image.height), HEIGHT), Image.Resampling.LANCZOS)
-        _text(ImageDraw.Draw(image), (4, HEIGHT - 16), str(index), WHITE)
+        draw = ImageDraw.Draw(image)
+        if index == 0:
+            _rulers(draw, sequence.size)
+        _text(draw, (4, HEIGHT - 16), str(index), WHITE)
         cells.append(np.asarray(image))
     row = np.concatenate(cells, axis=1)
     header = Image.new("RGB", (row.shape[1], 18), (20, 20, 20))
     _text(ImageDraw.Draw(header), (4, 3), f"{sequence.name}, {len(sequence)} frames", WHITE)
     return np.concatenate([np.asarray(header), row])
+
+
+def _rulers(draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
+    """Ticks along the upper and the left side of a strip's frame, in pixels of the frame of (H, W)."""
+    scale = HEIGHT / size[0]
+    step = next((s for s in (10, 20, 50, 100, 200, 500) if s * scale >= TICKS), 1000)
+    for pixel in range(step, size[1], step):
+        draw.line((scale * pixel, 0, scale * pixel, 5), fill=WHITE)
+        _text(draw, (scale * pixel - 6, 6), str(pixel), WHITE)
+    for pixel in range(step, int(size[0] - 20 / scale), step):  # the frame's number is below
+        draw.line((0, scale * pixel, 5, scale * pixel), fill=WHITE)
+        _text(draw, (8, scale * pixel - 5), str(pixel), WHITE)
 
 
 def strip_frames(count: int) -> list[int]:

@@ -114,6 +114,11 @@ def names_of(sequences: str | None) -> list[str] | None:
     return [word.strip() for word in words if word.strip()]
 
 
+def hand_drawn(size: tuple[int, int]) -> str:
+    """How to say where to start in frames of (H, W)."""
+    return f"--box x,y,w,h starts from one in its first frame of {size[1]} x {size[0]} pixels, and --plot draws it with rulers"
+
+
 def box_of(text: str) -> tuple[float, float, float, float]:
     """``x,y,w,h`` -> numbers.
 
@@ -123,5 +128,7 @@ def box_of(text: str) -> tuple[float, float, float, float]:
     try:
         x, y, w, h = (float(word) for word in text.split(","))
     except ValueError:
-        raise VidsslError(f"box={text}: must be x,y,w,h in pixels") from None
+        raise VidsslError(
+            f"box={text}: must be x,y,w,h in pixels of the first frame, such as 40,30,80,60"
+        ) from None
     return x, y, w, h

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vidssl.errors import VidsslError
 from vidssl.evaluation.tracking.boxes import normalised_precision, precision, success_auc, track_box
-from vidssl.evaluation.tracking.run.options import CROP, TrackOptions
+from vidssl.evaluation.tracking.run.options import CROP, TrackOptions, hand_drawn
 from vidssl.evaluation.tracking.run.sources import COPY, Source, require_finite
 from vidssl.evaluation.tracking.run.task import Rows, Scores, Tracked
 from vidssl.evaluation.tracking.sequence import Sequence
@@ -26,7 +26,7 @@ class SingleObject:
 
     def lacks(self, sequence: Sequence) -> str | None:
         if self._options.box is None and sequence.boxes is None:
-            return "no boxes"
+            return f"no boxes; {hand_drawn(sequence.size)}"
         return None
 
     def unscored(self, sequence: Sequence) -> str | None:

@@ -130,10 +130,11 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     for name, row in result["scores"].items():
         if row["not_finite"]:
             lines.append(f"{name}: no number, its features of {', '.join(row['not_finite'])} are not finite")
-    lines.append(f"{data['scored']} of {data['sequences']} sequences scored, {data['frames']} frames")
+    if data["scored"] or data["lacking"] or data["failed"]:
+        lines.append(f"{data['scored']} of {data['sequences']} sequences scored, {data['frames']} frames")
     for key, what in (
         ("remarks", ""),
-        ("unscored", "not scored: "),
+        ("unscored", "nothing to score: "),
         ("lacking", "left out: "),
         ("failed", "failed: "),
     ):

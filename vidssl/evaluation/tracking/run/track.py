@@ -134,7 +134,7 @@ class _Table:
             raise VidsslError(f"{sequence.name}: one frame, nothing to track")
         reason = self._task.unscored(sequence)
         if reason:
-            note = "" if pictures.wanted else "; --video or --plot draws it"
+            note = "; it is drawn" if pictures.wanted else "; --video or --plot draws what was tracked"
             self.unscored.append({"path": sequence.name, "reason": reason + note})
             if not pictures.wanted:
                 self._tracked += 1

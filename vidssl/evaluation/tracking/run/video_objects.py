@@ -11,7 +11,7 @@ from vidssl.evaluation.tracking.masks import boundary_f, region_similarity, sequ
 from vidssl.evaluation.tracking.propagation import propagate
 from vidssl.evaluation.tracking.run.features import grid_of, sequence_features
 from vidssl.evaluation.tracking.run.maps import labels_on, mask_from
-from vidssl.evaluation.tracking.run.options import TrackOptions
+from vidssl.evaluation.tracking.run.options import TrackOptions, hand_drawn
 from vidssl.evaluation.tracking.run.sources import COPY, Source
 from vidssl.evaluation.tracking.run.task import Scores, Tracked
 from vidssl.evaluation.tracking.sequence import Mask, Sequence
@@ -34,7 +34,7 @@ class VideoObjects:
         if self._options.box is not None:
             return None
         if sequence.masks is None:
-            return "no masks"
+            return f"no masks; {hand_drawn(sequence.size)}"
         return None if sequence.masks[0] is not None else "no mask of its first frame"
 
     def unscored(self, sequence: Sequence) -> str | None:
