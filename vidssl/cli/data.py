@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from vidssl.cli import render
 from vidssl.cli.options import Missing, Report, Videos
@@ -63,4 +63,41 @@ def check(
     if output is not None:
         write_json(output, report.record)
     if report.bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prepare(
+    data: Videos,
+    output: Annotated[Path, Argument(help="folder of the new videos; one left unfinished is gone on with")],
+    missing: Missing = "error",
+    short_side: Annotated[int, Option(help="largest short side in pixels")] = 256,
+    gop: Annotated[int, Option(help="frames from key frame to key frame")] = 12,
+    crf: Annotated[int, Option(help="quality of x264: 0 is lossless, 51 the worst")] = 20,
+    preset: Annotated[str, Option(help="of x264")] = "veryfast",
+    fps: Annotated[float | None, Option(help="one frame rate for all (default: as they are)")] = None,
+    windows: Annotated[float | None, Option(help="split into parts of so many seconds")] = None,
+    shots: Annotated[bool, Option(help="split at cuts")] = False,
+    workers: Annotated[int, Option(help="encoding processes")] = 2,
+    report: Annotated[Path | None, Option(help="write the report as JSON")] = None,
+) -> None:
+    """Write all videos anew in a form that is cheap to train on; exit code 1 when some cannot be read."""
+    from vidssl.data.manifest.manifest import VideoIndex
+    from vidssl.data.prepare.form import Form
+    from vidssl.data.prepare.pieces import Split
+    from vidssl.data.prepare.run import prepare as prepare_all
+    from vidssl.files import write_json
+
+    form, split = Form(short_side, gop, crf, fps, preset), Split(shots, windows)
+    made = prepare_all(VideoIndex.read(data, missing), output, form, split, workers=workers)
+    for bad in made.bad:
+        typer.echo(f"{bad.path}: {bad.reason}")
+    size, psnr = made.record["bytes"] / 1e6, made.psnr
+    typer.echo(
+        f"{made.list}: {len(made.clips)} clips, {size:.1f} MB of {made.source_bytes / 1e6:.1f} MB, {psnr:.1f} dB; "
+        f"{made.done_before} sources were done before, {len(made.bad)} are unreadable"
+    )
+    if report is not None:
+        write_json(report, made.record)
+    if made.bad:
         raise typer.Exit(1)

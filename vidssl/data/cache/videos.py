@@ -20,7 +20,6 @@ from vidssl.data.views.crop import resize_short_side
 from vidssl.errors import VidsslError
 
 VERSION = 1  # of what is kept
-PIECE = 256 * 2**20  # bytes of frames that are decoded at a time
 
 Opener = Callable[[Path], AbstractContextManager[VideoReader]]
 
@@ -150,15 +149,13 @@ class _PlainVideo(VideoReader):
         self._opened.__exit__(None, None, None)
 
     def _all(self) -> Iterator[Frame]:
-        piece = max(PIECE // (3 * self._video.info.height * self._video.info.width), 1)
-        for start in range(0, len(self._chosen), piece):
-            yield from self._frames(self._chosen[start : start + piece])
-
-    def _frames(self, chosen: NDArray[np.int64]) -> Frame:
-        return np.ascontiguousarray(self._shrunk(torch.from_numpy(self._video.frames(chosen))).numpy())
+        for frame in self._video.each(self._chosen):
+            (shrunk,) = self._shrunk(torch.from_numpy(frame)[None]).numpy()
+            yield np.ascontiguousarray(shrunk)
 
     def _decode(self, wanted: NDArray[np.int64]) -> Frame:
-        frames = self._frames(self._chosen[wanted])
+        frames = self._shrunk(torch.from_numpy(self._video.frames(self._chosen[wanted]))).numpy()
+        frames = np.ascontiguousarray(frames)
         for frame in frames if self._form.changes else ():
             self._form.read(bytes(self._form.write(frame)), frame)
         return frames

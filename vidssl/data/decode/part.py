@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.data.decode.reader import DecodeError, VideoReader
+from vidssl.data.decode.reader import DecodeError, Indices, VideoReader
 
 SLACK = 1e-6  # seconds by which a written time may miss the time stamp that it means
 
@@ -55,6 +56,10 @@ class PartReader(VideoReader):
         self.times = video.times[first:stop] - video.times[first]
         end = video.times[stop] if stop < len(video.times) else video.info.duration
         self.info = replace(video.info, num_frames=stop - first, duration=float(end - video.times[first]))
+
+    def each(self, indices: Indices) -> Iterator[NDArray[np.uint8]]:
+        """See `VideoReader`."""
+        return self._video.each(np.asarray(indices, dtype=np.int64) + self._first)
 
     def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self._video.frames(wanted + self._first)

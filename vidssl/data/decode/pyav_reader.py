@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidssl.data.decode.container import decoded_frames, open_stream, whole_packets
-from vidssl.data.decode.reader import DecodeError, VideoReader
+from vidssl.data.decode.reader import DecodeError, Indices, VideoReader, decoding
 from vidssl.data.decode.timeline import Timeline, read_timeline
 from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
 
@@ -41,21 +41,35 @@ class PyAVReader(VideoReader):
         self.info, self.times = self._timeline.info, self._timeline.times
         self._open: tuple[InputContainer, VideoStream] | None = None
 
+    def each(self, indices: Indices) -> Iterator[NDArray[np.uint8]]:
+        """See `VideoReader`; one frame is held at a time, and the file is run through once."""
+        unique, counts = np.unique(np.asarray(indices, dtype=np.int64), return_counts=True)
+        pictures = self._upright(unique)
+        for count in counts.tolist():
+            with decoding(self.path, self.backend):
+                picture = next(pictures)
+            yield from repeat(picture, count)
+
     def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        unique, inverse = np.unique(wanted, return_inverse=True)
+        pictures = np.empty((unique.size, self.info.height, self.info.width, 3), dtype=np.uint8)
+        for row, picture in enumerate(self._upright(unique)):
+            pictures[row] = picture
+        return pictures if np.array_equal(unique, wanted) else pictures[inverse]
+
+    def _upright(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        """The frames at ``wanted`` (increasing), one each, as RGB."""
         from av.video.reformatter import VideoReformatter
 
-        unique, inverse = np.unique(wanted, return_inverse=True)
         upright = self._timeline.orientation
         shape = (self.info.height, self.info.width)
         height, width = shape[::-1] if upright.transpose else shape  # as decoded
-        pictures = np.empty((unique.size, *shape, 3), dtype=np.uint8)
         reformatter = VideoReformatter()  # shared: setting up a conversion costs more than converting
-        for row, frame in enumerate(self._pictures(unique)):
+        for index, frame in zip(wanted, self._pictures(wanted), strict=True):
             if frame.is_corrupt:
-                raise DecodeError(self.path, self.backend, f"frame {unique[row]} is damaged")
+                raise DecodeError(self.path, self.backend, f"frame {index} is damaged")
             rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
-            pictures[row] = upright.apply(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
-        return pictures if np.array_equal(unique, wanted) else pictures[inverse]
+            yield upright.apply(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
 
     def close(self) -> None:
         if self._open is not None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
 from vidssl.errors import VidsslError
 
+PIECE = 128 * 2**20  # bytes of frames that `VideoReader.each` holds at a time
 Indices = Sequence[int] | NDArray[np.int64]
 
 # decord prefixes its messages with "[12:34:56] /build/path/file.cc:123: ", sometimes twice.
@@ -93,6 +94,16 @@ class VideoReader(ABC):
         if frames.shape != shape:
             raise DecodeError(self.path, self.backend, f"frames of shape {frames.shape} instead of {shape}")
         return frames
+
+    def each(self, indices: Indices) -> Iterator[NDArray[np.uint8]]:
+        """The frames at ``indices``, which never fall, one after the other: for more of them than memory holds.
+
+        Raises:
+            IndexError, DecodeError: see `frames`; when the frame's turn comes.
+        """
+        piece = max(PIECE // (3 * self.info.height * self.info.width), 1)
+        for start in range(0, len(indices), piece):
+            yield from self.frames(indices[start : start + piece])
 
     @abstractmethod
     def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""Videos written anew in a form that is cheap to train on."""
