@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vidssl.data.manifest.digest import END, content_hash, data_digest
+from vidssl.data.manifest.content import END, content_hash
+from vidssl.data.manifest.digest import data_digest
 from vidssl.data.manifest.manifest import VideoIndex
 
 

@@ -15,7 +15,7 @@ from vidssl.data.cache.entry import DamagedError, Kept, Source
 from vidssl.data.cache.forms import FORMS, QUALITY, Frame
 from vidssl.data.cache.shelves import FolderShelf, MemoryShelf, Shelf
 from vidssl.data.decode.reader import DecodeError, VideoReader
-from vidssl.data.manifest.digest import content_hash
+from vidssl.data.manifest.content import content_hash, file_stamp
 from vidssl.data.views.crop import resize_short_side
 from vidssl.errors import VidsslError
 
@@ -72,8 +72,10 @@ class CachedVideos:
         return self._plain(path)
 
     def _name(self, path: Path) -> str:
-        status = path.stat()
-        key = (path, status.st_size, status.st_mtime_ns)
+        stamp = file_stamp(path)
+        if stamp is None:
+            raise FileNotFoundError(path)
+        key = (path, *stamp)
         if key not in self._names:
             self._names[key] = f"{content_hash(path)}-{self._kind}"
         return self._names[key]

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vidssl.data.decode.archive import open_member
 from vidssl.data.decode.reader import DecodeError
-from vidssl.data.decode.trouble import machine_trouble
+from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
+from vidssl.errors import VidsslError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -47,15 +49,12 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
     import av
     from av.stream import Disposition
 
-    if not path.is_file():
-        raise DecodeError(path, "pyav", "not a regular file" if path.exists() else "no such file")
-    if path.stat().st_size == 0:
-        raise DecodeError(path, "pyav", "the file is empty")
-    url = str(path.absolute())  # never taken for a protocol, as a relative "foo:bar" would be
     try:
-        container = av.open(url, options=_OPTIONS)
+        container = av.open(_source(path), options=_OPTIONS)
+    except (DecodeError, MachineTroubleError):
+        raise
     except Exception as error:
-        raise machine_trouble(error, path) or DecodeError(path, "pyav", _complaint(url)) from error
+        raise machine_trouble(error, path) or DecodeError(path, "pyav", _complaint(path)) from error
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         container.close()
@@ -66,8 +65,34 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
     return container, stream
 
 
-def _complaint(url: str) -> str:
-    """What FFmpeg logs when it cannot open ``url`` ("moov atom not found"); its error code alone says too little."""
+def _source(path: Path) -> Any:
+    """What FFmpeg opens: a file by its name, a member of a tar file through Python.
+
+    Raises:
+        DecodeError: not a regular file (a pipe would block), or empty.
+    """
+    try:
+        member = None if path.is_file() else open_member(path)
+    except MachineTroubleError:
+        raise
+    except (FileNotFoundError, VidsslError) as error:
+        raise DecodeError(path, "pyav", str(error)) from error
+    if member is not None:
+        if not member.read(1):
+            raise DecodeError(path, "pyav", "the file is empty")
+        member.seek(0)
+        return member
+    if not path.is_file():
+        what = "not a regular file" if path.exists() else "no such file"
+        advice = f"; frames in a folder need their rate, as in {path.name}#fps=12" if path.is_dir() else ""
+        raise DecodeError(path, "pyav", what + advice)
+    if path.stat().st_size == 0:
+        raise DecodeError(path, "pyav", "the file is empty")
+    return str(path.absolute())  # never taken for a protocol, as a relative "foo:bar" would be
+
+
+def _complaint(path: Path) -> str:
+    """What FFmpeg logs when it cannot open the file ("moov atom not found"); its error code alone says too little."""
     import av
 
     level, skip_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
@@ -75,7 +100,7 @@ def _complaint(url: str) -> str:
     av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture() as logs, suppress(av.FFmpegError, OSError, ValueError):
-            av.open(url, options=_OPTIONS).close()
+            av.open(_source(path), options=_OPTIONS).close()
     finally:
         av.logging.set_level(level)
         av.logging.set_skip_repeated(skip_repeated)

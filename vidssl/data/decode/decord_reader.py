@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vidssl.data.decode.container import is_indexed
 from vidssl.data.decode.orientation import Orientation
-from vidssl.data.decode.reader import DecodeError, VideoReader, decoding
+from vidssl.data.decode.reader import DecodeError, VideoReader, decoding, require_file
 from vidssl.data.decode.timeline import Timeline, read_timeline
 from vidssl.errors import VidsslError
 
@@ -59,6 +59,7 @@ class DecordReader(VideoReader):
     def __init__(self, path: str | Path, timeline: Timeline | None = None) -> None:
         decord = import_decord()
         self.path, self.backend = Path(path), "decord"
+        require_file(self.path, self.backend)
         timeline = timeline or read_timeline(self.path)
         self.info, self.times = timeline.info, timeline.times
         if (objection := decord_objection(timeline)) is not None:

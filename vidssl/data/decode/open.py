@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidssl.data.decode.decord_reader import DecordReader, decord_objection
+from vidssl.data.decode.frames import FramesReader, frames_timeline, is_frame_folder
 from vidssl.data.decode.pyav_reader import PyAVReader
 from vidssl.data.decode.reader import DecodeError, VideoInfo, VideoReader
 from vidssl.data.decode.timeline import read_timeline
@@ -25,7 +26,7 @@ BACKENDS = ("auto", "decord", "pyav", "torchcodec")
 
 
 def open_video(path: str | Path, backend: str = "auto") -> VideoReader:
-    """Open a video file.
+    """Open a video file, a member of a tar file, or a folder of frames (see `vidssl.data.decode.address`).
 
     Args:
         path: any file name; it is never interpreted as a protocol, a pattern or a shell word.
@@ -37,6 +38,8 @@ def open_video(path: str | Path, backend: str = "auto") -> VideoReader:
         VidsslError: the backend is unknown or cannot be loaded.
     """
     check_choice("video backend", backend, BACKENDS, "unknown {name} {value!r}{guess} (allowed: {allowed})")
+    if is_frame_folder(Path(path)):
+        return FramesReader(path)
     readers = {"auto": AutoReader, "decord": DecordReader, "pyav": PyAVReader, "torchcodec": TorchcodecReader}
     reader: VideoReader = readers[backend](path)
     return reader
@@ -48,7 +51,8 @@ def probe_video(path: str | Path) -> VideoInfo:
     Raises:
         DecodeError: there is no readable video in the file.
     """
-    return read_timeline(Path(path)).info
+    path = Path(path)
+    return (frames_timeline(path) if is_frame_folder(path) else read_timeline(path)).info
 
 
 class AutoReader(VideoReader):

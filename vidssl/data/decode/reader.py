@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from vidssl.data.decode.address import split_archive
 from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
 from vidssl.errors import VidsslError
 
@@ -124,6 +125,16 @@ class VideoReader(ABC):
         if count != self.info.num_frames:
             reason = f"{count} frames counted instead of {self.info.num_frames}"
             raise DecodeError(self.path, self.backend, reason)
+
+
+def require_file(path: Path, backend: str) -> None:
+    """Insist on a file of its own, for decoders that open files by their names.
+
+    Raises:
+        DecodeError: the path leads into a tar file.
+    """
+    if (found := split_archive(path)) is not None:
+        raise DecodeError(path, backend, f"it cannot read what lies in {found[0].name}; use 'auto' or 'pyav'")
 
 
 @contextmanager

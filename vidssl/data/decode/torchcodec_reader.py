@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidssl.data.decode.container import is_indexed
-from vidssl.data.decode.reader import DecodeError, VideoReader, decoding, one_line
+from vidssl.data.decode.reader import DecodeError, VideoReader, decoding, one_line, require_file
 from vidssl.data.decode.timeline import Timeline, read_timeline
 from vidssl.errors import VidsslError
 
@@ -42,6 +42,7 @@ class TorchcodecReader(VideoReader):
     def __init__(self, path: str | Path, timeline: Timeline | None = None) -> None:
         decoder = import_torchcodec()
         self.path, self.backend = Path(path), "torchcodec"
+        require_file(self.path, self.backend)
         timeline = timeline or read_timeline(self.path)
         self.info, self.times = timeline.info, timeline.times
         if timeline.pts is None or timeline.orientation.mirrored or not is_indexed(timeline.container):

@@ -17,7 +17,9 @@ from typing import Any
 from vidssl.data.decode.open import BACKENDS
 from vidssl.data.decode.part import Part
 from vidssl.data.decode.reader import VideoInfo
-from vidssl.data.manifest.manifest import VideoIndex, first_names
+from vidssl.data.manifest.content import file_stamp
+from vidssl.data.manifest.formats.folders import first_names
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.probe import probe_all
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.errors import VidsslError, check_choice, check_value
@@ -85,7 +87,7 @@ def check_index(
     check_choice("video backend", backend, BACKENDS)
     memory = _Memory(index.root, backend) if cache else None
     files = list(dict.fromkeys(map(index.file, range(len(index)))))
-    stamps = [_stamp(index.root / file) for file in files]
+    stamps = [file_stamp(index.root / file) for file in files]
     found = {
         file: memory.recall(file, stamp) if memory else None
         for file, stamp in zip(files, stamps, strict=True)
@@ -175,14 +177,6 @@ def _version(package: str) -> str:
 
 
 Stamp = tuple[int, int]  # bytes, nanoseconds
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 class _Memory:

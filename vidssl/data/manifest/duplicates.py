@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from vidssl.data.decode.frames import is_frame_folder
+from vidssl.data.manifest.content import content_hash, file_stamp, open_bytes
 from vidssl.data.manifest.manifest import VideoIndex
 
 HEAD = 1 << 16  # bytes
@@ -44,14 +46,24 @@ def _looked_at(index: VideoIndex, keys: dict[int, str], step: Callable[[Path], s
 
 
 def _size(path: Path) -> str:
-    return str(path.stat().st_size)
+    stamp = file_stamp(path)
+    if stamp is None:
+        raise FileNotFoundError(path)
+    return str(stamp[0])
 
 
 def _head(path: Path) -> str:
-    with path.open("rb") as file:
+    if is_frame_folder(path):
+        return content_hash(path)
+    with open_bytes(path) as file:
         return hashlib.sha256(file.read(HEAD)).hexdigest()
 
 
 def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if is_frame_folder(path):
+        return content_hash(path)
+    found = hashlib.sha256()
+    with open_bytes(path) as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vidssl.data.manifest.manifest import VideoIndex, first_names
+from vidssl.data.manifest.formats.folders import first_names
+from vidssl.data.manifest.manifest import VideoIndex
 
 
 def common_root(indexes: Sequence[VideoIndex]) -> Path:

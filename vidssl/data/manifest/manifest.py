@@ -8,23 +8,22 @@ Example::
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidssl.data.decode.part import Part
-from vidssl.data.manifest.extensions import VIDEO_EXTENSIONS, is_video_name
-from vidssl.data.manifest.formats.lists import Missing, read_list, write_list
-from vidssl.data.manifest.formats.rows import Line
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.data.manifest.formats.folders import folder_name
+from vidssl.data.manifest.formats.line import Line
+from vidssl.data.manifest.formats.lists import Missing, write_list
+from vidssl.data.manifest.formats.sources import nothing_there, read_source
+from vidssl.errors import VidsslError
 
 
 @dataclass(frozen=True)
@@ -70,37 +69,18 @@ class VideoIndex:
         Raises:
             VidsslError: nothing there, no videos in it, or a list that cannot be understood.
         """
-        path = Path(source).expanduser().absolute()
-        if path.is_dir():
-            files = list(_walk(path, frozenset()))
-            found = [name for name in files if is_video_name(name)]
-            if not found:
-                raise VidsslError(_no_videos(path))
-            index = cls.of(path, found, [_folder(name) for name in found])
-            return replace(index, remarks=tuple(_left_out(files)))
-        if not path.exists():
-            raise VidsslError(_nothing_there(path))
-        listed = read_list(path, missing)
-        index = cls.of(
-            path.parent, [line.name for line in listed.videos], [line.label for line in listed.videos]
-        )
-        parts = tuple(line.part for line in listed.videos)
-        groups = tuple(line.group for line in listed.videos)
+        found = read_source(source, missing)
+        index = cls.of(found.root, [line.name for line in found.lines], [line.label for line in found.lines])
+        parts = tuple(line.part for line in found.lines)
+        groups = tuple(line.group for line in found.lines)
         if any(parts) and not any(groups):
-            groups = tuple(line.path for line in listed.videos)
-        gone, known = [line.name for line in listed.missing], {*index.classes, None}
-        lost = list(dict.fromkeys(str(line.label) for line in listed.missing if line.label not in known))
-        fate = "counted as failed" if missing == "count" else "left out"
-        remarks = [f"listed but missing, {fate}: {len(gone)} ({first_names(gone)})"] if gone else []
-        remarks += (
-            [f"classes all of whose videos are missing: {len(lost)} ({first_names(lost)})"] if lost else []
-        )
+            groups = tuple(line.path for line in found.lines)
         return replace(
             index,
             groups=groups if any(groups) else (),
             parts=parts if any(parts) else (),
-            missing=tuple(gone),
-            remarks=tuple(remarks),
+            missing=tuple(line.name for line in found.missing),
+            remarks=tuple(found.remarks),
         )
 
     @classmethod
@@ -124,7 +104,7 @@ class VideoIndex:
         for file in files:
             path = Path(file).expanduser().absolute()
             if not path.is_file():
-                raise VidsslError(f"{path}: is not a file" if path.exists() else _nothing_there(path))
+                raise VidsslError(f"{path}: is not a file" if path.exists() else nothing_there(path))
             paths.append((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
         return cls.of(root, paths, [None] * len(paths))
 
@@ -168,7 +148,7 @@ class VideoIndex:
 
     def labelled_by_folders(self) -> VideoIndex:
         """The same videos, each labelled with the name of its own folder; as UCF101's lists of test videos mean it."""
-        index = VideoIndex.of(self.root, self.paths, [_folder(name) for name in self.paths])
+        index = VideoIndex.of(self.root, self.paths, [folder_name(name) for name in self.paths])
         remark = f"the list has no labels; classes are the {len(index.classes)} folders of its paths"
         remarks = (*self.remarks, remark)
         return replace(index, groups=self.groups, parts=self.parts, missing=self.missing, remarks=remarks)
@@ -212,82 +192,3 @@ class VideoIndex:
         rows = zip(self.labels, groups, strict=True)
         lines = [Line(i, self.file(i), *row, self.part(i)) for i, row in enumerate(rows)]
         write_list(Path(path), lines, self.root)
-
-
-def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "") -> Iterator[str]:
-    """Files below ``folder`` relative to it, sorted, and folders without anything in them, which end in a slash.
-
-    A link back to a folder on the way here is not followed.
-    """
-    try:
-        status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise VidsslError(f"{folder}: cannot be read ({error.strerror})") from error
-    identity = (status.st_dev, status.st_ino)
-    if identity in ancestors:
-        return
-    shown = [entry for entry in entries if not entry.name.startswith(".")]
-    if not shown and prefix:
-        yield prefix
-    for entry in shown:
-        if _is_folder(entry):
-            yield from _walk(Path(entry.path), ancestors | {identity}, f"{prefix}{entry.name}/")
-        elif entry.is_symlink() or entry.is_file():
-            yield prefix + entry.name  # a broken link stays: it is to be reported, not forgotten
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself is a broken one
-            return False
-        raise VidsslError(f"{entry.path}: cannot be looked at ({error.strerror})") from error
-
-
-def _folder(name: str) -> str | None:
-    """Name of the folder that a video lies in; None right in the root."""
-    return PurePosixPath(name).parent.name or None
-
-
-def _left_out(files: Sequence[str]) -> Iterator[str]:
-    """What a person has to know of files that are not videos, and of folders without any, below the root."""
-    others = [name for name in files if "/" in name and not name.endswith("/") and not is_video_name(name)]
-    if others:
-        kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
-        shown = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5))
-        yield f"left out, not named like videos: {len(others)} files, {shown} ({first_names(others)})"
-    with_videos = {
-        str(folder) for name in files if is_video_name(name) for folder in PurePosixPath(name).parents
-    }
-    folders = dict.fromkeys(name.rpartition("/")[0] for name in files if "/" in name)
-    empty = [folder for folder in folders if folder not in with_videos]
-    if empty:
-        yield f"folders without a video: {len(empty)} ({first_names(empty)})"
-
-
-def first_names(names: Sequence[str], number: int = 5) -> str:
-    """The first of some names, for a person."""
-    return ", ".join(names[:number]) + (", …" if len(names) > number else "")
-
-
-def _no_videos(folder: Path) -> str:
-    found = Counter(
-        Path(name).suffix.lower() or "no suffix" for _, _, names in os.walk(folder) for name in names
-    )
-    if not found:
-        return f"{folder}: no videos found; the folder is empty"
-    what = ", ".join(f"{count} x {suffix}" for suffix, count in found.most_common(5))
-    return f"{folder}: no videos found (looked for {', '.join(VIDEO_EXTENSIONS)}; found {what})"
-
-
-def _nothing_there(path: Path) -> str:
-    """Names the first part of ``path`` that does not exist, and what lies there instead."""
-    missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
-    try:
-        siblings = [entry.name for entry in missing.parent.iterdir()]
-    except OSError:
-        siblings = []
-    where = "" if missing == path else f" ({missing} does not exist)"
-    return f"{path}: no such file or folder{where}{did_you_mean(missing.name, siblings)}"

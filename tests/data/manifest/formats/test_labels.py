@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vidssl.data.manifest.formats.labels import name_labels
-from vidssl.data.manifest.formats.rows import Line
+from vidssl.data.manifest.formats.line import Line
 from vidssl.errors import VidsslError
 
 

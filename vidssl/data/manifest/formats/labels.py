@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from vidssl.data.manifest.classes import read_class_list
-from vidssl.data.manifest.formats.rows import GAPS, Line
+from vidssl.data.manifest.formats.line import GAPS, Line
 from vidssl.errors import VidsslError
 
 CLASS_LISTS = ("classes.csv", "classInd.txt")  # the second is UCF101's

@@ -17,7 +17,8 @@ from typing import Literal, NamedTuple
 
 from vidssl.data.manifest.extensions import is_video_name
 from vidssl.data.manifest.formats.labels import name_labels
-from vidssl.data.manifest.formats.rows import Line, is_file, read_lines
+from vidssl.data.manifest.formats.line import Line, is_there
+from vidssl.data.manifest.formats.rows import read_lines
 from vidssl.errors import VidsslError
 from vidssl.files import whole_file
 
@@ -31,7 +32,7 @@ class Listed(NamedTuple):
     missing: list[Line]
 
 
-def read_list(path: Path, missing: Missing = "error") -> Listed:
+def read_list(path: Path, missing: Missing = "error", rate: float | None = None) -> Listed:
     """The videos of the list at ``path``, in its order.
 
     Paths come out posix and relative to the list's folder where they lie below it.
@@ -40,13 +41,14 @@ def read_list(path: Path, missing: Missing = "error") -> Listed:
         path: of the list.
         missing: about listed files that do not exist: refuse the list, leave them out (``skip``), or let them stay, to
             fail when they are opened (``count``).
+        rate: of the folders of frames among them, where the list does not state it.
 
     Raises:
         VidsslError: not a list, a malformed line (named by its number), a missing file where that is an error, a path
             with two labels or groups, a label number that the class list does not know, or no video at all.
     """
-    lines = _drop_repeated(path, name_labels(path, read_lines(path)))
-    absent = [line for line in lines if not is_file(path.parent / line.path)]
+    lines = _drop_repeated(path, name_labels(path, read_lines(path, rate)))
+    absent = [line for line in lines if not is_there(path.parent / line.path)]
     if absent and missing == "error":
         first = absent[0]
         if len(absent) == len(lines) and not any(is_video_name(line.path) for line in lines):

@@ -5,38 +5,16 @@ from __future__ import annotations
 import csv
 import math
 import re
-import stat
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
+from vidssl.data.decode.address import split_rate
 from vidssl.data.decode.part import Part
-from vidssl.data.decode.trouble import MachineTroubleError, patiently
 from vidssl.data.manifest.extensions import is_video_name
+from vidssl.data.manifest.formats.line import LABEL_COLUMNS, PATH_COLUMNS, Line, is_there, line_of
 from vidssl.errors import VidsslError
-
-PATH_COLUMNS = ("path", "file", "file_name", "filename", "file_path", "filepath", "video", "video_path")
-LABEL_COLUMNS = ("label", "label_name", "class", "class_name", "label_id", "class_id", "action")
-GROUP_COLUMNS = ("group", "group_id")
-START_COLUMNS, STOP_COLUMNS = ("start", "start_time"), ("end", "end_time", "stop")
-GAPS = ("", "nan", "NaN", "<NA>")  # the last three are what pandas writes into one
-
-
-class Line(NamedTuple):
-    """A line of a list that names a video. path: posix, below the list's folder where it lies there; group: name of the
-    videos that were recorded together, such as those of one person. part: of the file, None for all of it."""
-
-    number: int
-    path: str
-    label: str | None
-    group: str | None = None
-    part: Part | None = None
-
-    @property
-    def name(self) -> str:
-        """The path, and which part of the file."""
-        return f"{self.path}{self.part or ''}"
 
 
 class _Text(NamedTuple):
@@ -71,24 +49,13 @@ class _Layout(NamedTuple):
         return row
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; no name is too long to ask.
-
-    Raises:
-        VidsslError: when the file system does not answer: what is not seen is not gone.
-    """
-    try:
-        return stat.S_ISREG(patiently(path.stat, path).st_mode)
-    except MachineTroubleError:
-        raise
-    except (OSError, ValueError):
-        return False
-
-
-def read_lines(path: Path) -> list[Line]:
+def read_lines(path: Path, rate: float | None = None) -> list[Line]:
     """The videos of the list at `path`, in its order.
 
     A line that begins with # is a comment, unless it names an existing file (HMDB51 has such names).
+
+    Args:
+        rate: of the folders of frames among them, where the list does not state it.
 
     Raises:
         VidsslError: not a list, or a line that cannot be understood (named by its number).
@@ -101,13 +68,13 @@ def read_lines(path: Path) -> list[Line]:
     lines, doubtful = [], []
     for text in texts:
         if not text.is_marked:
-            lines.append(_parse(path, text, layout))
+            lines.append(_parse(path, text, layout, rate))
             continue
         at, row = layout.column(PATH_COLUMNS, default=0) or 0, layout.fields(text)
         name = row[at] if at < len(row) else ""
-        if name and is_file(path.parent / name):
-            lines.append(_parse(path, text, layout))
-        elif is_video_name(name) and not is_file(path.parent / name.lstrip("# ")):
+        if name and is_there(path.parent / name):
+            lines.append(_parse(path, text, layout, rate))
+        elif is_video_name(name) and not is_there(path.parent / name.lstrip("# ")):
             doubtful.append(text)
     if doubtful:
         warnings.warn(
@@ -181,13 +148,13 @@ def _split_blanks(text: str) -> list[str]:
     return [path[1:-1] if len(path) > 1 and path[0] == path[-1] == '"' else path, *labels]
 
 
-def _parse(path: Path, text: _Text, layout: _Layout) -> Line:
-    """The line's path, made relative to the list's folder where it lies below it, and its label."""
+def _parse(path: Path, text: _Text, layout: _Layout, rate: float | None) -> Line:
     row, header = layout.fields(text), layout.header
-    at = layout.column(PATH_COLUMNS, default=0) or 0
-    label_at = layout.column(LABEL_COLUMNS, default=1)
     if not header and len(row) == 3 and row[1].isdecimal() and row[2] == "-1":
         row = row[:1]  # path, first frame, number of frames, as in VideoMAE v2's lists: -1 is the whole video
+    if not header and row and not is_video_name(row[0]) and (listed := _listed_frames(path, text, rate)):
+        return listed
+    at = layout.column(PATH_COLUMNS, default=0) or 0
     if len(row) != len(header or row[:2]) or not row or not row[at]:
         expected = f"the {len(header)} columns of its header" if header else "a path and at most one label"
         found = f" but {len(row) - 1} ({', '.join(row[1:6])})" if not header and len(row) > 2 else ""
@@ -195,37 +162,23 @@ def _parse(path: Path, text: _Text, layout: _Layout) -> Line:
         raise VidsslError(
             f"{path}: line {text.number} does not hold {expected}{found}: {text.text[:120]!r}{hint}"
         )
-    name = row[at]
-    if "\\" in name and not is_file(path.parent / name):
-        name = name.replace("\\", "/")
-    relative = PurePosixPath(name)
-    if relative.is_relative_to(path.parent):
-        relative = relative.relative_to(path.parent)
-    label = row[label_at] if label_at is not None and label_at < len(row) else ""
-    group_at = layout.column(GROUP_COLUMNS, default=None)
-    group = row[group_at] if group_at is not None else ""
-    part = _part(path, text, layout, row)
-    return Line(text.number, str(relative), label or None, None if group in GAPS else group, part)
+    return line_of(path, text.number, dict(zip(header or ("path", "label"), row, strict=False)), rate)
 
 
-def _part(path: Path, text: _Text, layout: _Layout, row: Sequence[str]) -> Part | None:
-    """The segment that the line's columns `START_COLUMNS` and `STOP_COLUMNS` name, in seconds; None where both have gaps."""
-    given: dict[str, float] = {}
-    for side, names in (("start", START_COLUMNS), ("stop", STOP_COLUMNS)):
-        at = layout.column(names, default=None)
-        if at is None or row[at] in GAPS:
-            continue
-        try:
-            given[side] = float(row[at])
-        except ValueError:
-            given[side] = math.nan
-        if not given[side] >= 0 or (side == "start" and math.isinf(given[side])):
-            raise VidsslError(
-                f"{path}: line {text.number}: {layout.header[at]} {row[at]!r} is not a number of seconds from 0 on"
-            )
-    part = Part(**given)
-    if part.stop <= part.start:
-        raise VidsslError(
-            f"{path}: line {text.number}: the segment ends at {part.stop:g} s, not after its start at {part.start:g} s"
-        )
-    return None if part == Part() else part
+def _listed_frames(path: Path, text: _Text, rate: float | None) -> Line | None:
+    """``folder frames label`` or ``folder first frames label``, as TSN and mmaction2 list folders of frames; else None.
+
+    With a first frame the line is a part of the folder; without one the folder knows best how many frames it has.
+    """
+    words = text.text.split()
+    numbers = [word for word in words[-3:] if re.fullmatch(r"-?\d+", word)]
+    if (path.parent / " ".join(words[:-1])).is_dir():
+        return None
+    if len(words) > 3 and len(numbers) == 3 and (path.parent / (name := " ".join(words[:-3]))).is_dir():
+        first, count, label = words[-3:]
+        line = line_of(path, text.number, {"path": name, "label": label}, rate)
+        fps = split_rate(line.path)[1] or math.nan
+        return line._replace(part=Part(int(first) / fps, (int(first) + int(count)) / fps))
+    if len(words) > 2 and len(numbers) >= 2:
+        return line_of(path, text.number, {"path": " ".join(words[:-2]), "label": words[-1]}, rate)
+    return None

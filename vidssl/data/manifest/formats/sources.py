@@ -1,0 +1,55 @@
+"""Whatever a user names as data: told apart here, and read by the format that it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidssl.data.decode.address import local_form, split_rate, url_of
+from vidssl.data.manifest.formats.folders import Found, first_names, has_videos, read_folder
+from vidssl.data.manifest.formats.lists import Missing, read_list
+from vidssl.data.manifest.formats.shards import read_shards, shard_files
+from vidssl.errors import VidsslError, did_you_mean
+
+
+def read_source(source: str | Path, missing: Missing = "error") -> Found:
+    """The videos of a folder, a list, or tar files.
+
+    Args:
+        source: what names them; ``#fps=12`` behind it is the rate of the folders of frames in it.
+        missing: what to do about listed files that do not exist, see `read_list`.
+
+    Raises:
+        VidsslError: nothing there, no videos in it, or a list that cannot be understood.
+    """
+    path, rate = split_rate(local_form(source))
+    files = shard_files(path)
+    if files and not (path.is_dir() and has_videos(path)):
+        return read_shards(files)
+    if (url := url_of(path)) is not None:
+        raise VidsslError(
+            f"{url}: of other machines only tar files can be read, such as {url}/train-{{000..012}}.tar"
+        )
+    if path.is_dir():
+        found = read_folder(path, rate)
+        left_out = [f"tar files beside the videos, left out: {len(files)} ({files[0].name})"] if files else []
+        return found._replace(remarks=[*found.remarks, *left_out])
+    if not path.exists():
+        raise VidsslError(nothing_there(path))
+    listed = read_list(path, missing, rate)
+    gone, known = [line.name for line in listed.missing], {line.label for line in listed.videos}
+    lost = list(dict.fromkeys(str(line.label) for line in listed.missing if line.label not in {*known, None}))
+    fate = "counted as failed" if missing == "count" else "left out"
+    remarks = [f"listed but missing, {fate}: {len(gone)} ({first_names(gone)})"] if gone else []
+    remarks += [f"classes all of whose videos are missing: {len(lost)} ({first_names(lost)})"] if lost else []
+    return Found(path.parent, listed.videos, listed.missing, remarks)
+
+
+def nothing_there(path: Path) -> str:
+    """Names the first part of ``path`` that does not exist, and what lies there instead."""
+    missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
+    try:
+        siblings = [entry.name for entry in missing.parent.iterdir()]
+    except OSError:
+        siblings = []
+    where = "" if missing == path else f" ({missing} does not exist)"
+    return f"{path}: no such file or folder{where}{did_you_mean(missing.name, siblings)}"
