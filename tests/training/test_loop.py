@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import vidssl
 from tests.training.small_runs import SIZES, assert_same, launch, log_of, tensors_of, train_on_cpu, weights_of
 from vidssl.config import load_config
+from vidssl.errors import VidsslError
 from vidssl.objectives.ldm.objective import LDM
 from vidssl.training import pretrain
 from vidssl.training.loop import train
@@ -76,6 +78,57 @@ def test_two_processes_have_the_losses_of_one(recipe, trained, tmp_path):
     assert len(ours) == len(reference)
     for mine, theirs in zip(ours, reference, strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+
+
+DROPPING = [
+    "model.temporal=joint",
+    "model.options={token_drop: 0.5, causal: true}",
+    "objective={spectral: {projector: [32, 16]}}",
+    "train.steps=4",
+]
+
+
+def test_dropped_tokens_are_drawn_anew_for_every_step_and_as_before_after_a_resume(recipe, tmp_path):
+    whole = pretrain(
+        load_config(recipe, [*DROPPING, "teacher.token_drop=true", f"output={tmp_path / 'whole'}"])
+    )
+    resumed = tmp_path / "resumed"
+    shutil.copytree(whole, resumed)
+    shutil.rmtree(resumed / "checkpoints/step_00000004")
+    pretrain(load_config(resumed / "config.yaml", [f"output={resumed}"]), resume=True)
+    assert_same(weights_of(whole), weights_of(resumed))
+    pieces = pretrain(
+        load_config(recipe, [*DROPPING, "train.accumulation=4", f"output={tmp_path / 'pieces'}"])
+    )
+    for ours, reference in zip(log_of(pieces), log_of(whole), strict=True):
+        assert ours["loss"] == pytest.approx(reference["loss"], abs=1e-5)
+    clips = torch.randn(2, 3, 4, 32, 32)
+    encoder = vidssl.load(whole)
+    assert encoder.token_drop == 0.5
+    assert torch.equal(encoder(clips).clip, encoder(clips.clone()).clip)  # all tokens, in evaluation
+    with pytest.raises(VidsslError, match=r"has no effect without model\.options\.token_drop"):
+        load_config(recipe, ["teacher.token_drop=true"])
+
+
+def test_only_a_teacher_that_is_told_to_leaves_tokens_out(recipe, tmp_path):
+    losses = []
+    for number, drops in enumerate(("false", "true")):
+        options = [*DROPPING[:2], f"teacher.token_drop={drops}", f"output={tmp_path / str(number)}"]
+        options += ["train.steps=1", "objective={ressl: {projector: [32, 16], queue_size: 16}}"]
+        losses.append(log_of(pretrain(load_config(recipe, options)))[0]["loss"])
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.slow
+def test_ten_steps_with_dropped_tokens_have_the_same_losses_on_two_processes(recipe, tmp_path):
+    options = [*DROPPING, "train.steps=10"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    done = launch(["pretrain", str(recipe), *options, f"output={two}"], processes=2)
+    assert done.returncode == 0, done.stderr
+    pretrain(load_config(recipe, [*options, f"output={one}"]))
+    for mine, theirs in zip(log_of(two), log_of(one), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+    assert len(log_of(two)) == 10
 
 
 def test_constraints_are_restored_after_every_step(recipe: Path) -> None:

@@ -109,7 +109,7 @@ def test_weight_decay_spares_vectors_and_embeddings_at_every_depth(fresh):
 
 def test_decay_is_refused_where_it_would_mean_nothing(fresh):
     convolutions = Student(vidssl.create_model("pytorchvideo/x3d_xs"), {})
-    with pytest.raises(VidsslError, match="no vision transformer"):
+    with pytest.raises(VidsslError, match="no image transformer"):
         rates(convolutions, layer_decay=0.7)
     with pytest.raises(VidsslError, match="pretrained weights"):
         rates(fresh, layer_decay=0.7, pretrained=False)

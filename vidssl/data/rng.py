@@ -21,7 +21,7 @@ class Purpose(IntEnum):
     WINDOW = 1  # which part of the video is decoded: (epoch, index)
     SUBSTITUTE = 2  # which video replaces a broken one: (epoch, index, attempt)
     TIME = 3  # where a view lies inside the window: (epoch, index, view)
-    SPACE = 4  # crop, flip and colours of a view: (epoch, index, view)
+    SPACE = 4  # crop, flip, colours and token key of a view: (epoch, index, view)
 
 
 def stream(seed: int, purpose: Purpose, *words: int) -> np.random.Generator:

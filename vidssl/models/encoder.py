@@ -11,6 +11,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
+from vidssl.models.tokens.drop import piece_keys
 
 
 class TextTower(Protocol):
@@ -66,6 +67,7 @@ class VideoEncoder(nn.Module):
         sees: what the feature of a frame can depend on: that ``"frame"``, it and the ``"past"``, or the whole
             ``"clip"`` (with `chunk_frames`, the whole chunk). Predicting a frame that its context has seen is no task.
         time_stride: frames that make one slice of patches in time, the shortest clip.
+        token_drop: share of the patches that is left out where `forward` is given keys; 0 for networks without tokens.
         map_multiple: what height and width must be divisible by for `maps` to give all layers.
     """
 
@@ -73,6 +75,7 @@ class VideoEncoder(nn.Module):
     sees: str = "clip"
     time_stride: int = 1
     map_multiple: int = 1
+    token_drop: float = 0.0
 
     def __init__(
         self,
@@ -98,21 +101,26 @@ class VideoEncoder(nn.Module):
         self.text = text
         self.chunk_frames = chunk_frames
 
-    def forward(self, clips: Tensor, patches: bool = False) -> ClipFeatures:
+    def forward(self, clips: Tensor, patches: bool = False, keys: Tensor | None = None) -> ClipFeatures:
         """Encode clips.
 
         Args:
             clips: (B, 3, T, H, W) floating point, normalised with `mean` and `std`.
             patches: whether to return the patch tokens as well.
+            keys: (B,) int64: leave `token_drop` of every clip's patches out, those that its key stands for; None: none.
 
         Raises:
-            VidsslError: for another shape or dtype.
+            VidsslError: for another shape or dtype, and patches that are to be returned and left out.
         """
         self._check(clips)
+        if keys is not None and self.token_drop and patches:
+            raise VidsslError("encoder: patches: cannot be returned where some are left out; give no keys")
         if self.chunk_frames is None:
-            return self.features(clips, patches)
+            return self.features(clips, patches, keys)
         pieces = rearrange(clips, "b c (n t) h w -> (b n) c t h w", t=self.chunk_frames)
-        clip, frames, tokens = self.features(pieces, patches)
+        if keys is not None:
+            keys = piece_keys(keys, len(pieces) // len(clips))
+        clip, frames, tokens = self.features(pieces, patches, keys)
         batch = clips.shape[0]
         return ClipFeatures(
             reduce(clip, "(b n) d -> b d", "mean", b=batch),
@@ -128,7 +136,7 @@ class VideoEncoder(nn.Module):
         """
         self._check_shape(frames, size, size)
 
-    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+    def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """`forward` without the checks; what a subclass implements."""
         raise NotImplementedError
 

@@ -16,6 +16,8 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.options import CHOICE, ClipOptions, check_effect, check_options
 from vidssl.models.sources import flat_config, own_config, resolve
 from vidssl.models.stored import read_config, stored_tensors
+from vidssl.models.temporal.modes import IN_BLOCKS, MODES, ON_FRAMES
+from vidssl.models.tokens.blocks import take_apart
 from vidssl.models.towers.clip import ClipVideoEncoder
 from vidssl.models.towers.conv3d import Conv3dEncoder, create_conv3d
 from vidssl.models.towers.frame_average import FrameAverageEncoder
@@ -24,7 +26,6 @@ from vidssl.models.towers.text import TextEncoder, tokenizer_spec
 from vidssl.models.weights import load_clip_weights, load_strict, read_tensors
 
 PYTORCHVIDEO, CONV3D = "pytorchvideo/", "conv3d/"
-TEMPORAL = ("divided", "convolutions", "none")
 # How the names of what a CLIP model has begin; an encoder's other weights are what it has over time.
 _OF_CLIP = ("visual.", "text.", "logit_")
 
@@ -42,9 +43,10 @@ def create_model(
             checkpoint file (.safetensors, or tensors pickled in .pt/.bin), ``"local-dir:/path"``, ``"hf-hub:org/repo"``,
             or a run, checkpoint or exported encoder of ours, whose attention over time comes along (one that has none,
             such as an image model, leaves it as it starts).
-        temporal: ``"divided"`` attention over time in every block; ``"convolutions"`` over the features of frames, behind
-            an image tower as it is; or ``"none"``: the mean over frames of image features. The
-            pytorchvideo and conv3d networks convolve or attend over time in their own way and ignore it.
+        temporal: ``"divided"``, ``"joint"`` attention over time or a temporal ``"adapter"`` in every block of an image
+            transformer; ``"convolutions"`` or a transformer (``"head"``) over the features of frames, behind any image tower; or
+            ``"none"``: the mean over frames of image features, which all the others start from. The pytorchvideo and conv3d
+            networks convolve or attend over time in their own way and ignore it.
         options: fields of :class:`ClipOptions`; for pytorchvideo `image_size`, `max_frames` and `chunk_frames`, for conv3d
             `image_size` and `chunk_frames`.
 
@@ -55,7 +57,7 @@ def create_model(
         VidsslError: for unknown names, tags and options, options without effect, unsupported towers, weights that do not
             fit in every key and shape, a QuickGELU mismatch, and a hub that cannot be reached.
     """
-    check_choice("temporal", temporal, TEMPORAL, CHOICE)
+    check_choice("temporal", temporal, MODES, CHOICE)
     if name.startswith(PYTORCHVIDEO):
         return create_pytorchvideo(name.removeprefix(PYTORCHVIDEO), pretrained, **options)
     if name.startswith(CONV3D):
@@ -83,7 +85,7 @@ def create_model(
         "options": module_options,
         "tokenizer": tokenizer_spec(config["text_cfg"], source.folder),
     }
-    check_effect(options, name, temporal, attention=_check_tower(spec))
+    check_effect(options, name, temporal, transformer=_check_tower(spec))
     return _build(spec, chosen.load_text, weights=source.weights, resize=resize)
 
 
@@ -110,7 +112,7 @@ def build_from_spec(
             raise VidsslError(
                 f"encoder spec: family {family!r}: must be 'open_clip', 'pytorchvideo' or 'conv3d'"
             )
-        check_choice("temporal", spec["temporal"], TEMPORAL, CHOICE)
+        check_choice("temporal", spec["temporal"], MODES, CHOICE)
         return _build(spec, text, tokenizer_folder)
     except (KeyError, TypeError, AttributeError) as error:
         raise VidsslError(f"encoder spec: incomplete or damaged ({type(error).__name__}: {error})") from error
@@ -126,9 +128,10 @@ def _build(
     """The encoder of a spec, with random weights or those of a file, whose positions `resize` interpolates."""
     from open_clip.model import _build_vision_tower
 
-    takes_attention, size, config = _check_tower(spec), _image_size(spec), spec["model_cfg"]
+    transformer, size, config = _check_tower(spec), _image_size(spec), spec["model_cfg"]
     quick_gelu = config.get("quick_gelu", False)
     visual = _build_vision_tower(config["embed_dim"], dict(config["vision_cfg"]), quick_gelu)
+    _set_size(visual, size, str(spec["name"]))
     tower = _build_text_tower(spec) if text else None
     scale, bias = None, None
     over_time: dict[str, Tensor] = {}
@@ -149,10 +152,19 @@ def _build(
             bias = config.get("init_logit_bias")
         interface["text"] = TextEncoder(tower, spec["tokenizer"], scale, bias, tokenizer_folder)
     encoder: VideoEncoder
-    if takes_attention:
-        encoder = ClipVideoEncoder(visual, temporal=spec["temporal"], **interface, **spec["options"])
+    options = spec["options"]
+    if transformer:
+        encoder = ClipVideoEncoder(visual, temporal=spec["temporal"], **interface, **options)
     else:
-        encoder = FrameAverageEncoder(visual, embed_dim=config["embed_dim"], image_size=size, **interface)
+        heeded = {key: options[key] for key in ("time_signal", "causal", "chunk_frames") if key in options}
+        encoder = FrameAverageEncoder(
+            visual,
+            embed_dim=config["embed_dim"],
+            image_size=size,
+            temporal=spec["temporal"],
+            **interface,
+            **heeded,
+        )
     if over_time and weights is not None:
         _load_over_time(encoder, over_time, source, read_config(weights)["spec"])
     return encoder
@@ -175,34 +187,51 @@ def _load_over_time(
     own_tensors = encoder.state_dict()
     visual = {key: value for key, value in own_tensors.items() if key.startswith("visual.")}
     hint = (
-        "; max_frames has to be as it was" if "time_embedding" in own_tensors else "; take temporal='divided'"
+        "; max_frames has to be as it was"
+        if encoder.spec["temporal"] == other.get("temporal")
+        else f"; take temporal={other.get('temporal')!r}"
     )
     load_strict(encoder, {**visual, **tensors}, source, hint)
 
 
 def _check_tower(spec: Mapping[str, Any]) -> bool:
-    """Whether attention over time can be put into the image tower; raises where it was asked for and cannot."""
+    """Whether the image tower is a transformer that can be taken apart; raises where a mode needs one and it is not."""
+    from open_clip.model import _build_vision_tower
+
     config, flat = spec["model_cfg"], flat_config(spec["model_cfg"])
-    vision = {key.removeprefix("vision_cfg."): value for key, value in flat.items() if "vision_cfg." in key}
-    if config.get("multimodal_cfg") or vision["output_tokens"]:
+    if config.get("multimodal_cfg") or flat["vision_cfg.output_tokens"]:
         raise VidsslError(
             f"{spec['name']}: captioning models are not supported (allowed: CLIP and SigLIP models)"
         )
-    custom = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc")
-    reasons = {
-        "a timm trunk": bool(vision["timm_model_name"]),
-        "a ResNet": isinstance(vision["layers"], list),
-        "attention pooling": bool(vision["attentional_pool"]),
-        "no pooling": vision["pool_type"] == "none",
-        "customised attention blocks": vision["block_type"] == "custom" or any(vision[key] for key in custom),
-    }
-    reason = next((reason for reason, applies in reasons.items() if applies), None)
-    if reason and spec["temporal"] != "none":
+    # Without memory for weights, and without drawing any.
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        visual = _build_vision_tower(config["embed_dim"], dict(config["vision_cfg"]), False)
+    transformer = take_apart(visual) is not None
+    if not transformer and spec["temporal"] in IN_BLOCKS:
+        kind = type(getattr(visual, "trunk", visual)).__name__
         raise VidsslError(
-            f"{spec['name']}: temporal={spec['temporal']!r} cannot be put into an image tower with {reason} (allowed: open_clip's "
-            "own vision transformers such as 'ViT-B-16', or temporal='none')"
+            f"{spec['name']}: temporal={spec['temporal']!r} cannot be put into this image tower, a {kind} (allowed: vision "
+            f"transformers such as 'ViT-B-16' and 'ViT-B-16-SigLIP2', or temporal={', '.join(map(repr, ON_FRAMES))} or 'none')"
         )
-    return reason is None
+    return transformer
+
+
+def _set_size(visual: nn.Module, size: int, name: str) -> None:
+    """Make a timm trunk for a size of images; those that are made for any are left as they are.
+
+    Raises:
+        VidsslError: for a trunk that cannot be.
+    """
+    trunk: Any = getattr(visual, "trunk", None)
+    if getattr(getattr(trunk, "patch_embed", None), "img_size", None) in (None, (size, size)):
+        return
+    try:
+        trunk.set_input_size(img_size=(size, size))
+    except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
+        made = trunk.patch_embed.img_size[0]
+        raise VidsslError(
+            f"{name}: image_size: {size}: is not for this image tower, made for {made} ({' '.join(str(error).split())})"
+        ) from None
 
 
 def _image_size(spec: Mapping[str, Any]) -> int:

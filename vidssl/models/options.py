@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidssl.errors import VidsslError, check_choice
+from vidssl.models.temporal.modes import HEEDS
+from vidssl.models.tokens.drop import MOST
 
 CHOICE = "create_model: {name}: {value!r}{guess} (allowed: {allowed})"
-# What is heeded by every encoder, and what by attention over time alone.
+# What is heeded by every encoder, and what by image transformers.
 _ALWAYS = ("image_size", "load_text", "load_weights")
-_OVER_TIME = ("cls_mode", "temporal_init", "max_frames", "time_signal", "causal")
+_OF_TOKENS = ("chunk_frames", "activation_checkpointing", "token_drop")
 _CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "random")}
 
 
@@ -19,7 +21,8 @@ _CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "rand
 class ClipOptions:
     """Options of :func:`create_model` for CLIP towers.
 
-    cls_mode, temporal_init, max_frames, time_signal, causal, activation_checkpointing: see :class:`ClipVideoEncoder`.
+    cls_mode, temporal_init, max_frames, time_signal, causal, activation_checkpointing, token_drop: see
+        :class:`ClipVideoEncoder`.
     chunk_frames: see :class:`VideoEncoder`.
     image_size: side in pixels the encoder is made for instead of the architecture's; the position embedding of loaded
         weights is interpolated. (Clips of other sizes work in any case.)
@@ -35,6 +38,7 @@ class ClipOptions:
     chunk_frames: int | None = None
     image_size: int | None = None
     activation_checkpointing: bool = False
+    token_drop: float = 0.0
     load_text: bool = True
     load_weights: bool = True
 
@@ -44,8 +48,8 @@ def check_options(options: Mapping[str, Any], defaults: Mapping[str, Any], of: s
 
     Args:
         options: as given.
-        defaults: the options there are. True or False is a switch, a string one of several choices; the others count
-            something, and may be None only where that is the default.
+        defaults: the options there are. True or False is a switch, a string one of several choices, a fraction a share
+            of patches to leave out; the others count something, and may be None only where that is the default.
         of: whose options they are, for the error.
 
     Raises:
@@ -60,28 +64,35 @@ def check_options(options: Mapping[str, Any], defaults: Mapping[str, Any], of: s
         elif isinstance(default, bool):
             if not isinstance(value, bool):
                 raise VidsslError(f"create_model: {key}: {value!r}: must be true or false")
+        elif isinstance(default, float):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+                raise VidsslError(f"create_model: {key}: {value!r}: must be a number from 0 to {MOST}")
         elif not (value is None and default is None) and (
             not isinstance(value, int) or isinstance(value, bool) or value < 1
         ):
             raise VidsslError(f"create_model: {key}: {value!r}: must be a whole number of at least 1")
 
 
-def check_effect(options: Mapping[str, Any], name: str, temporal: str, *, attention: bool) -> None:
+def check_effect(options: Mapping[str, Any], name: str, temporal: str, *, transformer: bool) -> None:
     """Check that an encoder heeds its options; those that say what holds anyway pass.
 
     Args:
         options: as given.
         name: of the model, for the error.
         temporal: as in `create_model`.
-        attention: whether attention over time can be put into the image tower.
+        transformer: whether the image tower is one whose blocks can be taken apart.
 
     Raises:
         VidsslError: naming the first option that would change nothing.
     """
-    reason = f"temporal={temporal!r}" if attention else "an image tower that sees one frame at a time"
+    reason = f"temporal={temporal!r}" if transformer else "an image tower that sees one frame at a time"
+    heeded = {*_ALWAYS, *HEEDS[temporal]}
+    if transformer:
+        heeded |= {*_OF_TOKENS}
+    elif temporal != "none":
+        heeded |= {"chunk_frames"}
     for key, value in options.items():
-        heeded = temporal == "divided" or (key not in _OVER_TIME if attention else key in _ALWAYS)
-        if not heeded and value != getattr(ClipOptions, key):
+        if key not in heeded and value != getattr(ClipOptions, key):
             raise VidsslError(
                 f"create_model: {key}: {value!r}: has no effect on {name} ({reason}); leave it out"
             )

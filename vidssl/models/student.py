@@ -42,13 +42,18 @@ class Student(nn.Module):
         self.heads = nn.ModuleDict(heads)
         self.micro_batches = micro_batches
 
-    def forward(self, views: Sequence[Tensor]) -> StudentOutput:
-        """views: k clips tensors (B, 3, T_v, H_v, W_v), row i of each from the same video."""
-        features = self._encode(views)
+    def forward(self, views: Sequence[Tensor], keys: Sequence[Tensor] | None = None) -> StudentOutput:
+        """Encode views.
+
+        Args:
+            views: k clips tensors (B, 3, T_v, H_v, W_v), row i of each from the same video.
+            keys: (B,) int64 for each view: have the encoder leave patches out, see `VideoEncoder.forward`.
+        """
+        features = self._encode(views, keys)
         heads = {name: [head(view) for view in features] for name, head in self.heads.items()}
         return StudentOutput(features, heads)
 
-    def _encode(self, views: Sequence[Tensor]) -> list[ClipFeatures]:
+    def _encode(self, views: Sequence[Tensor], keys: Sequence[Tensor] | None) -> list[ClipFeatures]:
         """One encoder pass for all views of a shape; results in the order of `views`."""
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for position, view in enumerate(views):
@@ -56,7 +61,8 @@ class Student(nn.Module):
         features: dict[int, ClipFeatures] = {}
         for positions in groups.values():
             rows = joined([views[position] for position in positions])
-            encoded = self._encode_rows(rows)
+            drawn = None if keys is None else torch.cat([keys[position] for position in positions])
+            encoded = self._encode_rows(rows, drawn)
             size = views[positions[0]].shape[0]
             for clip, frames, position in zip(
                 encoded.clip.split(size), encoded.frames.split(size), positions, strict=True
@@ -64,15 +70,17 @@ class Student(nn.Module):
                 features[position] = ClipFeatures(clip, frames, None)
         return [features[position] for position in range(len(views))]
 
-    def _encode_rows(self, rows: Tensor) -> ClipFeatures:
+    def _encode_rows(self, rows: Tensor, keys: Tensor | None) -> ClipFeatures:
         if self.micro_batches == 1:
-            features: ClipFeatures = self.encoder(rows)
+            features: ClipFeatures = self.encoder(rows, keys=keys)
             return features
+        chunks = rows.chunk(self.micro_batches)
+        drawn = [None] * len(chunks) if keys is None else keys.split([len(chunk) for chunk in chunks])
         pieces = [
-            checkpoint(self.encoder, piece, use_reentrant=False)
+            checkpoint(self.encoder, piece, False, key, use_reentrant=False)
             if torch.is_grad_enabled()
-            else self.encoder(piece)
-            for piece in rows.chunk(self.micro_batches)
+            else self.encoder(piece, keys=key)
+            for piece, key in zip(chunks, drawn, strict=True)
         ]
         return ClipFeatures(
             torch.cat([piece.clip for piece in pieces]), torch.cat([piece.frames for piece in pieces]), None

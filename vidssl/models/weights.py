@@ -35,7 +35,7 @@ _NUMPY: list[Any] = [
 _TEXT_KEYS = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 # Numbers that OpenAI's own files store among the tensors.
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
-_POSITIONS = "visual.positional_embedding"
+_POSITIONS, _TIMM_POSITIONS = "visual.positional_embedding", "visual.trunk.pos_embed"
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -206,18 +206,24 @@ def _hint(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     shapes = [key for key in own.keys() & given.keys() if own[key].shape != given[key].shape]
     if of_one and all(key.startswith("text.") for key in of_one):
         return "; load_text=False loads the image tower only"
-    if not of_one and shapes == [_POSITIONS]:
+    if not of_one and shapes in ([_POSITIONS], [_TIMM_POSITIONS]):
         return "; image_size= interpolates the position embedding"
     return ""
 
 
 def _resize_positions(visual: nn.Module, given: dict[str, Tensor]) -> None:
-    """Interpolate the patch positions of the weights (a square grid after one class token) to the tower's grid."""
-    grid: tuple[int, int] | None = getattr(visual, "grid_size", None)
-    if grid is None or _POSITIONS not in given:
+    """Interpolate the patch positions of the weights (a square grid after the prefix tokens) to the tower's grid."""
+    trunk: Any = getattr(visual, "trunk", None)
+    if _POSITIONS in given:
+        key, bare, grid = _POSITIONS, 1, getattr(visual, "grid_size", None)
+    else:
+        key, grid = _TIMM_POSITIONS, getattr(getattr(trunk, "patch_embed", None), "grid_size", None)
+        bare = 0 if getattr(trunk, "no_embed_class", False) else getattr(trunk, "num_prefix_tokens", 0)
+    if grid is None or key not in given:
         return
-    table = given[_POSITIONS].float()
-    side = int((len(table) - 1) ** 0.5)
-    if side * side == len(table) - 1:
-        patches = resample_table(table[1:], (side, side), (int(grid[0]), int(grid[1])))
-        given[_POSITIONS] = torch.cat([table[:1], patches])
+    table = given[key].float().reshape(-1, given[key].shape[-1])
+    side = int((len(table) - bare) ** 0.5)
+    if side * side == len(table) - bare:
+        patches = resample_table(table[bare:], (side, side), (int(grid[0]), int(grid[1])))
+        resized = torch.cat([table[:bare], patches])
+        given[key] = resized.reshape(*given[key].shape[:-2], *resized.shape)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vidssl.config import Config
 from vidssl.data.batch import ClipBatch
+from vidssl.data.views.draw import token_keys
 from vidssl.distributed import average_gradients, gather_objects, on_first
 from vidssl.errors import Stopped
 from vidssl.models.heads import HeadOutput
@@ -88,9 +89,10 @@ def train_step(run: Run, batch: ClipBatch, report: Report) -> dict[str, Tensor]:
     run.objective.set_progress(run.step / run.total_steps)
     run.objective.keep_logs(report.is_due(run.step + 1))
     views = run.render(batch)
-    outputs = run.model(views)
+    keys = token_keys(batch) if run.student.encoder.token_drop else None
+    outputs = run.model(views, keys)
     info = run.anchored(BatchInfo(batch.video_id, batch.times), views)
-    output = compute_loss(run, views, outputs.heads, info)
+    output = compute_loss(run, views, outputs.heads, info, keys)
     run.step += 1
     run.accelerator.backward(output.loss)
     norm, own_norm = gradient_norms(run)
@@ -105,13 +107,22 @@ def train_step(run: Run, batch: ClipBatch, report: Report) -> dict[str, Tensor]:
 
 
 def compute_loss(
-    run: Run, views: list[Tensor], heads: dict[str, list[HeadOutput]], info: BatchInfo
+    run: Run,
+    views: list[Tensor],
+    heads: dict[str, list[HeadOutput]],
+    info: BatchInfo,
+    keys: list[Tensor] | None = None,
 ) -> ObjectiveOutput:
-    """The objectives of the student's outputs, against the teacher's where they need them."""
+    """The objectives of the student's outputs, against the teacher's where they need them.
+
+    With `teacher.token_drop` the teacher leaves out what the student leaves out of the same view.
+    """
     targets = None
     if run.objective.needs_teacher:
+        seen = run.seen_by_teacher(views)
+        dropped = keys[: len(seen)] if keys is not None and run.config.teacher.token_drop else None
         with run.accelerator.autocast():
-            targets = run.teacher(run.seen_by_teacher(views)).heads
+            targets = run.teacher(seen, dropped).heads
     output: ObjectiveOutput = run.objective(heads, targets, info)
     return output
 

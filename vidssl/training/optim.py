@@ -17,9 +17,11 @@ from vidssl.objectives.composite import Composite
 
 Group = dict[str, Any]
 MIN_WARMUP = 10  # steps
-# The norm and the map into the joint image-text space, after the last block of an open_clip vision transformer.
-PROJECTION = ("proj", "ln_post")
-_BLOCK = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.")
+# The norm, the pool and the map into the joint image-text space, after the last block of an image transformer.
+_PROJECTION = re.compile(
+    r"visual\.(proj$|ln_post\.|attn_pool\.|head\.|trunk\.(norm|attn_pool|fc_norm|head)\.)"
+)
+_BLOCK = re.compile(r"visual\.(?:transformer\.resblocks|trunk\.blocks)\.(\d+)\.")
 
 
 def freeze_parameters(student: Student, freeze: str, pretrained_lr_scale: float = 1.0) -> None:
@@ -46,7 +48,9 @@ def freeze_parameters(student: Student, freeze: str, pretrained_lr_scale: float 
     trained = is_temporal if freeze == "all_but_temporal" else _is_before_projection
     chosen = {name: trained(name) for name, _ in student.encoder.named_parameters()}
     if len(set(chosen.values())) < 2:
-        missing = "attention over time" if freeze == "all_but_temporal" else "projection (proj, ln_post)"
+        missing = (
+            "attention over time" if freeze == "all_but_temporal" else "projection behind transformer blocks"
+        )
         raise VidsslError(f"model.freeze={freeze}: this encoder has no {missing}; choose another freeze")
     for name, parameter in student.encoder.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and chosen[name])
@@ -58,7 +62,7 @@ def is_temporal(name: str) -> bool:
 
 
 def _is_before_projection(name: str) -> bool:
-    return not any(part in name.split(".") for part in PROJECTION)
+    return _PROJECTION.match(name) is None
 
 
 def layer_scales(student: Student, decay: float) -> dict[str, float]:
@@ -73,7 +77,7 @@ def layer_scales(student: Student, decay: float) -> dict[str, float]:
         Encoder parameter name -> factor; temporal parts, which are new, have none. Empty for d = 1.
 
     Raises:
-        VidsslError: for d < 1 and an encoder that is no open_clip vision transformer.
+        VidsslError: for d < 1 and an encoder that is no image transformer.
     """
     if decay == 1:
         return {}
@@ -81,9 +85,7 @@ def layer_scales(student: Student, decay: float) -> dict[str, float]:
     found = {name: _BLOCK.match(name) for name in names}
     blocks = {name: int(match.group(1)) + 1 for name, match in found.items() if match}
     if not blocks:
-        raise VidsslError(
-            f"train.layer_decay={decay:g}: this encoder is no vision transformer of open_clip; set it to 1"
-        )
+        raise VidsslError(f"train.layer_decay={decay:g}: this encoder is no image transformer; set it to 1")
     depth = max(blocks.values())
     place = {name: blocks.get(name, 0 if _is_before_projection(name) else depth) for name in names}
     return {name: decay ** (depth - layer) for name, layer in place.items()}

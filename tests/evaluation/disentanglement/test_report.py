@@ -65,7 +65,7 @@ class Reader(VideoEncoder):
         )
         self.sees, self.spoil = sees, spoil
 
-    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+    def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         frames = clips[..., 0, 0].transpose(1, 2).clone()
         if self.sees == "clip":
             frames[..., 1] = frames[..., 1].diff(dim=1).mean(dim=1)[:, None]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidssl.data.batch import ClipBatch
 from vidssl.data.views.spec import ViewSpec
 from vidssl.data.views.strong import OPERATIONS
 
@@ -30,6 +31,7 @@ class ViewDraw(NamedTuple):
     solarize: Tensor  # () bool
     strong: Tensor  # (n,) int64: the strong operations, places in `strong.OPERATIONS`
     strength: Tensor  # (n,) float32 in [-1, 1]: of each
+    key: Tensor  # () int64: from which an encoder draws the patches that it leaves out
 
 
 def draw_view(rng: np.random.Generator, spec: ViewSpec, height: int, width: int) -> ViewDraw:
@@ -56,7 +58,13 @@ def draw_view(rng: np.random.Generator, spec: ViewSpec, height: int, width: int)
         solarize=torch.tensor(bool(solarize)),
         strong=torch.from_numpy(strong),
         strength=torch.from_numpy(signs * spec.strength).float(),
+        key=torch.tensor(rng.integers(2**63)),
     )
+
+
+def token_keys(batch: ClipBatch) -> list[Tensor]:
+    """(B,) int64 for every view of a training batch, where its frames are: what `VideoEncoder.forward` takes as keys."""
+    return [ViewDraw(*draw).key.to(batch.frames.device) for draw in batch.draws]
 
 
 def _draw_box(rng: np.random.Generator, spec: ViewSpec, height: int, width: int) -> tuple[int, int, int, int]:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from vidssl.models.tokens.attention import attention_weights
 
 # CUDA attention kernels put the batch on a grid axis that holds at most 65,535 blocks, and here every patch of every
 # clip is a row of that batch.
@@ -62,31 +64,38 @@ class TemporalAttention(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     @classmethod
-    def of_block(
-        cls, block: Any, init: str, time_signal: bool = False, causal: bool = False
-    ) -> TemporalAttention:
-        """For one residual block of an open_clip transformer.
+    def of_block(cls, block: Any, init: str, time_signal: bool = False, causal: bool = False) -> Self:
+        """For one residual block of an image transformer.
 
         Args:
-            block: has `ln_1` and a `torch.nn.MultiheadAttention` named `attn`.
-            init: ``"copy"`` starts q, k, v and out as the block's spatial attention, ``"random"`` as a truncated normal
-                of standard deviation 0.02. The norm is a copy either way.
+            block: of open_clip or timm, see `attention_weights`.
+            init: ``"copy"`` starts q, k, v and out as the block's attention within frames, ``"random"`` as a truncated
+                normal of standard deviation 0.02. The norm is a copy either way, unless the block's comes after.
+
+        Raises:
+            VidsslError: for ``"copy"`` where the shapes differ.
         """
-        attention: nn.MultiheadAttention = block.attn
-        temporal = cls(attention.embed_dim, attention.num_heads, block.ln_1, time_signal, causal)
+        own = attention_weights(block, copied=init == "copy")
+        temporal = cls(own.out.out_features, own.heads, own.norm, time_signal, causal)
         if init == "copy":
             with torch.no_grad():
-                temporal.qkv.weight.copy_(attention.in_proj_weight)
-                temporal.qkv.bias.copy_(attention.in_proj_bias)
-                temporal.out.load_state_dict(attention.out_proj.state_dict())
+                temporal.qkv.weight.copy_(own.weight)
+                temporal.qkv.bias.copy_(own.bias)
+                temporal.out.weight.copy_(own.out.weight)
+                temporal.out.bias.copy_(own.out.bias)
         return temporal
+
+    def signalled(self, x: Tensor) -> Tensor:
+        """What attends, (B, T, S, W): normed, and told the time where it is to know."""
+        x = self.norm(x)
+        if self.time_signal:
+            x = x + rearrange(sinusoids(x.shape[1], x.shape[3], like=x), "t w -> t 1 w")
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, S, W), S places in each of T frames. Returns the residual, same shape."""
         places = x.shape[2]
-        sequences = rearrange(self.norm(x), "b t s w -> (b s) t w")
-        if self.time_signal:
-            sequences = sequences + sinusoids(sequences.shape[1], sequences.shape[2], like=sequences)
+        sequences = rearrange(self.signalled(x), "b t s w -> (b s) t w")
         q, k, v = rearrange(self.qkv(sequences), "n t (three h d) -> three n h t d", three=3, h=self.heads)
         attended = _attention(q, k, v, self.causal)
         residual: Tensor = self.fc(self.out(rearrange(attended, "n h t d -> n t (h d)")))

@@ -1,8 +1,9 @@
-"""Video encoder around an open_clip image tower (Radford et al. 2021, arXiv 2103.00020; TimeSformer order, 2102.05095).
+"""Video encoder around an image transformer of open_clip or timm (Radford et al. 2021, arXiv 2103.00020; SigLIP, PE-Core, EVA02).
 
-With ``temporal="divided"`` every block of the tower gets attention over time before its own attention within frames.
-Its parameters are named ``temporal.<block>.*`` and ``time_embedding``; everything under ``visual.`` keeps open_clip's
-names. At the start the clip feature is the mean over frames of the image features (``cls_mode="per_frame"``).
+With ``temporal="divided"``, ``"joint"`` or ``"adapter"`` every block of the tower has something along time before it. Its
+parameters are named ``temporal.<block>.*`` and ``time_embedding``, what stands behind the tower ``temporal_head.*``; everything
+under ``visual.`` keeps open_clip's names. At the start the clip feature is the mean over frames of the image features
+(``cls_mode="per_frame"``), whatever the mode.
 """
 
 from __future__ import annotations
@@ -18,31 +19,38 @@ from torch.utils.checkpoint import checkpoint
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.positions import resample_table
-from vidssl.models.temporal.convolutions import TemporalConvolutions
+from vidssl.models.temporal.adapter import TemporalAdapter
 from vidssl.models.temporal.divided import TemporalAttention
+from vidssl.models.temporal.joint import JointAttention
+from vidssl.models.temporal.modes import sees, temporal_head
+from vidssl.models.tokens.blocks import ImageTransformer, allow_any_size, kept_rotary, take_apart
+from vidssl.models.tokens.drop import kept_patches
 
 
 class ClipVideoEncoder(VideoEncoder):
-    """An open_clip vision transformer, with or without attention over time.
+    """An image transformer, with or without something along time.
 
     Args:
-        visual: open_clip `VisionTransformer` that pools a class token or the average patch.
-        temporal: ``"divided"``; ``"convolutions"`` over the image features; or ``"none"`` for the mean over frames
-            of the image features.
+        visual: open_clip tower that `take_apart` knows: its own vision transformer, or a `VisionTransformer` or `Eva` of timm,
+            with class token, average or attention pooling.
+        temporal: ``"divided"``, ``"joint"`` or ``"adapter"`` in every block (the last leaves the tower frozen);
+            ``"convolutions"`` or ``"head"`` over the image features; or ``"none"`` for their mean over frames.
         cls_mode: ``"per_frame"``: each frame has its own class token, which takes part in the attention over time; clip
-            features are the mean of the frame features. ``"shared"`` (as TimeSformer): one class token for the clip,
-            left out of the attention over time and averaged over frames after the attention in every block; `frames`
-            are then what the last block makes of it in each frame before that average.
+            features are the mean of the frame features. ``"shared"`` (as TimeSformer; for open_clip's own towers): one class
+            token for the clip, left out of the attention over time and averaged over frames after the attention in every
+            block; `frames` are then what the last block makes of it in each frame before that average.
         temporal_init: ``"copy"`` or ``"random"``, see :meth:`TemporalAttention.of_block`.
         max_frames: rows of the time embedding (zero at the start), interpolated linearly for clips of another T.
         time_signal: whether attention over time is told the order of frames from the start, see
             :class:`TemporalAttention`; the start stays that of the image model either way.
         causal: let a frame attend to itself and earlier frames only, so that its feature says nothing of later ones.
         activation_checkpointing: recompute each block in the backward pass; can be switched at any time.
+        token_drop: share of the patches left out where `forward` is given keys; along time at a place (divided, adapter) the
+            same ones in all frames of a clip, otherwise drawn for each frame.
         interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
 
     Raises:
-        VidsslError: for `causal` with a class token that all frames share.
+        VidsslError: for a class token that all frames share in a tower that has none, or with `causal`.
     """
 
     def __init__(
@@ -56,89 +64,114 @@ class ClipVideoEncoder(VideoEncoder):
         activation_checkpointing: bool,
         time_signal: bool = True,
         causal: bool = False,
+        token_drop: float = 0.0,
         **interface: Any,
     ) -> None:
+        tower = take_apart(visual)
+        assert tower is not None
+        allow_any_size(visual)
+        embed_dim = int(interface["spec"]["model_cfg"]["embed_dim"])
         super().__init__(
-            embed_dim=visual.output_dim,
-            width=visual.transformer.width,
-            image_size=int(visual.image_size[0]),
-            size_multiple=int(visual.patch_size[0]),
+            embed_dim=embed_dim,
+            width=tower.width,
+            image_size=tower.size,
+            size_multiple=tower.patch,
             **interface,
         )
-        if causal and cls_mode == "shared":
-            raise VidsslError(
-                "create_model: causal: the class token of cls_mode='shared' sees every frame; use cls_mode='per_frame'"
-            )
+        if cls_mode == "shared":
+            _check_shared(tower, causal)
         self.visual = visual
         self.map_multiple = self.size_multiple
         self.cls_mode = cls_mode
-        self.sees = "frame" if temporal == "none" else "past" if causal else "clip"
+        self.sees = sees(temporal, causal)
+        self.token_drop = float(token_drop)
         self.activation_checkpointing = activation_checkpointing
         self.temporal: nn.ModuleList | None = None
-        self.temporal_head = TemporalConvolutions(self.embed_dim) if temporal == "convolutions" else None
-        if temporal == "divided":
-            blocks = visual.transformer.resblocks
+        self.temporal_head = temporal_head(temporal, embed_dim, time_signal=time_signal, causal=causal)
+        self.drops_tubes = temporal in ("divided", "adapter")
+        if temporal in ("divided", "joint"):
+            attention = TemporalAttention if temporal == "divided" else JointAttention
             self.temporal = nn.ModuleList(
-                TemporalAttention.of_block(block, temporal_init, time_signal, causal) for block in blocks
+                attention.of_block(block, temporal_init, time_signal, causal) for block in tower.blocks
             )
             self.time_embedding = nn.Parameter(torch.zeros(max_frames, self.width))
+        elif temporal == "adapter":
+            self.temporal = nn.ModuleList(TemporalAdapter(self.width, causal) for _ in tower.blocks)
+            visual.requires_grad_(False)
 
-    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+    @property
+    def tower(self) -> ImageTransformer:
+        """The image tower by its parts."""
+        tower = take_apart(self.visual)
+        assert tower is not None
+        return tower
+
+    def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
         x, grid = self._embed(clips)
+        rotary = self.tower.rotary(grid)
+        if keys is not None and self.token_drop:
+            x, rotary = self._dropped(x, rotary, keys)
         frame_cls = None
-        for index in range(len(self.visual.transformer.resblocks)):
+        for index, positions in enumerate(rotary):
             if self.activation_checkpointing and torch.is_grad_enabled():
-                x, frame_cls = checkpoint(self._block, x, index, use_reentrant=False)
+                x, frame_cls = checkpoint(self._block, x, index, positions, use_reentrant=False)
             else:
-                x, frame_cls = self._block(x, index)
+                x, frame_cls = self._block(x, index, positions)
         tokens = self._patches(x, grid) if patches else None
-        frames = self._project(x)
+        frames = _in_frames(self.tower.pool, x)
         if self.temporal_head is not None:
             frames = frames + self.temporal_head(frames)
         clip = frames.mean(dim=1)
         if frame_cls is not None and self.visual.pool_type == "tok":
             # The shared class token is the same in every frame: `clip` is its projection.
-            frames = self._project(rearrange(frame_cls, "b t w -> b t 1 w"))
+            frames = _in_frames(self.tower.pool, rearrange(frame_cls, "b t w -> b t 1 w"))
         return ClipFeatures(clip, frames, tokens)
 
     def maps(self, clips: Tensor) -> Iterator[Tensor]:
         """See :meth:`VideoEncoder.maps`; a layer is a block, and all but the last are as they leave it, without norm."""
         x, grid = self._embed(clips)
-        last = len(self.visual.transformer.resblocks) - 1
-        for index in range(last + 1):
-            x, _ = self._block(x, index)
-            if index < last:
-                yield _on_grid(x[:, :, 1:], grid)
+        rotary = self.tower.rotary(grid)
+        for index, positions in enumerate(rotary):
+            x, _ = self._block(x, index, positions)
+            if index < len(rotary) - 1:
+                yield _on_grid(x[:, :, self.tower.prefix :], grid)
         yield self._patches(x, grid)
 
     def _embed(self, clips: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Tokens (B, T, 1 + h w, W), class token first, and the grid (h, w)."""
-        visual, (batch, _, length) = self.visual, clips.shape[:3]
-        x = visual.conv1(rearrange(clips, "b c t h w -> (b t) c h w"))
-        grid = (x.shape[-2], x.shape[-1])
-        x = rearrange(x, "(b t) w height width -> b t (height width) w", t=length)
-        cls = visual.class_embedding.to(x.dtype).expand(batch, length, 1, -1)
-        position = visual.positional_embedding
-        position = torch.cat([position[:1], resample_table(position[1:], tuple(visual.grid_size), grid)])
-        x = torch.cat([cls, x], dim=2) + position.to(x.dtype)
-        if self.temporal is not None:
+        """Tokens (B, T, P + h w, W), the prefix first, and the grid (h, w)."""
+        length = clips.shape[2]
+        x, grid = self.tower.embed(rearrange(clips, "b c t h w -> (b t) c h w"))
+        x = rearrange(x, "(b t) s w -> b t s w", t=length)
+        if hasattr(self, "time_embedding"):
             time = resample_table(self.time_embedding, (self.time_embedding.shape[0],), (length,))
             time = rearrange(time.to(x.dtype), "t w -> t 1 w")
             if self.cls_mode == "shared":  # one token for the clip has no place in time
                 x = torch.cat([x[:, :, :1], x[:, :, 1:] + time], dim=2)
             else:
                 x = x + time
-        return visual.ln_pre(x), grid
+        return self.tower.enter(x), grid
 
-    def _block(self, x: Tensor, index: int) -> tuple[Tensor, Tensor | None]:
-        """One block on (B, T, 1 + N, W); also each frame's class token (B, T, W), in the last block of shared mode."""
-        block = self.visual.transformer.resblocks[index]
+    def _dropped(
+        self, x: Tensor, rotary: list[Tensor | None], keys: Tensor
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """The tokens that stay, (B, T, P + k, W), and their rotary positions."""
+        prefix = self.tower.prefix
+        keep = kept_patches(keys, x.shape[1], x.shape[2] - prefix, self.token_drop, tubes=self.drops_tubes)
+        kept = x[:, :, prefix:].gather(2, keep[..., None].expand(-1, -1, -1, x.shape[3]))
+        rows = rearrange(keep, "b t k -> (b t) k")
+        positions = {id(table): kept_rotary(table, rows) for table in rotary}  # most towers have one table
+        return torch.cat([x[:, :, :prefix], kept], dim=2), [positions[id(table)] for table in rotary]
+
+    def _block(self, x: Tensor, index: int, rotary: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """One block on (B, T, S, W); also each frame's class token (B, T, W), in the last block of shared mode."""
+        tower = self.tower
         if self.temporal is None:
-            return _in_frames(block, x), None
+            return _in_frames(lambda frames: tower.block(index, frames, rotary), x), None
         temporal = self.temporal[index]
         if self.cls_mode == "per_frame":
-            return _in_frames(block, x + temporal(x)), None
+            return _in_frames(lambda frames: tower.block(index, frames, rotary), x + temporal(x)), None
+        block: Any = tower.blocks[index]
         x = torch.cat([x[:, :, :1], x[:, :, 1:] + temporal(x[:, :, 1:])], dim=2)
         residual = _in_frames(lambda frames: block.ls_1(block.attention(q_x=block.ln_1(frames))), x)
         frame_cls = None
@@ -147,21 +180,19 @@ class ClipVideoEncoder(VideoEncoder):
         shared = residual[:, :, :1].mean(dim=1, keepdim=True).expand(-1, x.shape[1], -1, -1)
         return _mlp(block, x + torch.cat([shared, residual[:, :, 1:]], dim=2)), frame_cls
 
-    def _project(self, x: Tensor) -> Tensor:
-        """(B, T, 1 + N, W) pooled over places, normed and projected: (B, T, D)."""
-        visual = self.visual
-        if visual.pool_type == "tok":
-            pooled = visual.ln_post(x[:, :, 0])
-        elif visual.final_ln_after_pool:
-            pooled = visual.ln_post(x[:, :, 1:].mean(dim=2))
-        else:
-            pooled = visual.ln_post(x[:, :, 1:]).mean(dim=2)
-        projected: Tensor = pooled if visual.proj is None else pooled @ visual.proj
-        return projected
-
     def _patches(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        tokens = x[:, :, 1:] if self.visual.final_ln_after_pool else self.visual.ln_post(x[:, :, 1:])
-        return _on_grid(tokens, grid)
+        return _on_grid(_in_frames(self.tower.patches, x), grid)
+
+
+def _check_shared(tower: ImageTransformer, causal: bool) -> None:
+    if not hasattr(tower.blocks[0], "attention"):
+        raise VidsslError(
+            "create_model: cls_mode: 'shared': is for open_clip's own vision transformers; use cls_mode='per_frame'"
+        )
+    if causal:
+        raise VidsslError(
+            "create_model: causal: the class token of cls_mode='shared' sees every frame; use cls_mode='per_frame'"
+        )
 
 
 def _on_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -169,9 +200,9 @@ def _on_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _in_frames(function: Any, x: Tensor) -> Tensor:
-    """Apply a map of token sequences (n, S, W) within each frame of (B, T, S, W)."""
+    """Apply a map of token sequences (n, S, W) within each frame of (B, T, S, W); the frames come back as (B, T, …)."""
     mapped: Tensor = function(rearrange(x, "b t s w -> (b t) s w"))
-    return rearrange(mapped, "(b t) s w -> b t s w", b=x.shape[0])
+    return mapped.reshape(*x.shape[:2], *mapped.shape[1:])
 
 
 def _mlp(block: Any, x: Tensor) -> Tensor:

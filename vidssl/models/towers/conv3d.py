@@ -71,7 +71,7 @@ class Conv3dEncoder(VideoEncoder):
         self.layers = nn.Sequential(*layers)
         self.time_stride = prod(time for time, _ in strides)
 
-    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+    def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
         grid = self.layers(_grey(clips))
         frames = reduce(grid, "b width t h w -> b t width", "mean")

@@ -1,4 +1,4 @@
-"""Mean over frames of any open_clip image tower, which sees each frame by itself."""
+"""Any open_clip image tower, which sees each frame by itself: the mean over frames, or what is learned behind it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,46 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.sharing import sharing_copy
+from vidssl.models.temporal.modes import sees, temporal_head
 
 
 class FrameAverageEncoder(VideoEncoder):
-    """Mean over frames of any open_clip image tower (ResNet, timm trunk, attention pooling).
+    """Mean over frames of any open_clip image tower (ResNet, ConvNeXt, FastViT, Swin and so on).
 
     `forward` gives no patch tokens, since no tower of these pools what its last layer gives; `maps` shows its layers.
 
     Args:
         visual: the tower.
-        embed_dim, image_size: of the tower; interface: mean, std, spec, text: see :class:`VideoEncoder`.
+        embed_dim, image_size: of the tower; interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
+        temporal: ``"convolutions"`` or ``"head"`` over the features of frames, or ``"none"``.
+        time_signal, causal: of the head, see :class:`TemporalTransformer`.
     """
 
-    def __init__(self, visual: Any, *, embed_dim: int, image_size: int, **interface: Any) -> None:
+    def __init__(
+        self,
+        visual: Any,
+        *,
+        embed_dim: int,
+        image_size: int,
+        temporal: str = "none",
+        time_signal: bool = True,
+        causal: bool = False,
+        **interface: Any,
+    ) -> None:
         super().__init__(embed_dim=embed_dim, width=embed_dim, image_size=image_size, **interface)
         self.visual = visual
-        self.sees = "frame"
+        self.sees = sees(temporal, causal)
+        self.temporal_head = temporal_head(temporal, embed_dim, time_signal=time_signal, causal=causal)
         if self._trunk is not None:
             self.map_multiple = max(layer["reduction"] for layer in self._trunk.feature_info)
 
-    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+    def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`.
 
         Raises:
@@ -44,7 +58,9 @@ class FrameAverageEncoder(VideoEncoder):
             )
         pooled = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"))
         frames = rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0])
-        return ClipFeatures(reduce(frames, "b t d -> b d", "mean"), frames, None)
+        if self.temporal_head is not None:
+            frames = frames + self.temporal_head(frames)
+        return ClipFeatures(frames.mean(dim=1), frames, None)
 
     @torch.no_grad()
     def check_size(self, frames: int, size: int) -> None:

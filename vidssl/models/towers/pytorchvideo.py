@@ -104,7 +104,7 @@ class PytorchVideoEncoder(VideoEncoder):
         if not self.network.round_up and length < self.network.stride:
             raise VidsslError(f"{self.spec['name']}: {length} frame(s): needs at least {self.network.stride}")
 
-    def features(self, clips: Tensor, patches: bool) -> ClipFeatures:
+    def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
         [grid] = deque(self.maps(clips), maxlen=1)
         frames = reduce(grid, "b t h w width -> b t width", "mean")

@@ -1,0 +1,33 @@
+"""The ways to learn of time, which towers each is for, and which options it heeds."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from vidssl.models.temporal.convolutions import TemporalConvolutions
+from vidssl.models.temporal.head import TemporalTransformer
+
+# Between the blocks of an image transformer, and behind any image tower.
+IN_BLOCKS = ("divided", "joint", "adapter")
+ON_FRAMES = ("convolutions", "head")
+MODES = (*IN_BLOCKS, *ON_FRAMES, "none")
+HEEDS = {
+    "divided": ("cls_mode", "temporal_init", "max_frames", "time_signal", "causal"),
+    "joint": ("temporal_init", "max_frames", "time_signal", "causal"),
+    "adapter": ("causal",),
+    "convolutions": (),
+    "head": ("time_signal", "causal"),
+    "none": (),
+}
+
+
+def temporal_head(temporal: str, dim: int, *, time_signal: bool, causal: bool) -> nn.Module | None:
+    """What stands behind an image tower whose frame features have size `dim`; None for the other modes."""
+    if temporal == "convolutions":
+        return TemporalConvolutions(dim)
+    return TemporalTransformer(dim, time_signal, causal) if temporal == "head" else None
+
+
+def sees(temporal: str, causal: bool) -> str:
+    """What the feature of a frame can depend on, see `VideoEncoder.sees`."""
+    return "frame" if temporal == "none" else "past" if causal else "clip"

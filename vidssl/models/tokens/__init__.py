@@ -1,0 +1,1 @@
+"""Image transformers by their tokens: taken apart, and some of the tokens left out in training."""

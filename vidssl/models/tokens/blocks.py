@@ -1,0 +1,209 @@
+"""An image transformer taken apart: tokens, blocks, pool. What open_clip's own and timm's have in common.
+
+    image ── embed ──▶ tokens (N, P + h w, W) ── enter ──▶ blocks ── pool ──▶ (N, D)
+
+P prefix tokens (class token, registers; none with attention pooling alone) stand before the patches. Whoever runs the
+blocks may put something between them or leave patches out: positions are in the tokens, or, where they are rotary, a
+row of `rotary` for each patch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vidssl.models.positions import resample_table
+
+Grid = tuple[int, int]
+
+
+class ImageTransformer(Protocol):
+    """An image tower of transformer blocks. It owns nothing: the weights are those of the tower it looks at.
+
+    Attributes:
+        blocks: of the tower. width: W. prefix: P. patch: pixels a side. size: pixels a side the tower is made for.
+    """
+
+    blocks: Sequence[nn.Module]
+    width: int
+    prefix: int
+    patch: int
+    size: int
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+        """(N, 3, H, W) -> tokens (N, P + h w, W) with their positions, and (h, w)."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """What stands before the first block: a norm, or nothing."""
+
+    def rotary(self, grid: Grid) -> list[Tensor | None]:
+        """For each block, rotary positions (h w, R) or, for each head, (heads, h w, R); None without."""
+
+    def block(self, index: int, x: Tensor, rotary: Tensor | None) -> Tensor:
+        """One block on (N, S, W); `rotary` as given by `rotary`, or by `kept_rotary` where patches are left out."""
+
+    def patches(self, x: Tensor) -> Tensor:
+        """(N, S, W) -> patches (N, S - P, W), after the final norm where that stands before the pool."""
+
+    def pool(self, x: Tensor) -> Tensor:
+        """(N, S, W) -> (N, D)."""
+
+
+class OpenClipTransformer:
+    """open_clip's own vision transformer."""
+
+    prefix = 1
+
+    def __init__(self, visual: Any) -> None:
+        self.visual = visual
+        self.blocks = visual.transformer.resblocks
+        self.width = int(visual.transformer.width)
+        self.patch, self.size = int(visual.patch_size[0]), int(visual.image_size[0])
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+        """See :class:`ImageTransformer`."""
+        visual = self.visual
+        x = visual.conv1(images)
+        grid = (x.shape[-2], x.shape[-1])
+        x = rearrange(x, "n w height width -> n (height width) w")
+        token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        positions = _resampled(visual.positional_embedding, 1, tuple(visual.grid_size), grid)
+        return torch.cat([token, x], dim=1) + positions.to(x.dtype), grid
+
+    def enter(self, x: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        entered: Tensor = self.visual.ln_pre(x)
+        return entered
+
+    def rotary(self, grid: Grid) -> list[Tensor | None]:
+        """See :class:`ImageTransformer`."""
+        return [None] * len(self.blocks)
+
+    def block(self, index: int, x: Tensor, rotary: Tensor | None) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        after: Tensor = self.blocks[index](x)
+        return after
+
+    def patches(self, x: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        visual, x = self.visual, x[:, 1:]
+        plain = visual.final_ln_after_pool or visual.attn_pool is not None
+        tokens: Tensor = x if plain else visual.ln_post(x)
+        return tokens
+
+    def pool(self, x: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        visual = self.visual
+        if visual.attn_pool is None and visual.pool_type == "tok":
+            pooled = visual.ln_post(x[:, 0])  # the same as of all tokens, without the others
+        else:
+            pooled, _ = visual._pool(x)
+        projected: Tensor = pooled if visual.proj is None else pooled @ visual.proj
+        return projected
+
+
+class TimmTransformer:
+    """A `VisionTransformer` or `Eva` of timm as the trunk of an open_clip tower."""
+
+    def __init__(self, visual: Any) -> None:
+        self.visual, self.trunk = visual, visual.trunk
+        self.blocks = self.trunk.blocks
+        self.width, self.prefix = int(self.trunk.embed_dim), int(self.trunk.num_prefix_tokens)
+        self.patch = int(self.trunk.patch_embed.feat_ratio())
+        self.size = int(self.trunk.patch_embed.img_size[0])
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+        """See :class:`ImageTransformer`; timm's `_pos_embed`, for any size."""
+        trunk = self.trunk
+        x = trunk.patch_embed(images)
+        if x.ndim == 4:  # of a trunk that is made for any size
+            x = rearrange(x, "n h w width -> n (h w) width")
+        grid = trunk.patch_embed.dynamic_feat_size(tuple(images.shape[2:]))
+        own = [token for token in (trunk.cls_token, trunk.reg_token) if token is not None]
+        prefix = [token.to(x.dtype).expand(len(x), -1, -1) for token in own]
+        if trunk.pos_embed is None:
+            return torch.cat([*prefix, x], dim=1), grid
+        bare = 0 if trunk.no_embed_class else self.prefix  # rows of the table that are no patch's
+        table = _resampled(trunk.pos_embed[0], bare, trunk.patch_embed.grid_size, grid).to(x.dtype)
+        if trunk.no_embed_class:
+            x = torch.cat([*prefix, x + table], dim=1)
+        else:
+            x = torch.cat([*prefix, x], dim=1) + table
+        return trunk.pos_drop(x), grid
+
+    def enter(self, x: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        entered: Tensor = self.trunk.norm_pre(x)
+        return entered
+
+    def rotary(self, grid: Grid) -> list[Tensor | None]:
+        """See :class:`ImageTransformer`."""
+        rope = getattr(self.trunk, "rope", None)
+        if rope is None:
+            return [None] * len(self.blocks)
+        fixed = getattr(rope, "feat_shape", None)
+        if fixed is None or any(True for _ in rope.parameters()):
+            positions = rope.get_embed(shape=list(grid))
+        else:
+            if tuple(fixed) != grid:
+                rope = copy.deepcopy(rope)  # which keeps the positions of one grid
+                rope.update_feat_shape(list(grid))
+            positions = rope.get_embed()
+        return list(positions) if self.trunk.rope_mixed else [positions] * len(self.blocks)
+
+    def block(self, index: int, x: Tensor, rotary: Tensor | None) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        block = self.blocks[index]
+        after: Tensor = block(x) if rotary is None else block(x, rope=rotary)
+        return after
+
+    def patches(self, x: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        normed: Tensor = self.trunk.norm(x[:, self.prefix :])
+        return normed
+
+    def pool(self, x: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        pooled: Tensor = self.visual.head(self.trunk.forward_head(self.trunk.norm(x)))
+        return pooled
+
+
+def take_apart(visual: Any) -> ImageTransformer | None:
+    """The transformer that an open_clip image tower is, or None for a tower of another kind."""
+    if hasattr(visual, "transformer") and hasattr(visual, "conv1"):
+        return (
+            None if visual.attn_pool is None and visual.pool_type == "none" else OpenClipTransformer(visual)
+        )
+    trunk = getattr(visual, "trunk", None)
+    if trunk is None:
+        return None
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    return TimmTransformer(visual) if isinstance(trunk, VisionTransformer | Eva) else None
+
+
+def allow_any_size(visual: Any) -> None:
+    """Let the patch embedding of a timm trunk take images of other sizes; `embed` interpolates the positions."""
+    embedding: Any = getattr(getattr(visual, "trunk", None), "patch_embed", None)
+    if hasattr(embedding, "strict_img_size"):
+        embedding.strict_img_size = False
+
+
+def kept_rotary(rotary: Tensor | None, keep: Tensor) -> Tensor | None:
+    """Rotary positions of the patches that are kept, one row of `keep` (N, k) for every image."""
+    if rotary is None:
+        return None
+    if rotary.ndim == 2:
+        return rearrange(rotary[keep], "n k r -> n 1 k r")
+    return rearrange(rotary[:, keep], "heads n k r -> n heads k r")
+
+
+def _resampled(table: Tensor, bare: int, old: Grid, new: Grid) -> Tensor:
+    """Positions of a grid, after `bare` rows that have no place in it."""
+    return torch.cat([table[:bare], resample_table(table[bare:], tuple(old), new)])
