@@ -159,9 +159,7 @@ class TeacherConfig(Section):
         description="at the start; 1.0 keeps the teacher as it was: frozen, the encoder's starting weights",
     )
     final: Fraction = Field(1.0, description="at the end")
-    token_drop: bool = Field(
-        False, description="whether the teacher leaves the same patches out as the student; else it sees all"
-    )
+    token_drop: bool = Field(False, description="whether the teacher leaves out what the student does")
 
     @model_validator(mode="after")
     def _rises(self) -> TeacherConfig:
@@ -233,8 +231,6 @@ class Config(Section):
         shown = [view.teacher for view in self.views]
         if shown != sorted(shown, reverse=True):
             raise ValueError("views: those with teacher: true come before those without")
-        if self.teacher.token_drop and not self.model.options.get("token_drop"):
-            raise ValueError("teacher.token_drop: has no effect without model.options.token_drop")
         if not self.objective:
             raise ValueError("objective: at least one objective is needed")
         return self

@@ -19,6 +19,8 @@ from vidssl.data.decode.open import open_video
 from vidssl.data.encode import write_video
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
+from vidssl.models.towers.families import families
+from vidssl.progress import progress_bar
 from vidssl.resources import resource_folder
 
 # What each import is for; the ones without a package of their own name are extras: pip install "vidssl[extra]".
@@ -63,6 +65,22 @@ def show(report: Mapping[str, Any]) -> None:
     for name, state in report["parts"].items():
         typer.echo(f"  {name:22} {state} ({PARTS[name]})")
     typer.echo(f"recipes in {report['config_folder']}: {', '.join(report['configs']) or 'none'}")
+
+
+def diagnose_encoders() -> dict[str, Any]:
+    """Every encoder that can be named, by family, as plain data."""
+    with progress_bar("encoders", "model") as progress:
+        found = families(progress)
+    return {"encoders": [family._asdict() for family in found]}
+
+
+def show_encoders(report: Mapping[str, Any]) -> None:
+    """Print them for a person."""
+    for family in report["encoders"]:
+        installed = family["installed"] or "not installed"
+        typer.echo(f"{family['name']} ({family['package']} {installed}): {len(family['names'])} models")
+        typer.echo(f"  temporal: {', '.join(family['modes']) or 'ignored, the network has its own way'}")
+        typer.echo(f"  names: {', '.join(family['names'])}")
 
 
 def _decoder(name: str) -> str:

@@ -20,6 +20,21 @@ def test_doctor(vidssl, tmp_path):
     assert "PyAV" in out or "pyav" in out
 
 
+def test_doctor_lists_encoders_by_family(vidssl, tmp_path, monkeypatch):
+    import open_clip
+
+    names = ["ViT-B-32", "RN50", "PE-Core-T-16-384", "coca_ViT-B-32"]
+    monkeypatch.setattr(open_clip, "list_models", lambda: names)
+    code, out, _ = vidssl("doctor", "--encoders", "--output", tmp_path / "encoders.json")
+    assert code == 0
+    found = {row["name"]: row for row in json.loads((tmp_path / "encoders.json").read_text())["encoders"]}
+    assert found["open_clip, Eva"]["names"] == ["PE-Core-T-16-384"]
+    assert "joint" in found["open_clip, VisionTransformer"]["modes"]
+    assert found["open_clip, ModifiedResNet"]["modes"] == ["convolutions", "head", "none"]
+    assert not any("coca_ViT-B-32" in row["names"] for row in found.values())
+    assert "conv3d/small" in out
+
+
 def test_mistakes_exit_with_2_and_one_line(vidssl, checkpoint, recipe, sprites, tiny_clip, tmp_path):
     empty, unreadable, other = tmp_path / "empty", tmp_path / "unreadable", tmp_path / "other"
     empty.mkdir()

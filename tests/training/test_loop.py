@@ -107,7 +107,7 @@ def test_dropped_tokens_are_drawn_anew_for_every_step_and_as_before_after_a_resu
     assert encoder.token_drop == 0.5
     assert torch.equal(encoder(clips).clip, encoder(clips.clone()).clip)  # all tokens, in evaluation
     with pytest.raises(VidsslError, match=r"has no effect without model\.options\.token_drop"):
-        load_config(recipe, ["teacher.token_drop=true"])
+        set_up(load_config(recipe, ["teacher.token_drop=true"]), Accelerator(cpu=True))
 
 
 def test_only_a_teacher_that_is_told_to_leaves_tokens_out(recipe, tmp_path):

@@ -7,6 +7,7 @@ line and 75.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -20,6 +21,9 @@ from vidssl.cli.training import STOPPED, demo, pretrain
 from vidssl.errors import Stopped, VidsslError
 from vidssl.launching import relaunch_on_cpu, say_end
 
+ListEncoders = Annotated[
+    bool, typer.Option("--encoders", help="List encoders by family, and how each can learn of time.")
+]
 app = typer.Typer(
     name="vidssl",
     help="Self-supervised learning for video: pretrain on a folder, evaluate what was learned.",
@@ -48,13 +52,13 @@ app.add_typer(concepts.app)
 
 
 @app.command()
-def doctor(output: Report = None) -> None:
-    """Show versions, devices, and which decoders work and why others do not."""
-    from vidssl.doctor import diagnose, show
+def doctor(output: Report = None, encoders: ListEncoders = False) -> None:
+    """Show versions, devices, and which decoders work and why others do not; or which encoders there are."""
+    from vidssl.doctor import diagnose, diagnose_encoders, show, show_encoders
     from vidssl.files import write_json
 
-    report = diagnose()
-    show(report)
+    report = diagnose_encoders() if encoders else diagnose()
+    (show_encoders if encoders else show)(report)
     if output is not None:
         write_json(output, report)
 

@@ -17,7 +17,7 @@ from vidssl.models.options import CHOICE, ClipOptions, check_effect, check_optio
 from vidssl.models.sources import flat_config, own_config, resolve
 from vidssl.models.stored import read_config, stored_tensors
 from vidssl.models.temporal.modes import IN_BLOCKS, MODES, ON_FRAMES
-from vidssl.models.tokens.blocks import take_apart
+from vidssl.models.tokens.blocks import blank_tower, take_apart
 from vidssl.models.towers.clip import ClipVideoEncoder
 from vidssl.models.towers.conv3d import Conv3dEncoder, create_conv3d
 from vidssl.models.towers.frame_average import FrameAverageEncoder
@@ -196,16 +196,12 @@ def _load_over_time(
 
 def _check_tower(spec: Mapping[str, Any]) -> bool:
     """Whether the image tower is a transformer that can be taken apart; raises where a mode needs one and it is not."""
-    from open_clip.model import _build_vision_tower
-
     config, flat = spec["model_cfg"], flat_config(spec["model_cfg"])
     if config.get("multimodal_cfg") or flat["vision_cfg.output_tokens"]:
         raise VidsslError(
             f"{spec['name']}: captioning models are not supported (allowed: CLIP and SigLIP models)"
         )
-    # Without memory for weights, and without drawing any.
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        visual = _build_vision_tower(config["embed_dim"], dict(config["vision_cfg"]), False)
+    visual = blank_tower(config)
     transformer = take_apart(visual) is not None
     if not transformer and spec["temporal"] in IN_BLOCKS:
         kind = type(getattr(visual, "trunk", visual)).__name__

@@ -213,6 +213,8 @@ def build_student(config: Config) -> tuple[Student, Composite]:
     torch.manual_seed(config.seed)
     model, view = config.model, config.views[0]
     encoder = create_model(model.name, model.pretrained, temporal=model.temporal, **model.options)
+    if config.teacher.token_drop and not encoder.token_drop:
+        raise VidsslError("teacher.token_drop: has no effect without model.options.token_drop")
     for number, kind in enumerate(config.views):
         try:
             encoder.check_size(kind.frames, kind.size)

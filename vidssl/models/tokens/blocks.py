@@ -10,7 +10,7 @@ row of `rotary` for each patch.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -186,6 +186,16 @@ def take_apart(visual: Any) -> ImageTransformer | None:
     from timm.models.vision_transformer import VisionTransformer
 
     return TimmTransformer(visual) if isinstance(trunk, VisionTransformer | Eva) else None
+
+
+def blank_tower(config: Mapping[str, Any]) -> nn.Module:
+    """The image tower of an open_clip config without memory for its weights, and without drawing any."""
+    from open_clip.model import _build_vision_tower
+
+    vision = {**config["vision_cfg"], "timm_model_pretrained": False}
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        tower: nn.Module = _build_vision_tower(config["embed_dim"], vision, False)
+    return tower
 
 
 def allow_any_size(visual: Any) -> None:
