@@ -80,9 +80,18 @@ def folder_name(name: str) -> str | None:
     return None if folder.endswith(ARCHIVE) else folder or None
 
 
+def files_below(folder: Path, depth: int | None = None) -> Iterator[str]:
+    """Files below a folder, relative to it, sorted; hidden names are skipped, links followed, but not back up.
+
+    Args:
+        folder: to look in. depth: of folders inside each other, None for any.
+    """
+    return (name for name in _walk(folder, frozenset(), depth=depth) if not name.endswith("/"))
+
+
 def has_videos(folder: Path) -> bool:
     """Whether there is a file below the folder that is named like a video."""
-    return any(map(is_video_name, _walk(folder, frozenset())))
+    return any(map(is_video_name, files_below(folder)))
 
 
 def first_names(names: Sequence[str], number: int = 5) -> str:
@@ -110,7 +119,9 @@ class _Kinds:
         return ", ".join(f"{count} x {suffix}" for suffix, count in counts.most_common(5))
 
 
-def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "") -> Iterator[str]:
+def _walk(
+    folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "", depth: int | None = None
+) -> Iterator[str]:
     """Files below ``folder`` relative to it, sorted, and folders without anything in them, which end in a slash.
 
     A link back to a folder on the way here is not followed.
@@ -128,7 +139,8 @@ def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], prefix: str = "")
         yield prefix
     for entry in shown:
         if _is_folder(entry):
-            yield from _walk(Path(entry.path), ancestors | {identity}, f"{prefix}{entry.name}/")
+            if depth is None or len(ancestors) < depth:
+                yield from _walk(Path(entry.path), ancestors | {identity}, f"{prefix}{entry.name}/", depth)
         elif entry.is_symlink() or entry.is_file():
             yield prefix + entry.name  # a broken link stays: it is to be reported, not forgotten
 

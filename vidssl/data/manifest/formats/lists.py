@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from vidssl.data.manifest.extensions import is_video_name
+from vidssl.data.manifest.formats.annotations import located, read_annotations
 from vidssl.data.manifest.formats.labels import name_labels
-from vidssl.data.manifest.formats.line import Line, is_there
+from vidssl.data.manifest.formats.line import Line, is_there, line_of
 from vidssl.data.manifest.formats.rows import read_lines
 from vidssl.errors import VidsslError
 from vidssl.files import whole_file
@@ -32,7 +36,9 @@ class Listed(NamedTuple):
     missing: list[Line]
 
 
-def read_list(path: Path, missing: Missing = "error", rate: float | None = None) -> Listed:
+def read_list(
+    path: Path, missing: Missing = "error", rate: float | None = None, split: str | None = None
+) -> Listed:
     """The videos of the list at ``path``, in its order.
 
     Paths come out posix and relative to the list's folder where they lie below it.
@@ -42,12 +48,13 @@ def read_list(path: Path, missing: Missing = "error", rate: float | None = None)
         missing: about listed files that do not exist: refuse the list, leave them out (``skip``), or let them stay, to
             fail when they are opened (``count``).
         rate: of the folders of frames among them, where the list does not state it.
+        split: of an annotation file that holds several.
 
     Raises:
         VidsslError: not a list, a malformed line (named by its number), a missing file where that is an error, a path
             with two labels or groups, a label number that the class list does not know, or no video at all.
     """
-    lines = _drop_repeated(path, name_labels(path, read_lines(path, rate)))
+    lines = _drop_repeated(path, name_labels(path, _lines(path, rate, split)))
     absent = [line for line in lines if not is_there(path.parent / line.path)]
     if absent and missing == "error":
         first = absent[0]
@@ -68,6 +75,36 @@ def read_list(path: Path, missing: Missing = "error", rate: float | None = None)
         raise VidsslError(f"{path}: {found}")
     kept = lines if missing == "count" else [line for line in lines if line.path not in gone]
     return Listed(kept, absent)
+
+
+def _lines(path: Path, rate: float | None, split: str | None) -> list[Line]:
+    if re.fullmatch(r".+_test_split[123]\.txt", path.name):
+        raise VidsslError(
+            f"{path}: is one class of a split of HMDB51, with flags in place of labels; name the folder of the videos and "
+            f"the split instead, such as videos#split=train{path.stem[-1]}"
+        )
+    if path.suffix == ".npy":
+        return _lines_of_array(path, rate)
+    annotated = read_annotations(path, rate, split)
+    if annotated is not None:
+        return annotated
+    if split is not None:
+        raise VidsslError(f"{path}: #split={split}: only annotation files and UCF101 and HMDB51 have splits")
+    lines = read_lines(path, rate)
+    if lines and not any(
+        "/" in line.path or is_video_name(line.path) or is_there(path.parent / line.path) for line in lines
+    ):
+        return located(path, lines, rate)  # ids, as in Jester and Something-Something v1
+    return lines
+
+
+def _lines_of_array(path: Path, rate: float | None) -> list[Line]:
+    """A numpy file of paths, as V-JEPA reads."""
+    try:
+        names = np.load(path, allow_pickle=False).reshape(-1).tolist()
+    except (ValueError, OSError) as error:
+        raise VidsslError(f"{path}: is no array of paths ({str(error).splitlines()[0]})") from None
+    return [line_of(path, number, {"path": str(name)}, rate) for number, name in enumerate(names, 1)]
 
 
 def write_list(path: Path, rows: Sequence[Line], root: Path) -> None:

@@ -109,7 +109,7 @@ def _understand(path: Path, texts: Sequence[_Text]) -> _Layout:
     """The separator under which most lines give the name of a video and at most one field more, then that under which
     most give the name of a video; where no name ends like a video's, that under which most lines give two fields."""
     scores = []
-    for split in (_splitter("\t"), _splitter(","), _splitter(";"), _split_blanks):
+    for split in (_splitter("\t"), _splitter(","), _splitter(";"), _split_colons, _split_blanks):
         first = _Layout(split, []).fields(texts[0]) if texts and not texts[0].is_marked else []
         columns = [name.strip().lower() for name in first]
         while columns and not columns[-1]:
@@ -135,6 +135,10 @@ def _splitter(separator: str) -> Callable[[str], list[str]]:
         return row if '"' in text else [field.strip() for field in row]
 
     return split
+
+
+def _split_colons(text: str) -> list[str]:
+    return [field.strip() for field in text.split("::")]  # V-JEPA's second separator
 
 
 def _split_blanks(text: str) -> list[str]:

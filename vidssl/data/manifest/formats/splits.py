@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from vidssl.data.manifest.formats.line import Line
 from vidssl.errors import VidsslError, check_choice
 from vidssl.resources import resource_folder
 
@@ -66,3 +67,26 @@ def assign_split(paths: Iterable[str | Path], dataset: str, number: int) -> list
     names = [Path(path).name.casefold() for path in paths]
     # A name of HMDB51 may hold dots, so that a suffix can be told from a name only by looking.
     return [known.get(name, known.get(name.rsplit(".", 1)[0])) for name in names]
+
+
+def official_lines(folder: Path, lines: Sequence[Line], name: str) -> list[Line]:
+    """Those of a folder's videos that belong to a part of an official split: ``train1``, …, ``test3``.
+
+    Of which data set they are is told by their names.
+
+    Raises:
+        VidsslError: no such split, or videos of neither UCF101 nor HMDB51.
+    """
+    allowed = [f"{part}{number}" for part in _PARTS.values() for number in (1, 2, 3)]
+    check_choice(
+        "official split", name, allowed, f"{folder}: " + "{name} {value!r}: not known{guess} ({allowed})"
+    )
+    paths = [line.path for line in lines]
+    assigned = [assign_split(paths, dataset, int(name[-1])) for dataset in ("ucf101", "hmdb51")]
+    best = max(assigned, key=lambda parts: sum(part is not None for part in parts))
+    chosen = [line for line, part in zip(lines, best, strict=True) if part == name[:-1]]
+    if not chosen:
+        raise VidsslError(
+            f"{folder}: no videos of {name} of UCF101 or HMDB51, such as {paths[0]!r} should be"
+        )
+    return chosen

@@ -7,7 +7,7 @@ import pytest
 
 from tests.concepts.labels import LABELS, needs_labels
 from vidssl.concepts.datasets import class_names
-from vidssl.data.manifest.splits import assign_split, official_split
+from vidssl.data.manifest.formats.splits import assign_split, official_split
 from vidssl.errors import VidsslError
 from vidssl.resources import resource_folder
 
