@@ -81,6 +81,21 @@ def test_evaluation_shows_every_video_exactly_once(processes: int) -> None:
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_batches_do_not_lie_in_dev_shm() -> None:
+    """Containers have 64 MB of it unless told otherwise."""
+    loader = iter(build_loader(dataset(FakeVideos(4)), sampler(4, 4, total_steps=2), num_workers=1))
+    batch = next(loader)
+    sizes = {"/memfd:vidssl": 0, "/dev/shm/": 0}
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, stop = (int(place, 16) for place in line.split()[0].split("-"))
+        for name in sizes:
+            sizes[name] += (stop - first) * (name in line)
+    assert sizes["/memfd:vidssl"] >= batch.frames.nbytes
+    assert sizes["/dev/shm/"] < 2**20
+    loader.close()
+
+
 def walk_outside_forks(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes below, but those in a block that gives torch's generator its state back."""
     yield node
