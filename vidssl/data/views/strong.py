@@ -47,7 +47,8 @@ def posterize(x: Tensor, strength: Tensor) -> Tensor:
     """Only the upper 8 - round(4 |s|) bits of every value."""
     levels = 2.0 ** (8 - (BITS * strength.abs()).round())
     levels = rearrange(levels, "b -> b 1 1 1 1")
-    return torch.minimum((x * levels).floor_(), levels - 1) / levels
+    whole = x.mul_(levels).floor_()
+    return torch.minimum(whole, levels - 1, out=whole).div_(levels)
 
 
 def solarize_above(x: Tensor, strength: Tensor) -> Tensor:
@@ -124,7 +125,10 @@ def strong_(x: Tensor, operations: Tensor, strength: Tensor) -> Tensor:
     for drawn, strengths in zip(operations.unbind(1), strength.unbind(1), strict=True):
         for number, operation in enumerate(OPERATIONS.values()):
             rows = (drawn == number).nonzero()[:, 0]
-            if number and len(rows):
+            if number and len(rows) == len(x):  # a single clip, as on a CPU
+                made = operation(x, strengths.to(x.device, non_blocking=True))
+                x = made if made is x else x.copy_(made)
+            elif number and len(rows):
                 there, strengths_there = (v.to(x.device, non_blocking=True) for v in (rows, strengths[rows]))
                 x.index_copy_(0, there, operation(x.index_select(0, there), strengths_there))
     return x
