@@ -7,16 +7,20 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 
+from vidssl.data.decode.choice import decoder_order, remember
+from vidssl.data.decode.measure import measure_decoders
 from vidssl.data.decode.open import open_video
 from vidssl.data.encode import write_video
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.models.towers.families import families
@@ -37,6 +41,8 @@ PARTS = {
     "sklearn.linear_model": "scores of disentanglement that fit classifiers, extra `probes`",
 }
 
+SAMPLE = 8  # files that are measured of a folder or list
+
 
 def diagnose() -> dict[str, Any]:
     """Everything that `show` prints, as plain data."""
@@ -45,6 +51,7 @@ def diagnose() -> dict[str, Any]:
         **environment(),
         "devices": {"cpu_threads": torch.get_num_threads(), "cores": os.cpu_count(), "cuda": cuda},
         "decoders": {name: _decoder(name) for name in ("decord", "pyav", "torchcodec")},
+        "decoder_order": list(decoder_order()),
         "parts": {name: _imports(name) for name in PARTS},
         "ffmpeg": shutil.which("ffmpeg"),
         "configs": sorted(file.name for file in resource_folder("configs").glob("*.yaml")),
@@ -61,6 +68,7 @@ def show(report: Mapping[str, Any]) -> None:
     typer.echo("decoders:")
     for name, state in report["decoders"].items():
         typer.echo(f"  {name:12} {state}")
+    typer.echo(f"  auto tries {', then '.join(report['decoder_order'])}")
     typer.echo("parts:")
     for name, state in report["parts"].items():
         typer.echo(f"  {name:22} {state} ({PARTS[name]})")
@@ -81,6 +89,45 @@ def show_encoders(report: Mapping[str, Any]) -> None:
         typer.echo(f"{family['name']} ({family['package']} {installed}): {len(family['names'])} models")
         typer.echo(f"  temporal: {', '.join(family['modes']) or 'ignored, the network has its own way'}")
         typer.echo(f"  names: {', '.join(family['names'])}")
+
+
+def measure(videos: Path | None = None) -> dict[str, Any]:
+    """Measure the decoders, and remember for `auto` which is the fastest.
+
+    Args:
+        videos: a folder or list, of which some files are taken; None for a rendered one.
+
+    Raises:
+        VidsslError: no video there that all decoders read, or the user's cache folder cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if videos is None:
+            files = [write_video(Path(folder) / "clip.mp4", _moving_texture(), 25)]
+        else:
+            index = VideoIndex.read(videos)
+            places = np.linspace(0, len(index) - 1, min(len(index), SAMPLE)).round().astype(int)
+            files = [index.path(i) for i in places.tolist()]
+        milliseconds = measure_decoders(files)
+    kept = remember(milliseconds)
+    return {"milliseconds": milliseconds, "order": list(decoder_order()), "kept": str(kept)}
+
+
+def show_measured(report: Mapping[str, Any]) -> None:
+    """Print what `measure` found."""
+    typer.echo("a clip of 16 frames, every fourth, CPU time:")
+    for name, value in sorted(report["milliseconds"].items(), key=lambda item: item[1]):
+        typer.echo(f"  {name:12} {value:8.1f} ms")
+    typer.echo(f"auto tries {', then '.join(report['order'])} from now on ({report['kept']})")
+
+
+def _moving_texture() -> Iterator[NDArray[np.uint8]]:
+    """Smooth noise that moves, 340 by 256 pixels: about as hard to decode as a film."""
+    noise = np.random.default_rng(0).normal(size=(256, 340 + 240, 3))
+    for axis in (0, 1):
+        noise = np.mean([np.roll(noise, shift, axis) for shift in range(-4, 5)], axis=0)
+    texture = (128 + 40 * noise / noise.std()).clip(0, 255).astype(np.uint8)
+    for t in range(120):
+        yield texture[:, 2 * t : 2 * t + 340]
 
 
 def _decoder(name: str) -> str:

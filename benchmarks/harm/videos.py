@@ -36,6 +36,9 @@ class Files:
     def part(self, i: int) -> None:
         """All are whole."""
 
+    def timeline(self, i: int) -> None:
+        """None is known."""
+
 
 def read_all(paths: list[str]) -> Figures:
     """How many files gave frames, and for which kinds of reasons the others did not."""

@@ -73,7 +73,10 @@ class FakeVideos:
     def part(self, i: int) -> None:
         """All are whole."""
 
-    def open(self, path: Path) -> FakeReader:
+    def timeline(self, i: int) -> None:
+        """None is known."""
+
+    def open(self, path: Path, *, timeline: object = None) -> FakeReader:
         video_id = int(path.stem)
         self.opened.append(video_id)
         while video_id in self.endless:

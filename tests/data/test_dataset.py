@@ -191,6 +191,9 @@ class Folder:
     def part(self, i: int) -> None:
         pass
 
+    def timeline(self, i: int) -> None:
+        pass
+
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the shared videos at {SHARED.name}")
 def test_real_videos_and_a_truncated_one() -> None:

@@ -135,7 +135,7 @@ def test_an_error_comes_in_its_turn() -> None:
 
 def test_a_mistake_in_the_code_shows_where_it_was_made() -> None:
     data = dataset(FakeVideos(12))
-    data.opener = lambda path: 1 / 0  # type: ignore[assignment, return-value]
+    data.opener = lambda path, timeline: 1 / 0  # type: ignore[assignment, return-value]
     with pytest.raises(ZeroDivisionError) as caught:
         list(build_loader(data, sampler(), num_workers=1))
     assert "test_workers.py" in caught.value.__notes__[0]

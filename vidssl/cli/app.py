@@ -7,9 +7,11 @@ line and 75.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from vidssl.cli import concepts, data
 from vidssl.cli.disentanglement import disentangle
@@ -52,13 +54,25 @@ app.add_typer(concepts.app)
 
 
 @app.command()
-def doctor(output: Report = None, encoders: ListEncoders = False) -> None:
+def doctor(
+    output: Report = None,
+    encoders: ListEncoders = False,
+    benchmark: Annotated[bool, Option(help="measure the decoders, and have auto take the fastest")] = False,
+    videos: Annotated[
+        Path | None, Option(help="with --benchmark: measure on some files of this folder or list")
+    ] = None,
+) -> None:
     """Show versions, devices, and which decoders work and why others do not; or which encoders there are."""
-    from vidssl.doctor import diagnose, diagnose_encoders, show, show_encoders
+    from vidssl.doctor import diagnose, diagnose_encoders, measure, show, show_encoders, show_measured
     from vidssl.files import write_json
 
+    if videos is not None and not benchmark:
+        raise VidsslError(f"--videos {videos}: is for --benchmark")
     report = diagnose_encoders() if encoders else diagnose()
     (show_encoders if encoders else show)(report)
+    if benchmark:
+        report["benchmark"] = measure(videos)
+        show_measured(report["benchmark"])
     if output is not None:
         write_json(output, report)
 

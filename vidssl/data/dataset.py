@@ -28,11 +28,12 @@ from vidssl.data.clips import (
     uniform_clips,
     view_indices,
 )
+from vidssl.data.decode.open import Opener
 from vidssl.data.decode.reader import DecodeError
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import Key
 from vidssl.data.rng import Purpose, stream
-from vidssl.data.videos import Opener, VideoDataset, Videos
+from vidssl.data.videos import VideoDataset, Videos
 from vidssl.data.views.crop import resize_short_side, squash
 from vidssl.data.views.draw import draw_view
 from vidssl.data.views.evaluation import EvalSpec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,15 +14,15 @@ from torch.utils.data import Dataset
 
 from vidssl.data.batch import ClipSample
 from vidssl.data.clips import ClipIndices, Times
-from vidssl.data.decode.open import open_video
+from vidssl.data.decode.open import Opener, open_video
 from vidssl.data.decode.part import Part, PartReader
-from vidssl.data.decode.reader import DecodeError, VideoReader
+from vidssl.data.decode.reader import DecodeError
+from vidssl.data.decode.timeline import Timeline
 from vidssl.data.decode.trouble import patiently
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.errors import VidsslError
 
 T = TypeVar("T")
-Opener = Callable[[Path], AbstractContextManager[VideoReader]]
 
 
 class Videos(Protocol):
@@ -36,6 +35,7 @@ class Videos(Protocol):
     def __len__(self) -> int: ...
     def path(self, i: int) -> Path: ...
     def part(self, i: int) -> Part | None: ...
+    def timeline(self, i: int) -> Timeline | None: ...
 
 
 class VideoDataset(Dataset[ClipSample]):
@@ -50,7 +50,7 @@ class VideoDataset(Dataset[ClipSample]):
         if len(videos) == 0:
             raise VidsslError("the data set has no videos")
         self.videos, self.deadline, self.backend = videos, deadline, backend
-        self.opener = opener or partial(open_video, backend=backend)
+        self.opener: Opener = opener or partial(open_video, backend=backend)
         self.failed: dict[int, str] = {}
         self.announce: Callable[[int | None], None] = lambda video_id: None
 
@@ -76,7 +76,7 @@ class VideoDataset(Dataset[ClipSample]):
         if video_id in self.failed:
             raise DecodeError(path, self.backend, self.failed[video_id])
         part = self.videos.part(video_id)
-        with self.opener(path) as opened:
+        with self.opener(path, timeline=self.videos.timeline(video_id)) as opened:
             reader = opened if part is None else PartReader(opened, part)
             if len(reader.times) == 0:
                 raise DecodeError(path, "auto", "the video has no frames")

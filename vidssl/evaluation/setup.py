@@ -136,7 +136,7 @@ def read_labelled(data: str | Path, options: EvalOptions) -> Labelled:
     index = everything.subset(rows) if left_out else everything
     report = check_index(index, workers=max(options.workers, 1), backend=options.backend)
     require_readable_classes(report)
-    return Labelled(index, tuple(everything.paths[row] for row in left_out))
+    return Labelled(report.known, tuple(everything.paths[row] for row in left_out))
 
 
 def shown_batches(

@@ -14,6 +14,7 @@ import torch
 
 from vidssl import distributed
 from vidssl.config import Config, load_config
+from vidssl.data.decode.choice import decoder_order
 from vidssl.data.manifest.digest import data_digest
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
@@ -40,13 +41,16 @@ class Change(NamedTuple):
         return f"{self.what} {_short(self.before)} → {_short(self.now)}"
 
 
-def conditions(videos: TrainingVideos, device: torch.device) -> dict[str, Any]:
+def conditions(videos: TrainingVideos, device: torch.device, decoder: str) -> dict[str, Any]:
     """Those beside the recipe: versions, processes, device, videos, and how many each of several sets has. On a CPU the
-    number of threads is one of them."""
+    number of threads is one of them, and where `decoder` is auto their order: pixels may differ by a level or two.
+    """
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     record = {**environment(), "processes": distributed.world_size(), "device": hardware}
     if device.type == "cpu":
         record["threads"] = torch.get_num_threads()
+    if decoder == "auto":
+        record["decoders"] = list(decoder_order())
     data = {"videos": len(videos.index), "digest": data_digest(videos.index)}
     sets = {"sets": list(videos.mixture.sizes)} if len(videos.mixture.sizes) > 1 else {}
     return {**record, "data": data | sets}
@@ -91,7 +95,7 @@ def require_same(folder: Path, config: Config, now: Mapping[str, Any], accept: b
 
 def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal of a record of conditions; platform and Python are only for the record."""
-    kept = ("vidssl", "git_commit", "packages", "processes", "device", "threads", "data", "flips")
+    kept = ("vidssl", "git_commit", "packages", "processes", "device", "threads", "decoders", "data", "flips")
     return _flat({key: record[key] for key in kept if record.get(key) is not None})
 
 

@@ -151,7 +151,10 @@ def _set_up(
     views, said = view_specs(config, index.classes)
     for remark in (*index.remarks, *said):
         accelerator.print(remark)
-    now = {**on_first(lambda: conditions(videos, device)), "flips": [view.flip for view in views]}
+    now = {
+        **on_first(lambda: conditions(videos, device, data.decoder)),
+        "flips": [view.flip for view in views],
+    }
     accepted = on_first(lambda: require_same(folder, config, now, accept_changes) if claim.begun else [])
     steps_per_epoch = len(index) * data.repeats // train.batch_size
     total_steps = train.steps or max(round((train.epochs or 0.0) * steps_per_epoch), 1)

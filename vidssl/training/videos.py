@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from vidssl.config import Config
 from vidssl.data.manifest.check import check_index, require_readable_classes
@@ -31,18 +32,20 @@ def read_videos(config: Config, known: Quarantine | None = None) -> TrainingVide
         VidsslError: for a set that is not there or has no readable video.
     """
     data, sets = config.data, config.data.train
+    check = partial(check_index, workers=max(data.workers, 1), backend=data.decoder)
     indexes = [VideoIndex.read(one.path, data.missing) for one in sets]
     root = common_root(indexes)
     unusable: list[FailedVideo] = []
     for number, index in enumerate(indexes):
         if known is not None and known.file.is_file():
             names = moved(index, root).paths
-            indexes[number] = index.subset([i for i, name in enumerate(names) if not known.is_left_out(name)])
+            index = index.subset([i for i, name in enumerate(names) if not known.is_left_out(name)])
+            indexes[number] = check(index).known if data.check else index
             continue
         missing = [FailedVideo(-1, path, "listed, but does not exist") for path in moved(index, root).missing]
         unusable += missing
         if data.check:
-            report = check_index(index, workers=max(data.workers, 1), backend=data.decoder)
+            report = check(index)
             require_readable_classes(report, allow_empty_classes=data.allow_empty_classes)
             names = moved(index, root).paths
             unusable += [replace(video, path=names[video.video_id]) for video in report.bad]

@@ -16,6 +16,7 @@ from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import DecodeError, VideoReader
+from vidssl.data.decode.timeline import Timeline
 from vidssl.data.encode import write_video
 from vidssl.data.loader import build_loader
 from vidssl.data.manifest.manifest import VideoIndex
@@ -40,9 +41,9 @@ class Opener:
     def __init__(self) -> None:
         self.opened: list[str] = []
 
-    def __call__(self, path: Path) -> VideoReader:
+    def __call__(self, path: Path, *, timeline: Timeline | None = None) -> VideoReader:
         self.opened.append(path.name)
-        return open_video(path)
+        return open_video(path, timeline=timeline)
 
 
 def shelf(tmp_path: Path, form: str, **options: Any) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def test_a_broken_video_is_asked_again_and_a_damaged_one_shows_what_is_whole(tmp
             yield from self.frames(indices)
 
     @contextmanager
-    def opener(path: Path) -> Iterator[Any]:
+    def opener(path: Path, *, timeline: Timeline | None = None) -> Iterator[Any]:
         yield Damaged()
 
     kept = cached(opener, None, **shelf(tmp_path, "raw"))

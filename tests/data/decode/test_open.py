@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import HEIGHT, WIDTH, numbered_frame, numbers_of, write_numbered
+from vidssl.data.decode import open as opening
 from vidssl.data.decode.decord_reader import DecordReader
 from vidssl.data.decode.open import DecodeError, open_video, probe_video
+from vidssl.data.decode.timeline import read_timeline
+from vidssl.data.encode import write_video
 from vidssl.errors import VidsslError
 
 # What the writer is told, and whether decord delivers the frames in mode "auto".
@@ -102,6 +106,13 @@ def test_times_rate_and_size(kind: tuple[str, Path]) -> None:
         assert probe_video(path) == video.info
 
 
+@pytest.fixture
+def decord_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where decord was measured to be the fastest."""
+    monkeypatch.setattr(opening, "decoder_order", lambda: ("decord", "pyav"))
+
+
+@pytest.mark.usefixtures("decord_first")
 def test_auto_takes_decord_exactly_where_it_is_right(kind: tuple[str, Path]) -> None:
     name, path = kind
     is_right = KINDS[name][2]
@@ -114,6 +125,18 @@ def test_auto_takes_decord_exactly_where_it_is_right(kind: tuple[str, Path]) -> 
     if not is_right:
         with pytest.raises(DecodeError, match="decord"):
             open_video(path, "decord")
+
+
+def test_a_width_that_decord_cannot_copy_is_refused_in_words(tmp_path: Path, decord_first: None) -> None:
+    path = write_video(tmp_path / "a.mp4", np.zeros((3, 64, 48, 3), np.uint8), 8)
+    with (
+        open_video(path, "decord") as video,
+        pytest.raises(DecodeError, match="that are 48 pixels wide; use"),
+    ):
+        video.frames([1])
+    with open_video(path) as video:
+        assert video.frames([1]).shape == (1, 64, 48, 3)
+        assert video.backend == "pyav"
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -184,6 +207,7 @@ def test_random_damage_ends_in_frames_or_a_decode_error(
         assert "\n" not in str(error)
 
 
+@pytest.mark.usefixtures("decord_first")
 def test_decord_failing_on_frames_falls_back(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: DecordReader, indices: Any) -> Any:
         raise DecodeError(self.path, "decord", "out of order")
@@ -196,6 +220,29 @@ def test_decord_failing_on_frames_falls_back(numbered: Path, monkeypatch: pytest
         assert numbers_of(video.frames([5])) == [5]
 
 
+@pytest.mark.usefixtures("decord_first")
+def test_a_decoder_that_was_refused_or_is_not_there_is_passed_over(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeline = replace(read_timeline(numbered), refused=("decord",))
+    with open_video(numbered, timeline=timeline) as video:
+        assert video.backend == "pyav"
+    monkeypatch.setitem(sys.modules, "decord", None)
+    with open_video(numbered) as video:
+        assert video.backend == "pyav"
+
+
+def test_a_known_time_line_spares_the_scan(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timeline = read_timeline(numbered)
+    for module in ("open", "pyav_reader", "decord_reader", "torchcodec_reader"):
+        monkeypatch.setattr(f"vidssl.data.decode.{module}.read_timeline", lambda path: 1 / 0)
+    for backend in ("auto", "pyav", "decord"):
+        with open_video(numbered, backend, timeline) as video:
+            assert numbers_of(video.frames([30, 2])) == [30, 2]
+            assert np.array_equal(video.times, timeline.times)
+
+
+@pytest.mark.usefixtures("decord_first")
 def test_both_reasons_are_told_when_both_fail(numbered: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.mp4"
     data = bytearray(numbered.read_bytes())

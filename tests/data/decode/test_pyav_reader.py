@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,19 @@ from vidssl.data.decode.pyav_reader import PyAVReader
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """One entry for every frame that the PyAV reader decodes."""
     counted: list[int] = []
-    original = pyav_reader.decoded_frames
 
-    def counting(packets: Any) -> Iterator[Any]:
-        for frame in original(packets):
-            counted.append(frame.pts)
-            yield frame
+    def watch(name: str) -> None:
+        original = getattr(pyav_reader, name)
 
-    monkeypatch.setattr(pyav_reader, "decoded_frames", counting)
+        def counting(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            for frame in original(*args, **kwargs):
+                counted.append(frame.pts)
+                yield frame
+
+        monkeypatch.setattr(pyav_reader, name, counting)
+
+    watch("decoded_frames")
+    watch("decoded_now")
     return iter([counted])  # type: ignore[return-value]
 
 
@@ -38,6 +44,41 @@ def test_a_short_window_of_a_long_file_decodes_little(
         counted.clear()
         assert numbers_of(video.frames([0, 100, 299])) == [0, 100, 299]
         assert len(counted) <= 1 + 1 + 10
+
+
+def test_pictures_that_no_other_refers_to_are_not_decoded(
+    tmp_path: Path, decoded: Iterator[list[int]]
+) -> None:
+    order = "b-adapt=0:b-pyramid=none:scenecut=0:weightp=0"  # P B B B P B B B …
+    path = write_numbered(tmp_path / "a.mp4", gop_size=40, options={"bf": "3", "x264-params": order})
+    (counted,) = decoded
+    with PyAVReader(path) as video:
+        timeline = video._timeline
+        assert numbers_of(video.frames([2, 7])) == [2, 7]
+        assert len(counted) == 5  # and 0, 4, 8, to which they refer
+        counted.clear()
+        assert numbers_of(video.frames([12])) == [12]  # nothing that comes after it
+        assert len(counted) == 4
+    with PyAVReader(path, replace(timeline, container="mpegts")) as video:  # where this is not done
+        counted.clear()
+        assert numbers_of(video.frames([2, 7])) == [2, 7]
+        assert len(counted) >= 8
+
+
+def test_what_does_not_come_as_it_should_is_decoded_the_plain_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_numbered(tmp_path / "a.mp4", gop_size=10)
+    original = pyav_reader.decoded_now
+
+    def without_one(packet: Any, drain: bool) -> Iterator[Any]:
+        for frame in original(packet, drain):
+            if frame.pts != video._timeline.pts[24]:
+                yield frame
+
+    monkeypatch.setattr(pyav_reader, "decoded_now", without_one)
+    with PyAVReader(path) as video:
+        assert numbers_of(video.frames([3, 21, 24, 38])) == [3, 21, 24, 38]
 
 
 def test_a_false_key_frame_is_seen_through(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
-        file = Path(json.loads(line))
+        file = Path(json.loads(line)[0])
         path, tried = file.name, file.with_suffix(".tried")
         if "segfault" in path:
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -25,10 +25,19 @@ def main() -> None:
             tried.touch()
             os.kill(os.getpid(), signal.SIGSEGV)
         elif "trouble" in path:
-            print(json.dumps({"error": f"{path}: could not be read (Stale file handle)"}), flush=True)
+            print(json.dumps({"trouble": f"{path}: could not be read (Stale file handle)"}), flush=True)
         elif "hang" in path:
             time.sleep(600)
-        print(json.dumps("broken" if "broken" in path else [8, 4.0, 2.0, 6, 5]), flush=True)
+        status = file.stat()
+        row = {
+            "bytes": status.st_size,
+            "changed": status.st_mtime_ns,
+            "pyav": "",
+            "num_frames": 8,
+            "fps": 4.0,
+        }
+        row |= {"duration": 2.0, "height": 6, "width": 5, "error": "broken" if "broken" in path else None}
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from vidssl.data.decode.part import Part
+from vidssl.data.decode.reader import DecodeError
+from vidssl.data.manifest.check import check_index
 from vidssl.data.manifest.digest import data_digest
 from vidssl.data.manifest.join import common_root, join_indexes, moved
 from vidssl.data.manifest.manifest import VideoIndex
@@ -48,3 +51,16 @@ def test_a_video_of_two_sets_stays_in_both_and_is_named(indexes: list[VideoIndex
 def test_one_index_is_left_alone(indexes: list[VideoIndex]) -> None:
     assert join_indexes(indexes[:1], common_root(indexes[:1])) is indexes[0]
     assert moved(indexes[1], indexes[1].root) == indexes[1]
+
+
+def test_what_is_known_of_all_sets_is_known_of_the_whole(tmp_path: Path, numbered: Path) -> None:
+    for name in ("one/a.mp4", "one/b.mp4", "two/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(numbered.read_bytes())
+    sets = [check_index(VideoIndex.read(tmp_path / name), cache=False).known for name in ("one", "two")]
+    joined = join_indexes([sets[0].subset([1]), sets[1]], tmp_path)
+    os.utime(tmp_path / "two/c.mp4", ns=(1, 1))
+    assert joined.timeline(0) is not None
+    with pytest.raises(DecodeError, match=r"two/c.mp4: .* changed since it was checked"):
+        joined.timeline(1)
+    assert join_indexes([sets[0], VideoIndex.read(tmp_path / "two")], tmp_path).facts is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from vidssl.data.cache.entry import DamagedError, Kept, Source
 from vidssl.data.cache.forms import FORMS, QUALITY, Frame
 from vidssl.data.cache.shelves import FolderShelf, MemoryShelf, Shelf
+from vidssl.data.decode.open import Opener
 from vidssl.data.decode.reader import DecodeError, VideoReader
+from vidssl.data.decode.timeline import Timeline
 from vidssl.data.manifest.content import content_hash, file_stamp
 from vidssl.data.views.crop import resize_short_side
 from vidssl.errors import VidsslError
 
 VERSION = 1  # of what is kept
-
-Opener = Callable[[Path], AbstractContextManager[VideoReader]]
 
 
 class CachedVideos:
@@ -52,24 +53,31 @@ class CachedVideos:
         self._names: dict[tuple[Path, int, int], str] = {}
         self._refused: set[str] = set()
 
-    def __call__(self, path: Path) -> VideoReader:
-        """The video at `path`.
+    def __call__(self, path: Path, *, timeline: Timeline | None = None) -> VideoReader:
+        """The video at `path`, whose time line may be known.
 
         Raises:
             DecodeError: it is not kept and cannot be opened.
         """
+        plain = partial(self._plain, path, timeline)
         try:
             name = self._name(path)
         except OSError:
-            return self._plain(path)  # which says what is wrong
+            return plain()  # which says what is wrong
+
+        def again() -> VideoReader:
+            """The video, once what is kept of it turned out to be damaged."""
+            self._shelf.throw_away(name)
+            return self(path, timeline=timeline)
+
         if (kept := self._shelf.find(name)) is not None:
-            return _KeptVideo(path, kept, lambda: self._again(name, path))
+            return _KeptVideo(path, kept, again)
         if name not in self._refused:
-            with suppress(DecodeError), self._plain(path) as video:
+            with suppress(DecodeError), plain() as video:
                 if self._shelf.keep(name, video.source()) and (kept := self._shelf.find(name)) is not None:
-                    return _KeptVideo(path, kept, lambda: self._again(name, path))
+                    return _KeptVideo(path, kept, again)
             self._refused.add(name)
-        return self._plain(path)
+        return plain()
 
     def _name(self, path: Path) -> str:
         stamp = file_stamp(path)
@@ -80,13 +88,9 @@ class CachedVideos:
             self._names[key] = f"{content_hash(path)}-{self._kind}"
         return self._names[key]
 
-    def _plain(self, path: Path) -> _PlainVideo:
-        return _PlainVideo(self._opener(path), self._shelf.form, self._short_side, self._upsample, self._fps)
-
-    def _again(self, name: str, path: Path) -> VideoReader:
-        """The video, once what is kept of it turned out to be damaged."""
-        self._shelf.throw_away(name)
-        return self(path)
+    def _plain(self, path: Path, timeline: Timeline | None) -> _PlainVideo:
+        opened = self._opener(path, timeline=timeline)
+        return _PlainVideo(opened, self._shelf.form, self._short_side, self._upsample, self._fps)
 
 
 def cached(

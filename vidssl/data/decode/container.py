@@ -134,3 +134,12 @@ def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Pa
 def decoded_frames(packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
     """The frames of ``packets`` in order of time; the last packet of a stream is empty and drains the decoder."""
     return chain.from_iterable(packet.decode() for packet in packets)
+
+
+def decoded_now(packet: Packet[VideoStream], drain: bool) -> Iterator[VideoFrame]:
+    """The frames that come when a packet is sent to the decoder, and with ``drain`` all those that it still holds: it takes
+    nothing more before the next seek.
+    """
+    yield from packet.decode()
+    if drain:
+        yield from packet.stream.codec_context.decode(None)

@@ -73,7 +73,14 @@ class DecordReader(VideoReader):
                 raise DecodeError(self.path, self.backend, "its frame times are not those of the file")
 
     def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
-        batch = self._reader.get_batch(wanted.tolist())
+        try:
+            batch = self._reader.get_batch(wanted.tolist())
+        except Exception as error:
+            # It pads the rows of some widths (48, 72 and others) and then cannot copy them into a batch.
+            if "size must exactly match" not in str(error):
+                raise
+            reason = f"it cannot hand out frames that are {self.info.width} pixels wide; use 'auto' or 'pyav'"
+            raise DecodeError(self.path, self.backend, reason) from error
         # A program that set decord's bridge gets tensors of another library here.
         frames: NDArray[np.uint8] = batch.asnumpy() if hasattr(batch, "asnumpy") else batch
         return frames

@@ -111,14 +111,14 @@ def frames_timeline(path: Path) -> Timeline:
     numbers = np.arange(count)
     return Timeline(
         info=VideoInfo(count, frames.rate, count / frames.rate, height, width),
-        times=numbers / frames.rate,
+        times=numbers * np.float64(1 / frames.rate),
         pts=numbers,
+        tick=1 / frames.rate,
         key_pts=numbers,
         key_dts=numbers,
-        key_at=numbers,
-        packet_pts=numbers,
         orientation=Orientation(),
         container=CONTAINER,
+        codec=Path(frames.names[0]).suffix[1:].lower(),
         bits=8,
         subsampled=False,
         edited=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import chain, repeat
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.data.decode.container import decoded_frames, open_stream, whole_packets
+from vidssl.data.decode.container import decoded_frames, decoded_now, is_indexed, open_stream, whole_packets
 from vidssl.data.decode.reader import DecodeError, Indices, VideoReader, decoding
 from vidssl.data.decode.timeline import Timeline, read_timeline
 from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
@@ -28,8 +29,9 @@ MAX_HELD = 2  # frames for which a picture may stand in when their packets silen
 class PyAVReader(VideoReader):
     """`VideoReader` on PyAV.
 
-    Decoding starts at the last key frame not after the first wanted one. Seeking only saves reading: frames are told
-    by their stamps, and where a seek lands wrong, or a "key frame" is none, the file is taken from its start.
+    Decoding starts at the last key frame not after the first wanted one, and leaves out pictures that no other refers to.
+    Seeking only saves reading: frames are told by their stamps, and where a seek lands wrong, or a "key frame" is none, the
+    file is taken from its start. Whatever does not come as it should is decoded again, picture by picture.
 
     Raises:
         DecodeError: not a video, or its first frame cannot be decoded.
@@ -88,7 +90,55 @@ class PyAVReader(VideoReader):
         jumps = (np.diff(key_of) > 0) & (key_index[1:] - wanted[:-1] > SEEK_GAP)
         for run in np.split(np.arange(wanted.size), np.flatnonzero(jumps) + 1):
             if run.size:
-                yield from self._pick(self._frames_from(int(key_of[run[0]])), pts, wanted[run].tolist())
+                yield from self._run(int(key_of[run[0]]), pts, wanted[run])
+
+    def _run(self, key: int, pts: NDArray[np.int64], wanted: NDArray[np.int64]) -> Iterator[VideoFrame]:
+        """The frames at ``wanted``, decoded from a key frame on, in the quick way as far as that gets."""
+        done = 0
+        if key >= 0 and is_indexed(self._timeline.container):
+            for frame in self._only(key, pts[wanted].tolist()):
+                yield frame
+                done += 1
+        if done < wanted.size:
+            yield from self._pick(self._frames_from(key), pts, wanted[done:].tolist())
+
+    def _only(self, key: int, stamps: list[int]) -> Iterator[VideoFrame]:
+        """The frames stamped ``stamps`` (increasing) from a key frame on, up to the first that does not come as it should.
+
+        Pictures that no other refers to are not decoded unless they are wanted, and nothing is after the last wanted one: the
+        decoder is drained instead. Both leave the others as they are.
+        """
+        import av
+
+        start = int(self._timeline.key_pts[key])
+        packets = self._sought(key) if key > 0 else self._packets_from_start()
+        to_send, expected = {start, *stamps}, deque(dict.fromkeys((start, *stamps)))
+        is_wanted = start == stamps[0]
+        if packets is None:
+            return
+        context = self._container()[1].codec_context
+        try:
+            for packet in packets:
+                context.skip_frame = "DEFAULT" if packet.pts in to_send else "NONREF"
+                to_send.discard(packet.pts)
+                last = not to_send and packet.size > 0
+                for frame in decoded_now(packet, drain=last):
+                    if not expected or frame.pts is None or frame.pts < expected[0]:
+                        continue
+                    stamp = expected.popleft()
+                    if frame.pts != stamp or frame.is_corrupt or (stamp == start and not frame.key_frame):
+                        return
+                    if is_wanted:
+                        yield frame
+                    is_wanted = True  # all but the key frame, which may be there only to begin with
+                if last or not expected:
+                    return
+        except MachineTroubleError:
+            raise
+        except (av.FFmpegError, OSError, ValueError):
+            return  # the plain way says what is wrong, if it matters to a wanted frame
+        finally:
+            context.skip_frame = "DEFAULT"
 
     def _count_to(self, wanted: NDArray[np.int64]) -> Iterator[VideoFrame]:
         """Where stamps do not name the frames: decode from the start and count."""
@@ -143,14 +193,13 @@ class PyAVReader(VideoReader):
         import av
 
         container, stream = self._container()
-        earlier = set(self._timeline.packet_pts[: self._timeline.key_at[key]].tolist())
         try:
             container.seek(int(self._timeline.key_dts[key]), stream=stream)
             packets = whole_packets(container, stream)
             for packet in packets:
                 if self._is_key(packet, key):
                     return chain((packet,), packets)
-                if packet.pts not in earlier:
+                if packet.dts is not None and packet.dts > self._timeline.key_dts[key]:
                     return None
         except MachineTroubleError:
             raise

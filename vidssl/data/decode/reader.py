@@ -34,7 +34,7 @@ class DecodeError(VidsslError):
 
     def __init__(self, path: str | Path, backend: str, reason: str) -> None:
         self.path, self.backend, self.reason = Path(path), backend, reason
-        said = reason if backend == "auto" else f"{_SHOWN_NAME.get(backend, backend)}: {reason}"
+        said = reason if backend == "auto" else f"{shown_name(backend)}: {reason}"
         name = str(path).encode(errors="backslashreplace").decode()  # names that are not UTF-8 must print too
         super().__init__(f"{name}: no video stream could be decoded ({said})")
 
@@ -151,6 +151,11 @@ def decoding(path: Path, backend: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise machine_trouble(error, path) or DecodeError(path, backend, one_line(error)) from error
+
+
+def shown_name(decoder: str) -> str:
+    """What a person calls a decoder."""
+    return _SHOWN_NAME.get(decoder, decoder)
 
 
 def one_line(error: BaseException) -> str:

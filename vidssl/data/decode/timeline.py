@@ -35,26 +35,28 @@ class Timeline:
         info, times: as in `VideoReader`.
         pts: (num_frames,) stamps in ticks, strictly increasing; None where stamps do not name frames (see
             `_trusted_stamps`), so that only counting from the start finds frame i.
-        key_pts, key_dts, key_at: (K,) where decoding may start: stamps (key_pts increase) and place among all packets.
-        packet_pts: stamps of all packets in file order; NO_STAMP where there is none.
+        tick: seconds of a tick.
+        key_pts, key_dts: (K,) where decoding may start: stamps of the key frames (key_pts increase).
         orientation: how decoded frames become upright.
-        container: format name. bits: per sample. subsampled: chroma is coarser than luma.
+        container, codec: names of the formats. bits: per sample. subsampled: chroma is coarser than luma.
         edited: some packets are decoded but not shown. open_gop: some pictures refer across a key frame.
+        refused: decoders that were tried on this file and failed.
     """
 
     info: VideoInfo
     times: NDArray[np.float64]
     pts: NDArray[np.int64] | None
+    tick: float
     key_pts: NDArray[np.int64]
     key_dts: NDArray[np.int64]
-    key_at: NDArray[np.int64]
-    packet_pts: NDArray[np.int64]
     orientation: Orientation
     container: str
+    codec: str
     bits: int
     subsampled: bool
     edited: bool
     open_gop: bool
+    refused: tuple[str, ...] = ()
 
 
 # Columns over the packets in file order.
@@ -77,19 +79,20 @@ def read_timeline(path: Path) -> Timeline:
         orientation, components = Orientation.of(first), first.format.components
         fps = float(stream.average_rate or stream.guessed_rate or 0) or DEFAULT_FPS
         pts = _trusted_stamps(packets, first, container, stream)
-        times = (pts - pts[0]) * float(stream.time_base or 1) if pts is not None else _count_frames(path, fps)
+        tick = float(stream.time_base or 1)
+        times = _count_frames(path, fps) if pts is None else (pts - pts[0]) * tick
         width, height = (first.height, first.width) if orientation.transpose else (first.width, first.height)
         keys = packets["key"] & (packets["pts"] != NO_STAMP)
         return Timeline(
             info=_info(times, fps, height, width),
             times=times,
             pts=pts,
+            tick=tick,
             key_pts=packets["pts"][keys],
             key_dts=packets["dts"][keys],
-            key_at=np.flatnonzero(keys),
-            packet_pts=packets["pts"],
             orientation=orientation,
             container=container.format.name,
+            codec=stream.codec.canonical_name,
             bits=max(c.bits for c in components),
             subsampled=any(c.width < first.width or c.height < first.height for c in components),
             edited=not packets["shown"].all(),

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from vidssl.data.decode.choice import decoder_order
 from vidssl.data.decode.open import BACKENDS
 from vidssl.data.decode.part import Part
 from vidssl.data.decode.reader import VideoInfo
-from vidssl.data.manifest.content import file_stamp
 from vidssl.data.manifest.formats.folders import first_names
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.data.manifest.probe import probe_all
 from vidssl.data.manifest.quarantine import FailedVideo
+from vidssl.data.manifest.store.build import Examination, keep
+from vidssl.data.manifest.store.table import Facts
 from vidssl.errors import VidsslError, check_choice, check_value
-from vidssl.files import write_text
-from vidssl.progress import Progress
-from vidssl.version import __version__
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,13 @@ class CheckReport:
         good: the readable videos, in the order of the index and with all its classes.
         bad: the others, in the order of the index.
         infos: (len(good),) facts of the files of the readable ones.
+        known: all of the videos, with what is known of their files.
     """
 
     good: VideoIndex
     bad: tuple[FailedVideo, ...]
     infos: tuple[VideoInfo, ...]
+    known: VideoIndex
 
     @property
     def record(self) -> dict[str, Any]:
@@ -85,28 +84,11 @@ def check_index(
     check_value("workers", workers, workers is None or workers >= 1, "at least 1")
     check_value("timeout", timeout, timeout > 0, "above 0 seconds")
     check_choice("video backend", backend, BACKENDS)
-    memory = _Memory(index.root, backend) if cache else None
-    files = list(dict.fromkeys(map(index.file, range(len(index)))))
-    stamps = [file_stamp(index.root / file) for file in files]
-    found = {
-        file: memory.recall(file, stamp) if memory else None
-        for file, stamp in zip(files, stamps, strict=True)
-    }
-    todo = [i for i, file in enumerate(files) if found[file] is None]
-    answers = probe_all([index.root / files[i] for i in todo], workers or _cores(), timeout, backend)
-    try:
-        with Progress("checking videos", len(todo), "file", delay=2, show=progress) as bar:
-            for place, (answer, is_final) in answers:
-                i = todo[place]
-                found[files[i]] = answer
-                if memory and is_final:
-                    memory.keep(files[i], stamps[i], answer)
-                bar.update()
-    finally:
-        if memory and todo:
-            memory.save()
-    rows = [_of_part(found[index.file(i)], index.part(i)) for i in range(len(index))]
-    good = index.subset([i for i, answer in enumerate(rows) if isinstance(answer, VideoInfo)])
+    facts = index.facts or _examined(index, workers or cores(), timeout, backend, cache, progress)
+    answers = facts.answers(backend, map(index.path, range(len(index))))
+    rows = [_of_part(answer, index.part(i)) for i, answer in enumerate(answers)]
+    known = replace(index, facts=facts)
+    good = known.subset([i for i, answer in enumerate(rows) if isinstance(answer, VideoInfo)])
     infos = tuple(answer for answer in rows if isinstance(answer, VideoInfo))
     return CheckReport(
         good=replace(good, remarks=(*good.remarks, *_cut_short(good, infos))),
@@ -116,10 +98,38 @@ def check_index(
             if isinstance(answer, str)
         ),
         infos=infos,
+        known=known,
     )
 
 
-def _of_part(answer: VideoInfo | str | None, part: Part | None) -> VideoInfo | str | None:
+def _examined(
+    index: VideoIndex, workers: int, timeout: float, backend: str, cache: bool, progress: bool
+) -> Facts:
+    """What is known of the files of an index, kept in the user's cache folder where it can be written."""
+    decoders = decoder_order() if backend == "auto" else tuple({"pyav": None, backend: None})
+    examination = Examination(index.root, decoders, workers, timeout, progress)
+    names = [index.file(i) for i in range(len(index))]
+    with TemporaryDirectory() as folder:
+        out = (_cache_file(index.root) if cache else None) or Path(folder) / "checked"
+        found = examination.of(names, out)
+        if cache and found.mapped.file is None:
+            found = keep(found, out)
+        return Facts(found.mapped, found.rows, "it was checked")
+
+
+def _cache_file(root: Path) -> Path | None:
+    """Where what is known of the files below a root is kept; None where nothing can be written."""
+    from platformdirs import user_cache_dir
+
+    folder = Path(user_cache_dir("vidssl")) / "checked"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return (
+        folder / f"{sha256(os.fsencode(root)).hexdigest()[:24]}.arrow" if os.access(folder, os.W_OK) else None
+    )
+
+
+def _of_part(answer: VideoInfo | str, part: Part | None) -> VideoInfo | str:
     """What is known of a file, or why there is no such part of it."""
     if isinstance(answer, VideoInfo) and part is not None and part.begins_after(answer.duration):
         return part.complaint(answer.duration)
@@ -164,54 +174,7 @@ def require_readable_classes(report: CheckReport, allow_empty_classes: bool = Fa
         )
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use, at most 8."""
     available = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return min(len(available), 8)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-Stamp = tuple[int, int]  # bytes, nanoseconds
-
-
-class _Memory:
-    """What a backend is known to make of the files below one root, kept in the user's cache folder; worthless after an
-    update of a decoder."""
-
-    def __init__(self, root: Path, backend: str) -> None:
-        from platformdirs import user_cache_dir
-
-        name = sha256(os.fsencode(root) + b"\0" + backend.encode()).hexdigest()[:24]
-        self.file = Path(user_cache_dir("vidssl")) / "checked" / f"{name}.json"
-        self.head = {"root": str(root), "backend": backend, "vidssl": __version__}
-        self.head |= {name: _version(name) for name in ("av", "decord", "torchcodec")}
-        self.known: dict[str, Any] = {}
-        with suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: start afresh
-            content = json.loads(self.file.read_text(encoding="utf-8"))
-            if {key: content[key] for key in self.head} == self.head:
-                self.known = dict(content["files"])
-
-    def recall(self, path: str, stamp: Stamp | None) -> VideoInfo | str | None:
-        """The earlier answer for an unchanged file."""
-        with suppress(ValueError, KeyError, TypeError):
-            size, changed, answer = self.known[path]
-            if (size, changed) == stamp:
-                if isinstance(answer, str):
-                    return answer
-                num_frames, fps, duration, height, width = answer
-                return VideoInfo(int(num_frames), float(fps), float(duration), int(height), int(width))
-        return None
-
-    def keep(self, path: str, stamp: Stamp | None, answer: VideoInfo | str) -> None:
-        if stamp is not None:
-            self.known[path] = (*stamp, answer if isinstance(answer, str) else astuple(answer))
-
-    def save(self) -> None:
-        """Replace the file at once; a cache folder that cannot be written costs only time."""
-        with suppress(VidsslError):
-            write_text(self.file, json.dumps({**self.head, "files": self.known}))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vidssl.data.manifest.formats.folders import first_names
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.manifest.store.table import joined_facts
 
 
 def common_root(indexes: Sequence[VideoIndex]) -> Path:
@@ -52,4 +53,5 @@ def join_indexes(indexes: Sequence[VideoIndex], root: Path) -> VideoIndex:
         parts=parts if any(parts) else (),
         missing=tuple(path for one in sets for path in one.missing),
         remarks=(*(remark for one in sets for remark in one.remarks), *remarks),
+        facts=joined_facts([one.facts for one in sets]),
     )

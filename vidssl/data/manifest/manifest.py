@@ -14,16 +14,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidssl.data.decode.address import local_form
 from vidssl.data.decode.part import Part
+from vidssl.data.decode.timeline import Timeline
 from vidssl.data.manifest.formats.folders import folder_name
 from vidssl.data.manifest.formats.line import Line
 from vidssl.data.manifest.formats.lists import Missing, write_list
 from vidssl.data.manifest.formats.sources import nothing_there, read_source
+from vidssl.data.manifest.store.columns import Column
+from vidssl.data.manifest.store.listing import is_manifest, read_manifest
+from vidssl.data.manifest.store.table import Facts
 from vidssl.errors import VidsslError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,20 +49,22 @@ class VideoIndex:
         parts: of each, which part of its file it is, None for all of it; empty where all are whole files.
         missing: listed videos that do not exist; left out, or among `paths` if they were read to be counted.
         remarks: sentences for a person about what else is not as it seems: files left out, folders without videos.
+        facts: what is known of the files, None where they were not examined.
     """
 
     root: Path
-    paths: tuple[str, ...] = field(repr=False)
-    labels: tuple[str | None, ...] = field(repr=False)
+    paths: Sequence[str] = field(repr=False)
+    labels: Sequence[str | None] = field(repr=False)
     classes: tuple[str, ...]
-    groups: tuple[str | None, ...] = field(default=(), repr=False)
-    parts: tuple[Part | None, ...] = field(default=(), repr=False)
+    groups: Sequence[str | None] = field(default=(), repr=False)
+    parts: Sequence[Part | None] = field(default=(), repr=False)
     missing: tuple[str, ...] = field(default=(), repr=False)
     remarks: tuple[str, ...] = field(default=(), repr=False)
+    facts: Facts | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def read(cls, source: str | Path, missing: Missing = "error") -> VideoIndex:
-        """Index a folder or a list file.
+        """Index a folder, a list file or a manifest, as ``vidssl data index`` writes it.
 
         A folder holds ``<class>/<video>`` at any depth: the label is the name of a video's own folder, and videos right
         in the given folder have none. Hidden names are skipped, links followed; files of subfolders that do not end like
@@ -69,6 +79,8 @@ class VideoIndex:
         Raises:
             VidsslError: nothing there, no videos in it, or a list that cannot be understood.
         """
+        if is_manifest(path := local_form(source)):
+            return cls(*read_manifest(path))
         found = read_source(source, missing)
         index = cls.of(found.root, [line.name for line in found.lines], [line.label for line in found.lines])
         parts = tuple(line.part for line in found.lines)
@@ -123,6 +135,14 @@ class VideoIndex:
         """Which part of its file video i is, None for all of it."""
         return self.parts[i] if self.parts else None
 
+    def timeline(self, i: int) -> Timeline | None:
+        """The time line of the file of video i, None where it is not known.
+
+        Raises:
+            DecodeError: the file was found unreadable, or has changed since.
+        """
+        return None if self.facts is None else self.facts.timeline(i, self.path(i))
+
     @cached_property
     def label_ids(self) -> NDArray[np.int64]:
         """(len,) place of each label among `classes`, -1 where there is none."""
@@ -140,18 +160,22 @@ class VideoIndex:
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> VideoIndex:
         """The videos at ``indices``, in that order, with the same classes and ids."""
-        chosen = [int(i) for i in indices]
-        paths, labels = tuple(self.paths[i] for i in chosen), tuple(self.labels[i] for i in chosen)
-        groups = tuple(self.groups[i] for i in chosen) if self.groups else ()
-        parts = tuple(self.parts[i] for i in chosen) if self.parts else ()
-        return replace(self, paths=paths, labels=labels, groups=groups, parts=parts)
+        chosen = np.fromiter(indices, np.int64, len(indices))
+        return replace(
+            self,
+            paths=_chosen(self.paths, chosen),
+            labels=_chosen(self.labels, chosen),
+            groups=_chosen(self.groups, chosen),
+            parts=_chosen(self.parts, chosen),
+            facts=self.facts.subset(chosen) if self.facts else None,
+        )
 
     def labelled_by_folders(self) -> VideoIndex:
         """The same videos, each labelled with the name of its own folder; as UCF101's lists of test videos mean it."""
         index = VideoIndex.of(self.root, self.paths, [folder_name(name) for name in self.paths])
         remark = f"the list has no labels; classes are the {len(index.classes)} folders of its paths"
         remarks = (*self.remarks, remark)
-        return replace(index, groups=self.groups, parts=self.parts, missing=self.missing, remarks=remarks)
+        return replace(self, labels=index.labels, classes=index.classes, remarks=remarks)
 
     def describe(self) -> str:
         """For a person: number of videos and classes, the sizes of the classes, the first videos."""
@@ -165,7 +189,7 @@ class VideoIndex:
             lines += [f"  {count:6}  {name}" for name, count in sorted(counts.items())[:20]]
             if len(counts) > 20:
                 lines.append(f"  … and {len(counts) - 20} more classes")
-        unlabelled = self.labels.count(None)
+        unlabelled = len(self) - counts.total()
         if counts and unlabelled:
             lines.append(f"without a label: {unlabelled} videos")
         if self.groups:
@@ -192,3 +216,10 @@ class VideoIndex:
         rows = zip(self.labels, groups, strict=True)
         lines = [Line(i, self.file(i), *row, self.part(i)) for i, row in enumerate(rows)]
         write_list(Path(path), lines, self.root)
+
+
+def _chosen(values: Sequence[T], places: NDArray[np.int64]) -> Sequence[T]:
+    """The values at some places; none where there are no values at all."""
+    if isinstance(values, Column):
+        return values.subset(places)
+    return tuple(values[i] for i in places.tolist()) if values else ()

@@ -14,7 +14,6 @@ from queue import SimpleQueue
 from threading import Event, Timer
 from typing import Any
 
-from vidssl.data.decode.reader import VideoInfo
 from vidssl.data.decode.trouble import WAITS, patiently
 from vidssl.data.ends import SLOW, crashed, ended_itself, lost
 from vidssl.errors import VidsslError
@@ -22,32 +21,32 @@ from vidssl.errors import VidsslError
 STARTUP_SECONDS = 120.0  # for a worker to import its decoder, on a busy machine with a cold disk
 
 
-# The facts of a video, or the reason why it has none; and whether the decoder itself gave it: a crash or a lack of time
-# may be otherwise the next time.
-Answer = tuple[VideoInfo | str, bool]
+Row = dict[str, Any]
 
 
 def probe_all(
-    paths: Sequence[Path], workers: int, timeout: float, backend: str = "auto"
-) -> Iterator[tuple[int, Answer]]:
-    """Probe every path, ``workers`` at a time, at most ``timeout`` seconds each; in order of completion.
+    paths: Sequence[Path], workers: int, timeout: float, decoders: Sequence[str] = ("pyav",)
+) -> Iterator[tuple[int, Row]]:
+    """Examine every path, ``workers`` at a time, at most ``timeout`` seconds each; in order of completion.
 
-    Each answer comes with the place of its path. A path over which a process crashed or took too long is asked once more.
+    Each row of facts (see `vidssl.data.manifest.store.facts.examine`) comes with the place of its path. A path over which a
+    process crashed or took too long is asked once more; then it is told of as an error, or, where PyAV alone does better, as
+    the objection of the other decoders.
 
     Workers are plain child processes, not forks of this one: safe with threads and CUDA here, and in scripts and
     notebooks that could not be imported a second time.
 
     Raises:
-        VidsslError: the backend cannot be loaded, the machine is in trouble (see `vidssl.data.decode.trouble`), or
+        VidsslError: a decoder cannot be loaded, the machine is in trouble (see `vidssl.data.decode.trouble`), or
             processes keep being killed from outside.
         RuntimeError: a worker process does not start.
     """
-    probers = [_Prober(timeout, backend) for _ in range(min(workers, len(paths)))]
+    probers = [_Prober(timeout, decoders) for _ in range(min(workers, len(paths)))]
     idle: SimpleQueue[_Prober] = SimpleQueue()
     for prober in probers:
         idle.put(prober)
 
-    def probe(job: tuple[int, Path]) -> tuple[int, Answer]:
+    def probe(job: tuple[int, Path]) -> tuple[int, Row]:
         prober = idle.get()
         try:
             return job[0], prober.probe(job[1])
@@ -67,17 +66,27 @@ class _Prober:
 
     module = "vidssl.data.manifest.probe_worker"
 
-    def __init__(self, timeout: float, backend: str = "auto") -> None:
-        self.timeout, self.backend, self.closed = timeout, backend, False
+    def __init__(self, timeout: float, decoders: Sequence[str] = ("pyav",)) -> None:
+        self.timeout, self.decoders, self.closed = timeout, tuple(decoders), False
         self.process: subprocess.Popen[bytes] | None = None
 
-    def probe(self, path: Path) -> Answer:
+    def probe(self, path: Path) -> Row:
+        answer = self._ask(path, self.decoders)
+        if isinstance(answer, str) and set(self.decoders) > {"pyav"}:
+            others, alone = self.decoders, self._ask(path, ("pyav",))
+            if isinstance(alone, dict):
+                return {**alone, **dict.fromkeys([name for name in others if name != "pyav"], answer)}
+        return {"error": answer} if isinstance(answer, str) else answer
+
+    def _ask(self, path: Path, decoders: Sequence[str]) -> Row | str:
+        """The row of a file, or how the process ended over it, twice."""
+        question = json.dumps([str(path), decoders]).encode() + b"\n"
         strikes = accidents = 0
         while True:
             process = self.process or patiently(self._start, path)
-            line, expired = _ask(process, json.dumps(str(path)).encode() + b"\n", self.timeout)
+            line, expired = _ask(process, question, self.timeout)
             if line.endswith(b"\n"):
-                return _understand(json.loads(line)), True
+                return _understand(json.loads(line))
             self.stop()
             code = process.wait()
             if self.closed:
@@ -85,7 +94,7 @@ class _Prober:
             if expired or ended_itself(code):
                 strikes += 1
                 if strikes > 1:
-                    return f"{SLOW} {self.timeout:g} s to open" if expired else crashed(code), False
+                    return f"{SLOW} {self.timeout:g} s to open" if expired else crashed(code)
             elif accidents < len(WAITS):
                 time.sleep(WAITS[accidents])
                 accidents += 1
@@ -107,7 +116,7 @@ class _Prober:
         if self.closed:
             raise RuntimeError("closed")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", self.module, self.backend],
+            [sys.executable, "-m", self.module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -122,10 +131,10 @@ class _Prober:
         return self.process
 
 
-def _understand(answer: Any) -> VideoInfo | str:
-    if isinstance(answer, dict):
-        raise VidsslError(answer["error"])
-    return answer if isinstance(answer, str) else VideoInfo(*answer)
+def _understand(answer: Row) -> Row:
+    if "trouble" in answer:
+        raise VidsslError(answer["trouble"])
+    return answer
 
 
 def _ask(process: subprocess.Popen[bytes], question: bytes, timeout: float) -> tuple[bytes, bool]:

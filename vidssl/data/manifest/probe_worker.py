@@ -1,8 +1,8 @@
-"""A process that probes videos, so that a decoder that crashes or hangs takes nobody along.
+"""A process that examines videos, so that a decoder that crashes or hangs takes nobody along.
 
-Run as ``python -m vidssl.data.manifest.probe_worker BACKEND`` by `vidssl.data.manifest.probe`. It writes one line when
-ready, then for each JSON string (a path) on its input one JSON value on its output: the fields of `VideoInfo`, the reason
-why there are none as a string, or ``{"error": …}`` where the file is not to blame.
+Run as ``python -m vidssl.data.manifest.probe_worker`` by `vidssl.data.manifest.probe`. It writes one line when ready, then for
+each JSON list [path, decoders] on its input one JSON object on its output: the columns of `examine`, or ``{"trouble": …}`` where
+the file is not to blame.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
-from vidssl.data.decode.open import open_video
-from vidssl.data.decode.reader import DecodeError, VideoInfo
 from vidssl.data.decode.trouble import patiently
+from vidssl.data.manifest.store.facts import examine
 from vidssl.errors import VidsslError
 
 
@@ -27,24 +26,16 @@ def main() -> None:
         answers.write("ready\n")
         answers.flush()
         for line in sys.stdin:
-            answers.write(json.dumps(_probe(Path(json.loads(line)), sys.argv[1])) + "\n")
+            answers.write(json.dumps(_examine(*json.loads(line))) + "\n")
             answers.flush()
 
 
-def _probe(path: Path, backend: str) -> tuple[float, ...] | str | dict[str, str]:
+def _examine(name: str, decoders: list[str]) -> dict[str, Any]:
+    path = Path(name)
     try:
-        return astuple(patiently(lambda: _open(path, backend), path))
-    except DecodeError as error:
-        return error.reason
+        return patiently(lambda: examine(path, decoders), path)
     except VidsslError as error:
-        return {"error": str(error)}
-
-
-def _open(path: Path, backend: str) -> VideoInfo:
-    """Decode the first frame with each decoder that would be used: the timeline has done so with PyAV."""
-    with open_video(path, backend) as video:
-        video.frames([0])
-        return video.info
+        return {"trouble": str(error)}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from vidssl.data.clips import ClipSpec, uniform_clips, whole
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import VideoReader
+from vidssl.data.decode.timeline import Timeline
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.views.evaluation import EvalSpec
@@ -176,8 +177,8 @@ def _steps(times: Tensor, steps: int) -> tuple[Tensor, Tensor]:
 class _SteadyReader(VideoReader):
     """A video as if it had been filmed at one frame every `step` seconds."""
 
-    def __init__(self, path: Path, step: float, backend: str) -> None:
-        self.reader = open_video(path, backend)
+    def __init__(self, path: Path, step: float, backend: str, timeline: Timeline | None = None) -> None:
+        self.reader = open_video(path, backend, timeline)
         self.path, self.backend = self.reader.path, self.reader.backend
         start, stop = whole(self.reader.times)
         steps = max(math.floor((stop - start) / step + 1e-3), 1)

@@ -64,12 +64,12 @@ def test_digests_see_the_segments(folder: Path) -> None:
 
 
 def test_a_file_of_several_segments_is_opened_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vidssl.data.manifest import check
+    from vidssl.data.manifest.store import build
 
     asked: list[list[Path]] = []
-    original = check.probe_all
+    original = build.probe_all
     monkeypatch.setattr(
-        check, "probe_all", lambda paths, *rest: original(asked.append(list(paths)) or paths, *rest)
+        build, "probe_all", lambda paths, *rest: original(asked.append(list(paths)) or paths, *rest)
     )
     index = read(folder, *ROWS, "a#1.mp4,jump,2,3", "a#1.mp4,jump,1.9,2.5")
     report = check_index(index)
