@@ -1,12 +1,14 @@
 """Does a video encoder that learned motions hold what only the order of frames tells? Over seeds, with controls.
 
     OMP_NUM_THREADS=1 python benchmarks/disentangle.py --seeds 0 1 2      # resumable: cells are kept
+    OMP_NUM_THREADS=1 python benchmarks/disentangle.py --told 0           # the same network, told the sense of spin
     OMP_NUM_THREADS=1 python benchmarks/disentangle.py --floors           # of codes that know nothing, and of ideal ones
     OMP_NUM_THREADS=1 python benchmarks/disentangle.py --table-only
 
 A cell trains the demo's encoder on the demo's videos (SSL-HSIC from scratch, no labels), then does what `vidssl disentangle`
 does, on rendered clips of other looks and motions than it was trained on: the encoder, the encoder before training, and the
-encoder shown single frames, the mean over all frames, or frames in random order. `--image MODEL` measures a network of
+encoder shown single frames, the mean over all frames, or frames in random order. Of signs of motions it also asks all dimensions
+together, by logistic regression. `--demos` takes the runs of `benchmarks/demo.py` instead of training anew. `--image MODEL` measures a network of
 random weights, an image CLIP for example, on frame 0 alone.
 
 Writes benchmarks/results/disentangle.json and .md. Cells of another recipe or number of clips are run again.
@@ -25,14 +27,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from equal_budget.table import QUANTILES
+from equal_budget.table import QUANTILES, interval
+from factor_codes.joint import joint
+from factor_codes.told import SIDE, told
 
 from vidssl.config import load_config
 from vidssl.demo import run as demo
 from vidssl.evaluation.disentanglement.clips import RenderedClips
+from vidssl.evaluation.disentanglement.encode import ENCODER, UNTRAINED, encode_clips
+from vidssl.evaluation.disentanglement.measure import Question, measure, other_scores
 from vidssl.evaluation.disentanglement.metrics import med, mutual_information
 from vidssl.evaluation.disentanglement.report import disentangle
-from vidssl.evaluation.setup import EvalOptions
+from vidssl.evaluation.disentanglement.signs import signs_of
+from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.files import read_json, write_json, write_text
 from vidssl.synthetic.factors.scenes import sample_table
 from vidssl.synthetic.motions import write_sprite_dataset
@@ -42,6 +49,7 @@ RESULTS = Path(__file__).parent / "results" / "disentangle.json"
 ROWS = ("encoder", "untrained", "mean of frames", "frames shuffled", "frame 0 alone", "labels permuted")
 SIGNS = ("left or right", "up or down", "sense of spin")
 OPTIONS = EvalOptions(batch_size=32, workers=0, device="cpu")
+BINS = 20
 
 
 def main() -> None:
@@ -52,6 +60,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of the training (default: the recipe's)")
     parser.add_argument("--clips", type=int, default=5000, help="that are measured on")
     parser.add_argument("--image", nargs="+", default=[], metavar="MODEL", help="measured on frame 0 alone")
+    parser.add_argument("--demos", type=Path, help="the demos of benchmarks/demo.py, whose runs are measured")
+    parser.add_argument("--told", type=int, nargs="+", default=[], metavar="SEED")
     parser.add_argument("--floors", action="store_true")
     parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vidssl-disentangle")
@@ -64,11 +74,18 @@ def main() -> None:
             mark = {"seed": seed, "recipe": fingerprint(arguments.steps), "clips": arguments.clips}
             if any(mark.items() <= cell.items() for cell in record["cells"]):
                 continue
-            cell = {**mark, **run_cell(arguments.work, seed, arguments.steps, arguments.clips)}
+            if arguments.demos is None:
+                run = trained(arguments.work, seed, arguments.steps)
+            else:
+                run = arguments.demos / f"seed-{seed}" / "run"
+            cell = {**mark, **measured(run, seed, arguments.clips)}
             record["cells"] = [*(c for c in record["cells"] if c["seed"] != seed), cell]
             write_json(arguments.results, record)
         for model in arguments.image:
             record["images"][model] = image(model, arguments.clips)
+            write_json(arguments.results, record)
+        for seed in arguments.told:
+            record.setdefault("told", {})[str(seed)] = told(seed)
             write_json(arguments.results, record)
         if arguments.floors:
             record["floors"] = floors()
@@ -89,13 +106,13 @@ def recipe(seed: int, folder: Path, steps: int | None) -> Any:
 def fingerprint(steps: int | None) -> str:
     """Of everything that a cell depends on but its seed and the number of clips."""
     videos = [demo.TRAIN_CLIPS, demo.FRAMES, demo.SHOTS, demo.SIZE]
-    config = recipe(0, Path("work"), steps).model_dump(mode="json")
+    config = recipe(0, Path("work"), steps).model_dump(mode="json", exclude_defaults=True)
     return hashlib.sha256(json.dumps([config, videos], sort_keys=True).encode()).hexdigest()[:12]
 
 
-def run_cell(work: Path, seed: int, steps: int | None, clips: int) -> dict[str, Any]:
-    """Train, and measure; a training that was stopped goes on."""
-    folder, before = work / f"{fingerprint(steps)}-{seed}", time.process_time()
+def trained(work: Path, seed: int, steps: int | None) -> Path:
+    """The run of a seed; one that was stopped goes on."""
+    folder = work / f"{fingerprint(steps)}-{seed}"
     if not (folder / "videos" / "classes.csv").is_file():
         write_sprite_dataset(
             folder / "videos",
@@ -107,15 +124,31 @@ def run_cell(work: Path, seed: int, steps: int | None, clips: int) -> dict[str, 
             texture=0.0,
             seed=seed,
         )
-    run = pretrain(recipe(seed, folder, steps), resume=(folder / "run").is_dir())
-    trained = time.process_time() - before
-    result = disentangle(run, RenderedClips("sprites", clips, 16, seed), seed=seed, options=OPTIONS)
-    seconds = {"training": trained, "measuring": time.process_time() - before - trained}
-    return {
-        "cpu_seconds": seconds,
-        "rows": {**result["rows"], **result["would_say_if"]},
-        "other_scores": result["other_scores"],
+    return pretrain(recipe(seed, folder, steps), resume=(folder / "run").is_dir())
+
+
+def measured(run: Path, seed: int, clips: int) -> dict[str, Any]:
+    """What `vidssl disentangle` measures, and what all dimensions say together."""
+    before = time.process_time()
+    options = replace(OPTIONS, frames=16, stride=1, resize="squash")
+    shown = RenderedClips("sprites", clips, 16, seed)
+    encoded, table = encode_clips(load_subject(run, options), shown, seed), shown.table
+    motion = np.array([name in table.motion for name in table.names])
+    signs = signs_of(table.names, [table.sizes[name] for name in table.names], motion.tolist())
+    question = Question(table.values[encoded.rows], tuple(table.names), motion, tuple(signs), BINS)
+    asked = {name: (codes, question) for name, codes in encoded.codes.items()}
+    asked["labels permuted"] = encoded.codes[ENCODER], question.permuted(seed)
+    rows = {}
+    for name, (codes, of) in asked.items():
+        together = {
+            sign.name: joint(codes, sign.labels(of.factors[:, of.names.index(sign.factor)])) for sign in signs
+        }
+        rows[name] = {**measure(codes, of), "joint": together}
+    others = {
+        name: other_scores(encoded.codes[name], question, slow=False, seed=seed)[0]
+        for name in (ENCODER, UNTRAINED)
     }
+    return {"cpu_seconds": time.process_time() - before, "rows": rows, "other_scores": others}
 
 
 def image(model: str, clips: int) -> dict[str, Any]:
@@ -194,11 +227,33 @@ def table(record: dict[str, Any]) -> str:
             lines.append(f"| encoder less {control} | | | | | {' | '.join(spread(v) for v in less)} |")
         seeds = ", ".join(str(cell["seed"]) for cell in cells)
         clips = ", ".join(str(count) for count in sorted({cell["clips"] for cell in cells}))
-        lines += ["", f"Seeds {seeds}; {clips} clips; 95 % t-intervals. Seconds of a CPU core, by seed:"]
+        seconds = ", ".join(f"{cell['cpu_seconds']:.0f}" for cell in cells)
         lines += [
-            ", ".join(
-                f"{c['cpu_seconds']['training']:.0f} + {c['cpu_seconds']['measuring']:.0f}" for c in cells
-            ),
+            "",
+            f"Seeds {seeds}; {clips} clips; 95 % t-intervals; {seconds} s of a CPU core to measure.",
+            "",
+        ]
+        lines += [
+            "All dimensions together, of clips that were not fitted on: accuracy in %, and nats (at least)",
+            "",
+        ]
+        lines += [
+            f"| | {' | '.join(f'{sign} | nats' for sign in SIGNS)} |",
+            "|---" * (2 * len(SIGNS) + 1) + "|",
+        ]
+        for row in ROWS:
+            found = [[cell["rows"][row]["joint"][sign] for cell in cells] for sign in SIGNS]
+            parts = [
+                part
+                for values in found
+                for part in (interval([v["accuracy"] for v in values]), spread([v["nats"] for v in values]))
+            ]
+            lines.append(f"| {row} | {' | '.join(parts)} |")
+        lines.append("")
+    for seed, found in record.get("told", {}).items():
+        lines += [
+            f"`conv3d/small` told the sense of spin of clips of {SIDE} pixels, seed {seed}: {100 * found['accuracy']:.1f} % of clips "
+            f"it never saw, {found['nats']:.3f} nats ({found['cpu_seconds']:.0f} s)",
             "",
         ]
     if record["images"]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from object_tracking.following import METRICS, STRIDE, WINDOW
-from vidssl.config import Config, validate_config
+from vidssl.config import Config, load_config, validate_config
+from vidssl.demo import naming
+from vidssl.demo import run as demo
 from vidssl.files import write_json
 from vidssl.synthetic.objects.folder import write_objects
-from vidssl.synthetic.objects.scene import Difficulty
+from vidssl.synthetic.objects.scene import RADII, Difficulty
 
 HARD = {"speed": 0.04, "spin": 15.0, "light": 0.8, "noise": 16.0}
 SEVERAL = Difficulty(fewest=3, most=5, distractors=1, **HARD)  # to track in: 6 sequences
@@ -40,6 +42,14 @@ OBJECTIVES: dict[str, dict[str, dict[str, Any]]] = {
     "ldm": {"ldm": {"state_dim": 16, "entropy": "knn", "lr_multiplier": 10.0, "projector": [256, 8]}},
     "infonce, frames": {"temporal_infonce": {**HEADS}},
 }  # fmt: skip
+
+# Encoders of `vidssl demo`: what its folder calls them, and the layer (the convolutional one has as many stages as the tower above).
+DEMO: dict[str, tuple[str, int | None]] = {
+    "demo, before": ("run/initial", LAYER),
+    "demo": ("run", LAYER),
+    "demo's CLIP": (naming.CLIP, None),
+}
+CONCEPT = "demo's CLIP, concept"
 
 
 def tower(work: Path, name: str) -> str:
@@ -87,13 +97,56 @@ def recipe(work: Path, objective: str, seed: int, videos: Path) -> Config:
     )  # fmt: skip
 
 
+def concept_recipe(work: Path, seed: int, videos: Path, clip: Path) -> Config:
+    """The demo's distillation of concepts in the order of time, but of the whole tower, on the videos of objects."""
+    changes = {
+        "output": work / "runs" / f"concept-{seed}",
+        "seed": seed,
+        "data.train": videos,
+        "data.decode_size": VIDEO_SIZE,
+        "model.name": f"local-dir:{clip}",
+        "model.pretrained": f"local-dir:{clip}",
+        "model.freeze": "none",
+        "train.lr": 1e-3,  # a tenth, for the tower is trained too
+    }
+    return load_config("demo_concepts", [f"{key}={value}" for key, value in changes.items()])
+
+
+def chosen(config: Config) -> dict[str, Any]:
+    """What a recipe says that is not the default, so that an option that is new changes nothing where nobody chose it; nor does
+    where decoded frames are kept."""
+    said: dict[str, Any] = config.model_dump(mode="json", exclude_defaults=True)
+    said["data"].pop("cache", None)
+    return said
+
+
 def fingerprint(row: str) -> str:
     """Of what a cell depends on but its seed: a cell is run again when it changes."""
-    parts: list[Any] = [asdict(SEVERAL), SEQUENCES, FRAMES, SIZE, METRICS, STRIDE, WINDOW, LAYER, TOWERS]
+    parts: list[Any] = [
+        asdict(SEVERAL),
+        RADII,
+        SEQUENCES,
+        FRAMES,
+        SIZE,
+        METRICS,
+        STRIDE,
+        WINDOW,
+        LAYER,
+        TOWERS,
+    ]
     if row in OBJECTIVES:
+        config = recipe(Path("work"), row, 0, Path("videos"))
+        parts += [asdict(ALONE), VIDEOS, chosen(config)]
+    if row in (*DEMO, CONCEPT):
         parts += [
-            asdict(ALONE),
-            VIDEOS,
-            recipe(Path("work"), row, 0, Path("videos")).model_dump(mode="json"),
+            chosen(load_config("demo")),
+            demo.TRAIN_CLIPS,
+            demo.FRAMES,
+            demo.SHOTS,
+            demo.SIZE,
         ]
+        parts += [naming.CAPTIONED, naming.SIZE, naming.STEPS, naming.BATCH]
+    if row == CONCEPT:
+        config = concept_recipe(Path("work"), 0, Path("videos"), Path("clip"))
+        parts += [asdict(ALONE), VIDEOS, chosen(config)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -10,17 +10,18 @@ from equal_budget.table import interval
 from scipy.stats import spearmanr
 
 from object_tracking.following import METRICS
-from object_tracking.recipes import OBJECTIVES
+from object_tracking.recipes import CONCEPT, DEMO, OBJECTIVES
 
 Cell = dict[str, Any]
-COPY, PLACE, PIXELS, VIT, UNTRAINED = (
+TRUTH, COPY, PLACE, PIXELS, VIT, UNTRAINED = (
+    "true labels",
     "first label copied",
     "place alone",
     "raw pixels",
     "random ViT",
     "untrained",
 )
-PLAIN = (COPY, PLACE, PIXELS, VIT, UNTRAINED)
+PLAIN = (TRUTH, COPY, PLACE, PIXELS, VIT, UNTRAINED)
 COLUMNS = [f"{task} {metric}" for task, metrics in METRICS.items() for metric in metrics]
 FIRST = [f"{task} {metrics[0]}" for task, metrics in METRICS.items()]
 BEATEN = (UNTRAINED, PIXELS, COPY)
@@ -31,7 +32,7 @@ def table(cells: Sequence[Cell]) -> str:
     by_row: dict[str, dict[int, dict[str, float]]] = {}
     for cell in cells:
         by_row.setdefault(cell["row"], {})[cell["seed"]] = cell["scores"]
-    rows = [row for row in (*PLAIN, *OBJECTIVES) if row in by_row]
+    rows = [row for row in (*PLAIN, *OBJECTIVES, *DEMO, CONCEPT) if row in by_row]
     lines = [
         "Points of 100, mean over seeds ± half of the 95 % t-interval.",
         "",
@@ -74,7 +75,10 @@ def table(cells: Sequence[Cell]) -> str:
             for row, keys in won.items()
         ),
     ]
-    return "\n".join([*lines, "", *_ranks(by_row, [row for row in rows if row not in (COPY, PLACE)])]) + "\n"
+    return (
+        "\n".join([*lines, "", *_ranks(by_row, [row for row in rows if row not in (TRUTH, COPY, PLACE)])])
+        + "\n"
+    )
 
 
 def _ranks(by_row: dict[str, dict[int, dict[str, float]]], rows: Sequence[str]) -> list[str]:
