@@ -72,6 +72,10 @@ def test_what_does_not_fit_is_named(ends, tmp_path):
     causal.spec = {**initial.spec, "options": {**initial.spec["options"], "causal": True}}
     with pytest.raises(VidsslError, match="causal False and True"):
         interpolate(trained, causal, 0.5)
+    joint = copy.deepcopy(initial)
+    joint.spec = {**initial.spec, "temporal": "joint"}  # weights of the same names and shapes
+    with pytest.raises(VidsslError, match="temporal 'divided' and 'joint'"):
+        interpolate(trained, joint, 0.5)
 
 
 def test_frames_only_cannot_take_attention_over_time(ends, tiny_clip):

@@ -16,14 +16,14 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.options import CHOICE, ClipOptions, check_effect, check_options
 from vidssl.models.sources import flat_config, own_config, resolve
 from vidssl.models.stored import read_config, stored_tensors
-from vidssl.models.temporal.modes import IN_BLOCKS, MODES, ON_FRAMES
-from vidssl.models.tokens.blocks import blank_tower, take_apart
-from vidssl.models.towers.clip import ClipVideoEncoder
+from vidssl.models.temporal.modes import MODES
+from vidssl.models.tokens.blocks import blank_tower
 from vidssl.models.towers.conv3d import Conv3dEncoder, create_conv3d
-from vidssl.models.towers.frame_average import FrameAverageEncoder
+from vidssl.models.towers.images import check_mode, encoder_around, load_over_time, set_size
 from vidssl.models.towers.pytorchvideo import PytorchVideoEncoder, create_pytorchvideo
 from vidssl.models.towers.text import TextEncoder, tokenizer_spec
-from vidssl.models.weights import load_clip_weights, load_strict, read_tensors
+from vidssl.models.towers.timm import TIMM, build_timm, create_timm
+from vidssl.models.weights import load_clip_weights, read_tensors
 
 PYTORCHVIDEO, CONV3D = "pytorchvideo/", "conv3d/"
 # How the names of what a CLIP model has begin; an encoder's other weights are what it has over time.
@@ -37,7 +37,7 @@ def create_model(
 
     Args:
         name: an open_clip architecture (``"ViT-B-16"``, ``"ViT-B-16-quickgelu"``, …), ``"local-dir:/path"`` or
-            ``"hf-hub:org/repo"`` (these two bring their weights), ``"pytorchvideo/x3d_s"`` and the like, or
+            ``"hf-hub:org/repo"`` (these two bring their weights), ``"timm/NAME"``, ``"pytorchvideo/x3d_s"`` and the like, or
             ``"conv3d/small"``, a network of ours to train from scratch.
         pretrained: None for random weights from torch's default generator; else an open_clip tag (``"openai"``), a
             checkpoint file (.safetensors, or tensors pickled in .pt/.bin), ``"local-dir:/path"``, ``"hf-hub:org/repo"``,
@@ -62,6 +62,8 @@ def create_model(
         return create_pytorchvideo(name.removeprefix(PYTORCHVIDEO), pretrained, **options)
     if name.startswith(CONV3D):
         return create_conv3d(name.removeprefix(CONV3D), pretrained, **options)
+    if name.startswith(TIMM):
+        return create_timm(name.removeprefix(TIMM), pretrained, temporal, **options)
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
     check_options(options, asdict(ClipOptions()))
@@ -108,11 +110,13 @@ def build_from_spec(
             return PytorchVideoEncoder(spec)
         if family == "conv3d":
             return Conv3dEncoder(spec)
-        if family != "open_clip":
+        if family not in ("open_clip", "timm"):
             raise VidsslError(
-                f"encoder spec: family {family!r}: must be 'open_clip', 'pytorchvideo' or 'conv3d'"
+                f"encoder spec: family {family!r}: must be 'open_clip', 'timm', 'pytorchvideo' or 'conv3d'"
             )
         check_choice("temporal", spec["temporal"], MODES, CHOICE)
+        if family == "timm":
+            return build_timm(spec)
         return _build(spec, text, tokenizer_folder)
     except (KeyError, TypeError, AttributeError) as error:
         raise VidsslError(f"encoder spec: incomplete or damaged ({type(error).__name__}: {error})") from error
@@ -128,10 +132,11 @@ def _build(
     """The encoder of a spec, with random weights or those of a file, whose positions `resize` interpolates."""
     from open_clip.model import _build_vision_tower
 
-    transformer, size, config = _check_tower(spec), _image_size(spec), spec["model_cfg"]
+    config = spec["model_cfg"]
+    _check_tower(spec)
     quick_gelu = config.get("quick_gelu", False)
     visual = _build_vision_tower(config["embed_dim"], dict(config["vision_cfg"]), quick_gelu)
-    _set_size(visual, size, str(spec["name"]))
+    set_size(visual, _image_size(spec), str(spec["name"]))
     tower = _build_text_tower(spec) if text else None
     scale, bias = None, None
     over_time: dict[str, Tensor] = {}
@@ -151,47 +156,10 @@ def _build(
         if bias is None:
             bias = config.get("init_logit_bias")
         interface["text"] = TextEncoder(tower, spec["tokenizer"], scale, bias, tokenizer_folder)
-    encoder: VideoEncoder
-    options = spec["options"]
-    if transformer:
-        encoder = ClipVideoEncoder(visual, temporal=spec["temporal"], **interface, **options)
-    else:
-        heeded = {key: options[key] for key in ("time_signal", "causal", "chunk_frames") if key in options}
-        encoder = FrameAverageEncoder(
-            visual,
-            embed_dim=config["embed_dim"],
-            image_size=size,
-            temporal=spec["temporal"],
-            **interface,
-            **heeded,
-        )
+    encoder = encoder_around(visual, **interface)
     if over_time and weights is not None:
-        _load_over_time(encoder, over_time, source, read_config(weights)["spec"])
+        load_over_time(encoder, over_time, source, read_config(weights)["spec"])
     return encoder
-
-
-def _load_over_time(
-    encoder: VideoEncoder, tensors: Mapping[str, Tensor], source: str, other: Mapping[str, Any]
-) -> None:
-    """Give an encoder the attention over time of another one, which has to have worked in the same way.
-
-    Raises:
-        VidsslError: naming the option in which they differ, or the keys.
-    """
-    for key in ("cls_mode", "time_signal", "causal"):
-        own, theirs = (spec.get("options", {}).get(key) for spec in (encoder.spec, other))
-        if encoder.spec["temporal"] == other.get("temporal") and own != theirs:
-            raise VidsslError(
-                f"{source}: was trained with {key}={theirs!r}, not {own!r}; set it in the options"
-            )
-    own_tensors = encoder.state_dict()
-    visual = {key: value for key, value in own_tensors.items() if key.startswith("visual.")}
-    hint = (
-        "; max_frames has to be as it was"
-        if encoder.spec["temporal"] == other.get("temporal")
-        else f"; take temporal={other.get('temporal')!r}"
-    )
-    load_strict(encoder, {**visual, **tensors}, source, hint)
 
 
 def _check_tower(spec: Mapping[str, Any]) -> bool:
@@ -201,33 +169,7 @@ def _check_tower(spec: Mapping[str, Any]) -> bool:
         raise VidsslError(
             f"{spec['name']}: captioning models are not supported (allowed: CLIP and SigLIP models)"
         )
-    visual = blank_tower(config)
-    transformer = take_apart(visual) is not None
-    if not transformer and spec["temporal"] in IN_BLOCKS:
-        kind = type(getattr(visual, "trunk", visual)).__name__
-        raise VidsslError(
-            f"{spec['name']}: temporal={spec['temporal']!r} cannot be put into this image tower, a {kind} (allowed: vision "
-            f"transformers such as 'ViT-B-16' and 'ViT-B-16-SigLIP2', or temporal={', '.join(map(repr, ON_FRAMES))} or 'none')"
-        )
-    return transformer
-
-
-def _set_size(visual: nn.Module, size: int, name: str) -> None:
-    """Make a timm trunk for a size of images; those that are made for any are left as they are.
-
-    Raises:
-        VidsslError: for a trunk that cannot be.
-    """
-    trunk: Any = getattr(visual, "trunk", None)
-    if getattr(getattr(trunk, "patch_embed", None), "img_size", None) in (None, (size, size)):
-        return
-    try:
-        trunk.set_input_size(img_size=(size, size))
-    except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
-        made = trunk.patch_embed.img_size[0]
-        raise VidsslError(
-            f"{name}: image_size: {size}: is not for this image tower, made for {made} ({' '.join(str(error).split())})"
-        ) from None
+    return check_mode(blank_tower(config), spec["name"], spec["temporal"])
 
 
 def _image_size(spec: Mapping[str, Any]) -> int:

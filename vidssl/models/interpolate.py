@@ -20,7 +20,7 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.weights import mismatch
 
 # Options that change no feature.
-_HARMLESS = ("activation_checkpointing", "temporal_init")
+_HARMLESS = ("activation_checkpointing", "temporal_init", "token_drop")
 
 
 def interpolate(trained: VideoEncoder, other: VideoEncoder, alpha: float) -> VideoEncoder:
@@ -89,6 +89,8 @@ def _meaning(encoder: VideoEncoder) -> dict[str, Any]:
     options = {key: value for key, value in spec.get("options", {}).items() if key not in _HARMLESS}
     if spec.get("temporal") == "none":  # options of an attention that is not there
         options = {}
+    else:  # weights of several modes have the same names and shapes
+        options["temporal"] = spec.get("temporal")
     config = spec.get("model_cfg", {})
     named = {"family": spec.get("family"), "mean": list(encoder.mean), "std": list(encoder.std)}
     return {**named, "quick_gelu": bool(config.get("quick_gelu", False)), **options}

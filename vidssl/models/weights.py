@@ -194,7 +194,7 @@ def load_clip_weights(
     if text is None:
         given = {key: value for key, value in given.items() if not key.startswith("text.")}
     if resize:
-        _resize_positions(visual, given)
+        resize_positions(visual, given)
     towers = nn.ModuleDict({"visual": visual} if text is None else {"visual": visual, "text": text})
     load_strict(towers, given, source, _hint(towers.state_dict(), given))
     return None if scale is None else float(scale), None if bias is None else float(bias)
@@ -211,7 +211,7 @@ def _hint(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _resize_positions(visual: nn.Module, given: dict[str, Tensor]) -> None:
+def resize_positions(visual: nn.Module, given: dict[str, Tensor]) -> None:
     """Interpolate the patch positions of the weights (a square grid after the prefix tokens) to the tower's grid."""
     trunk: Any = getattr(visual, "trunk", None)
     if _POSITIONS in given:

@@ -43,6 +43,7 @@ def families(progress: Callable[[int, int], None] = lambda done, total: None) ->
             modes = MODES if transformer else (*ON_FRAMES, "none")
             package = "open_clip_torch"
             found.append(Family(f"open_clip, {kind}", package, _version(package), modes, tuple(names)))
+    found.append(Family("timm, any image model", "timm", _version("timm"), MODES, ("timm/NAME",)))
     networks = tuple(f"pytorchvideo/{name}" for name in PYTORCHVIDEO)
     found.append(Family("pytorchvideo", "pytorchvideo", _version("pytorchvideo"), (), networks))
     found.append(
