@@ -42,7 +42,7 @@ class Treacherous(FakeVideos):
         super().__init__(count)
         self.guilty, self.act, self.log, self.often = guilty, act, log, often
 
-    def open(self, path: Path) -> FakeReader:
+    def open(self, path: Path, *, timeline: object = None) -> FakeReader:
         if int(path.stem) == self.guilty:
             with self.log.open("a") as log:
                 log.write("x")

@@ -70,7 +70,7 @@ class Troubled(FakeVideos):
         super().__init__(12)
         self.error, self.log, self.often = error, log, often
 
-    def open(self, path: Path) -> FakeReader:
+    def open(self, path: Path, *, timeline: object = None) -> FakeReader:
         if path.stem == "3":
             with self.log.open("a") as log:
                 log.write("x")
