@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.command_line import FAST, one_line
 from vidssl.files import newest_checkpoint, seal
+from vidssl.models.export import save_encoder
+from vidssl.models.load import load
 
 
 def test_zero_shot(vidssl, checkpoint, sprites):
@@ -77,6 +80,26 @@ def test_extract_and_classify(vidssl, checkpoint, sprites, tmp_path):
     assert "moving left" in out
     probabilities = json.loads((tmp_path / "c.json").read_text())["probabilities"]
     assert sum(probabilities.values()) == pytest.approx(1)
+
+
+def test_models_with_a_sigmoid_say_what_fits_by_itself(vidssl, checkpoint, sprites, tmp_path):
+    encoder = load(checkpoint)
+    encoder.text.logit_bias = -3.0
+    folder = save_encoder(encoder, tmp_path / "sigmoid")
+    video = next((sprites / "val").rglob("*.mp4"))
+    results = []
+    for labels in ("moving left, growing", "growing, moving left, spinning"):
+        arguments = ("--labels", labels, *FAST, "--output", tmp_path / "c.json")
+        code, out, _ = vidssl("classify", folder, video, *arguments)
+        assert code == 0
+        assert "by itself" in out
+        results.append(json.loads((tmp_path / "c.json").read_text()))
+    first, second = (result["matches"] for result in results)
+    assert all(second[name] == pytest.approx(value, rel=1e-3) for name, value in first.items())
+    odds = {name: math.log(value / (1 - value)) for name, value in second.items()}
+    shares = results[1]["probabilities"]
+    difference = odds["growing"] - odds["spinning"]  # the bias is the same for all names
+    assert difference == pytest.approx(math.log(shares["growing"] / shares["spinning"]), abs=1e-3)
 
 
 def test_a_broken_video_is_reported_and_counts_as_wrong(vidssl, checkpoint, sprites, tmp_path):

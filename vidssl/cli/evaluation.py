@@ -85,8 +85,10 @@ def classify(
     from vidssl.files import write_json
 
     result = run(checkpoint, video, labels, templates=templates, options=options)
+    matches = result.get("matches", {})
     for name, probability in result["probabilities"].items():
-        typer.echo(f"{100 * probability:5.1f} %  {name}")
+        alone = f"  (by itself {100 * matches[name]:.1f} %)" if matches else ""
+        typer.echo(f"{100 * probability:5.1f} %  {name}{alone}")
     for line in cut_texts_note(result["cut_texts"]):
         typer.echo(line)
     if output is not None:

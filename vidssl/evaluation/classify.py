@@ -27,7 +27,8 @@ def classify(
         labels: class names separated by commas, or a class list file.
 
     Returns:
-        JSON-able result; ``probabilities`` maps names to numbers that sum to 1, most likely first.
+        JSON-able result; ``probabilities`` maps names to numbers that sum to 1, most likely first. Of an encoder trained with
+        a sigmoid for each pair (SigLIP), ``matches`` has the probability that each name by itself fits, which can be low for all.
 
     Raises:
         VidsslError: when the video cannot be decoded, or its features are not finite (named with the reason).
@@ -51,10 +52,15 @@ def classify(
         raise VidsslError(
             f"{checkpoint}: the probabilities are not finite; is the logit_scale of its config?"
         )
+    text = subject.encoder.text
+    sigmoid = {} if text.bias is None else {"matches": (cosines / text.temperature + text.bias).sigmoid()}
     return {
         **result_header("classify", subject),
         "video": str(video),
         "templates": {"list": chosen, "hash": list_hash(chosen)},
         "cut_texts": cut,
-        "probabilities": {listed.names[i]: probabilities[i].item() for i in order.tolist()},
+        **{
+            key: {listed.names[i]: values[i].item() for i in order.tolist()}
+            for key, values in {"probabilities": probabilities, **sigmoid}.items()
+        },
     }

@@ -27,6 +27,10 @@ class TextTower(Protocol):
     def temperature(self) -> float:
         """Softmax temperature for cosines that the model was trained with."""
 
+    @property
+    def bias(self) -> float | None:
+        """Of a model trained with a sigmoid for each pair (SigLIP): what is added to cosines over the temperature; else None."""
+
     def num_tokens(self, text: str) -> int:
         """Length of a text in tokens, start and end included."""
 

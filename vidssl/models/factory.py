@@ -23,6 +23,7 @@ from vidssl.models.towers.images import check_mode, encoder_around, load_over_ti
 from vidssl.models.towers.pytorchvideo import PytorchVideoEncoder, create_pytorchvideo
 from vidssl.models.towers.text import TextEncoder, tokenizer_spec
 from vidssl.models.towers.timm import TIMM, build_timm, create_timm
+from vidssl.models.towers.transformers_text import build_text_model, read_text_config
 from vidssl.models.weights import load_clip_weights, read_tensors
 
 PYTORCHVIDEO, CONV3D = "pytorchvideo/", "conv3d/"
@@ -87,6 +88,8 @@ def create_model(
         "options": module_options,
         "tokenizer": tokenizer_spec(config["text_cfg"], source.folder),
     }
+    if chosen.load_text and config["text_cfg"].get("hf_model_name"):
+        spec["text_model"] = read_text_config(config["text_cfg"]["hf_model_name"], source.folder)
     check_effect(options, name, temporal, transformer=_check_tower(spec))
     return _build(spec, chosen.load_text, weights=source.weights, resize=resize)
 
@@ -184,13 +187,10 @@ def _build_text_tower(spec: Mapping[str, Any]) -> nn.Module:
     from open_clip.model import _build_text_tower as build
 
     config = spec["model_cfg"]
-    if config["text_cfg"].get("hf_model_name"):
-        raise VidsslError(
-            f"{spec['name']}: the text tower {config['text_cfg']['hf_model_name']!r} is a transformers model, which is "
-            "not supported (allowed: load_text=False, or a model with open_clip's own text tower)"
-        )
     # Forked, so that the encoder's random values do not depend on whether there is a text tower.
     with torch.random.fork_rng(devices=[]):
+        if "text_model" in spec:
+            return build_text_model(spec["text_model"], config["text_cfg"], config["embed_dim"])
         tower: nn.Module = build(
             config["embed_dim"], dict(config["text_cfg"]), config.get("quick_gelu", False)
         )

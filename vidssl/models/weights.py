@@ -35,6 +35,8 @@ _NUMPY: list[Any] = [
 _TEXT_KEYS = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 # Numbers that OpenAI's own files store among the tensors.
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
+# A range of numbers that text models of transformers kept among their weights until version 4.31.
+_OLD_BUFFER = "transformer.embeddings.position_ids"
 _POSITIONS, _TIMM_POSITIONS = "visual.positional_embedding", "visual.trunk.pos_embed"
 
 
@@ -191,6 +193,8 @@ def load_clip_weights(
         if key not in _OPENAI_KEYS
     }
     scale, bias = (given.pop(key, None) for key in ("logit_scale", "logit_bias"))
+    if text is None or _OLD_BUFFER not in text.state_dict():
+        given.pop(f"text.{_OLD_BUFFER}", None)
     if text is None:
         given = {key: value for key, value in given.items() if not key.startswith("text.")}
     if resize:

@@ -139,11 +139,76 @@ def test_a_tokenizer_out_of_reach_is_one_error(tmp_path: Path) -> None:
     assert vidssl.create_model(f"local-dir:{folder}", load_text=False).text is None
 
 
-def test_a_transformers_text_tower_is_refused_by_name(tmp_path: Path) -> None:
+def write_text_model_clip(folder: Path, **text: Any) -> Path:
+    """A CLIP model whose text tower is a tiny RoBERTa, its config beside the weights."""
+    import open_clip
+    from safetensors.torch import save_file
+    from transformers import RobertaConfig
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    model = RobertaConfig(vocab_size=4, max_position_embeddings=20, pad_token_id=0, **sizes)  # type: ignore[arg-type]
+    model.save_pretrained(folder / "text_model")
+    write_word_tokenizer(folder)
+    config = tiny_config()
+    config["text_cfg"] = {
+        "hf_model_name": str(folder / "text_model"), "hf_tokenizer_name": "someone/words", "context_length": 8,
+        "hf_proj_type": "mlp", "hf_pooler_type": "mean_pooler", "hf_model_pretrained": False, **text,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    clip = open_clip.CustomTextCLIP(**config, init_logit_bias=-10.0)
+    with torch.no_grad():
+        for parameter in clip.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    save_file(clip.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    return folder
+
+
+def test_a_text_tower_of_transformers_is_open_clips(tmp_path: Path) -> None:
+    import open_clip
+    from safetensors.torch import load_file, save_file
+
+    folder = write_text_model_clip(tmp_path / "model")
+    weights = load_file(folder / "open_clip_model.safetensors")
+    config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    model = open_clip.CustomTextCLIP(**config, init_logit_bias=0.0).eval()
+    model.load_state_dict(weights)
+    text = text_of(folder)
+    words = ["juggling swimming", "swimming", "nonsense"]
+    with torch.no_grad():
+        expected = model.encode_text(text.tokenizer(words))
+    torch.testing.assert_close(text.encode(words), expected, atol=1e-5, rtol=0)
+    assert text.bias == pytest.approx(float(weights["logit_bias"]))
+    encoder = vidssl.create_model(f"local-dir:{folder}")
+    exported = save_encoder(encoder, tmp_path / "export")
+    (folder / "text_model" / "config.json").unlink()
+    loaded = read_encoder(exported).text
+    assert loaded is not None
+    assert torch.equal(loaded.encode(words), text.encode(words))
+    assert loaded.bias == text.bias
+    key = next(
+        key for key in weights if key.endswith("query.bias")
+    )  # one that is lost is an error, never zero
+    del weights[key]
+    write_text_model_clip(tmp_path / "model")
+    save_file(weights, folder / "open_clip_model.safetensors")
+    with pytest.raises(VidsslError, match=r"1 missing \(text\..*query\.bias"):
+        vidssl.create_model(f"local-dir:{folder}")
+
+
+def test_text_towers_that_cannot_be_had_are_one_line(tmp_path: Path, offline: None) -> None:
+    folder = write_tiny_clip(tmp_path, json.loads(json.dumps(TINY_CONFIG)))
     config = json.loads(json.dumps(TINY_CONFIG))
-    folder = write_tiny_clip(tmp_path, config)
     config["text_cfg"] |= {"hf_model_name": "roberta-base"}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    with pytest.raises(VidsslError, match="roberta-base"):
+    (folder / "text_model").mkdir()
+    with pytest.raises(VidsslError, match=r"text tower 'roberta-base': .*load_text=False"):
         vidssl.create_model(f"local-dir:{folder}")
     assert vidssl.create_model(f"local-dir:{folder}", load_text=False).text is None
+    file = folder / "text_model" / "config.json"
+    file.write_text(json.dumps({"model_type": "roberta", "auto_map": {"AutoModel": "theirs.Model"}}))
+    with pytest.raises(VidsslError, match="wants code of the repository"):
+        vidssl.create_model(f"local-dir:{folder}")
+    file.write_text(json.dumps({"model_type": "rocket"}))
+    with pytest.raises(VidsslError, match="of the kind 'rocket': cannot be built"):
+        vidssl.create_model(f"local-dir:{folder}")

@@ -57,6 +57,11 @@ class TextEncoder:
         return math.exp(-self.logit_scale)
 
     @property
+    def bias(self) -> float | None:
+        """`logit_bias`; a pair matches with probability sigmoid(cosine / temperature + bias) (SigLIP, arXiv 2303.15343, eq. 2)."""
+        return self.logit_bias
+
+    @property
     def device(self) -> torch.device:
         """Where the tower is."""
         return next(self.tower.parameters()).device
