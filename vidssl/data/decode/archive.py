@@ -21,6 +21,7 @@ from typing import IO, Any
 from vidssl.data.decode.address import split_archive, url_of
 from vidssl.data.decode.reader import one_line
 from vidssl.data.decode.trouble import MachineTroubleError
+from vidssl.data.hub import row_bytes, split_row
 from vidssl.errors import VidsslError
 from vidssl.files import write_text
 
@@ -73,13 +74,16 @@ def _index(archive: Path, stamp: Stamp) -> TarIndex:
     return index
 
 
-def open_member(path: Path) -> io.RawIOBase | io.BytesIO | None:
-    """The member of a tar file that a path leads to, to be read and sought like a file; None for any other path.
+def open_member(path: Path) -> Any:
+    """The member of a tar file, or the row of a saved data set, that a path leads to, to be read and sought like a file; None
+    for any other path.
 
     Raises:
         VidsslError: there is no such tar file.
         OSError: it has no such member, or cannot be read.
     """
+    if (row := split_row(path)) is not None:
+        return row_bytes(*row)
     found = split_archive(path)
     if found is None:
         return None

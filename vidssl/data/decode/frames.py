@@ -73,7 +73,7 @@ def picture_names(folder: Path) -> list[str]:
     names = [series[chosen[0]][number] for number in numbers.tolist()]
     steps = np.diff(numbers)
     if len(steps) and (steps != steps.min()).any():
-        missing = int((steps // steps.min() - 1).sum())
+        missing = int((-(-steps // steps.min()) - 1).sum())
         after = names[int(np.flatnonzero(steps != steps.min())[0])]
         raise DecodeError(folder, CONTAINER, f"frames are missing: {missing}, the first after {after}")
     return names

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vidssl.data.decode.address import split_archive
 from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
+from vidssl.data.hub import split_row
 from vidssl.errors import VidsslError
 
 PIECE = 128 * 2**20  # bytes of frames that `VideoReader.each` holds at a time
@@ -133,7 +134,8 @@ def require_file(path: Path, backend: str) -> None:
     Raises:
         DecodeError: the path leads into a tar file.
     """
-    if (found := split_archive(path)) is not None:
+    found = split_archive(path) or split_row(path)
+    if found is not None:
         raise DecodeError(path, backend, f"it cannot read what lies in {found[0].name}; use 'auto' or 'pyav'")
 
 

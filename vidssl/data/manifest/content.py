@@ -17,6 +17,7 @@ from vidssl.data.decode.address import split_archive, split_rate
 from vidssl.data.decode.archive import open_member, tar_index
 from vidssl.data.decode.frames import is_frame_folder, picture_names
 from vidssl.data.decode.reader import DecodeError
+from vidssl.data.hub import row_bytes, split_row
 from vidssl.errors import VidsslError
 
 END = 128 * 1024  # bytes at either end; a file of up to twice as many is hashed whole
@@ -61,6 +62,8 @@ def file_stamp(path: Path) -> tuple[int, int] | None:
     try:
         if (found := split_archive(path)) is not None:
             return _member_stamp(*found)
+        if (row := split_row(path)) is not None:
+            return row_bytes(*row).size(), row[0].stat().st_mtime_ns
         if is_frame_folder(path):
             folder = split_rate(path)[0]
             return len(picture_names(folder)), folder.stat().st_mtime_ns

@@ -12,6 +12,7 @@ from vidssl.data.decode.address import split_archive, split_rate, with_rate
 from vidssl.data.decode.archive import tar_index
 from vidssl.data.decode.part import Part
 from vidssl.data.decode.trouble import MachineTroubleError, patiently
+from vidssl.data.hub import saved_videos, split_row
 from vidssl.data.manifest.extensions import is_video_name
 from vidssl.errors import VidsslError
 
@@ -76,6 +77,8 @@ def is_there(path: Path) -> bool:
     except MachineTroubleError:
         raise
     except (OSError, ValueError):
+        if (row := split_row(path)) is not None:
+            return row[1] < len(saved_videos(row[0])[0])
         found = split_archive(path)
         if found is None:
             folder, rate = split_rate(path)

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from vidssl.data.decode.address import local_form, split_rate, url_of, with_rate
+from vidssl.data.hub import is_saved
 from vidssl.data.manifest.formats.folders import Found, first_names, has_videos, read_folder
 from vidssl.data.manifest.formats.lists import Missing, read_list
+from vidssl.data.manifest.formats.saved import read_saved
 from vidssl.data.manifest.formats.shards import read_shards, shard_files
 from vidssl.data.manifest.formats.splits import official_lines
 from vidssl.errors import VidsslError, did_you_mean
@@ -35,6 +37,8 @@ def read_source(source: str | Path, missing: Missing = "error") -> Found:
             f"{url}: of other machines only tar files can be read, such as {url}/train-{{000..012}}.tar"
         )
     if path.is_dir():
+        if is_saved(path) and not has_videos(path):
+            return read_saved(path)
         described = next((file for name in METADATA if (file := path / name).is_file()), None)
         if described is not None and split is None and _names_files(described):
             return read_source(described if rate is None else with_rate(str(described), rate), missing)
