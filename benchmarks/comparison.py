@@ -25,7 +25,7 @@ from typing import Any
 
 from equal_budget import videos
 from equal_budget.cell import baselines, run_cell
-from equal_budget.recipes import ROWS, SETTINGS, fingerprint, recipe
+from equal_budget.recipes import ROWS, SETTINGS, fingerprint, needs_clip, recipe, rows_of
 from equal_budget.table import figure, table
 
 from vidssl.data.cache.videos import cached
@@ -49,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vidssl-benchmark")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 to 4; with --choosing 100")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW")
     parser.add_argument("--choosing", action="store_true", help="on the videos on which settings are chosen")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell after so many")
     parser.add_argument(
@@ -60,7 +60,11 @@ def main() -> None:
     record = read_json(stem.with_suffix(".json")) if stem.with_suffix(".json").is_file() else {"cells": []}
     if not arguments.table_only:
         run_cells(arguments, record, stem)
-    settled = [cell for cell in record["cells"] if cell["recipe"] == fingerprint(arguments.set, cell["row"])]
+    settled = [
+        cell
+        for cell in record["cells"]
+        if cell["row"] in ROWS and cell["recipe"] == fingerprint(arguments.set, cell["row"])
+    ]
     text = table(settled, record["baselines"])
     write_text(stem.with_suffix(".md"), text)
     figure(settled, stem.with_suffix(".png"))
@@ -79,7 +83,7 @@ def run_cells(arguments: argparse.Namespace, record: dict[str, Any], stem: Path)
     cache = cached(open_video, SIDE, "raw", arguments.work / "frames", fps=FPS)
     started = time.monotonic()
     for seed in arguments.seeds or ([100] if arguments.choosing else range(5)):
-        for row in arguments.rows:
+        for row in arguments.rows or rows_of(arguments.set):
             mark = {"row": row, "seed": seed, "recipe": fingerprint(arguments.set, row)}
             if any(mark.items() <= cell.items() for cell in record["cells"]):
                 continue
@@ -87,7 +91,8 @@ def run_cells(arguments: argparse.Namespace, record: dict[str, Any], stem: Path)
                 return
             before = time.process_time()
             probed = SETTINGS[arguments.set].probed
-            config = recipe(arguments.set, row, seed, source.train)
+            clip = videos.clip_of_frames(arguments.work, seed) if needs_clip(row) else Path("clip")
+            config = recipe(arguments.set, row, seed, source.train, clip)
             cell = {**mark, **run_cell(config, ROWS[row].control, source.labelled, probed, cache)}
             cell["cpu_seconds"] = round(time.process_time() - before, 1)
             if "baselines" not in record:

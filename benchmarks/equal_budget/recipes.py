@@ -29,7 +29,8 @@ class Setting(NamedTuple):
 class Row(NamedTuple):
     """A row of the table: an objective, and what was done to it where it is a control (see `cell.run_cell`).
 
-    model: what the row needs of the encoder.
+    views: "pair", "weak and strong", or "whole": cropped little and not jittered, for what is named is where things are.
+    model: what the row needs of the encoder; `CLIP` in it is a small CLIP of frames that the seed's captions trained.
     """
 
     objective: dict[str, dict[str, Any]]
@@ -41,7 +42,7 @@ class Row(NamedTuple):
 # Those of the demo: views as long as one of a video's shots, without flips, for the classes are directions.
 MOTION_VIEW = {"frames": 8, "stride": 1, "size": 32, "scale": [0.4, 1.0], "flip": 0.0, "jitter": [0.6, 0.6, 0.0, 0.0],
                "jitter_p": 1.0, "gray_p": 0.0, "blur_p": 0.0}  # fmt: skip
-CLIP_VIEW = {"frames": 8, "seconds": 1.5, "size": 48, "scale": [0.4, 1.0], "flip": 0.5, "jitter": [0.4, 0.4, 0.4, 0.1],
+CLIP_VIEW = {"frames": 8, "seconds": 1.5, "size": 32, "scale": [0.4, 1.0], "flip": 0.5, "jitter": [0.4, 0.4, 0.4, 0.1],
              "jitter_p": 0.8, "gray_p": 0.2, "blur_p": 0.0}  # fmt: skip
 SETTINGS = {
     "sprites": Setting(MOTION_VIEW, 250, 64, 5e-3, {"name": "conv3d/small"}, EvalOptions(clips=3)),
@@ -54,14 +55,19 @@ HEADS = {"projector": [256, 128]}
 PREDICTED = {**HEADS, "predictor": [256, 128]}
 HSIC = {
     "kappa": 8.0,
-    "gamma_max": 3.0,
-    "scale": 0.3,
+    "gamma_max": 4.5,
+    "gamma_memory": 0.95,
+    "scale": 1.0,
     "learn_scale": False,
     "estimator": "exact",
     "last_norm": True,
 }
 ALONE = {**HSIC, "target": False, **HEADS}
 FIXED = {**ALONE, "gamma": 3.0, "gamma_max": None, "gamma_memory": 0.0}
+# Concepts are named by texts, so these rows start from a CLIP of single frames, that of the demo, which stays as it is.
+CLIP = "local-dir:CLIP"
+NAMED = {"name": CLIP, "pretrained": CLIP, "temporal": "convolutions", "freeze": "all_but_temporal"}
+PHASES = {"vocabulary": "motions", "student_temperature": 0.03, "teacher_temperature": 0.005}
 ONE_FRAME = {"options": {"chunk_frames": 1}}  # latents that have not seen what they are to predict
 LDM = {"state_dim": 16, "entropy": "knn", "lr_multiplier": 10.0, "projector": [256, 8]}
 ROWS = {
@@ -76,10 +82,14 @@ ROWS = {
     "spectral": Row({"spectral": {"mu": 5.0, **HEADS}}),
     "spectral, temporal": Row({"temporal_spectral": {"clip": True, "mu": 5.0, "lag": 1, **HEADS}}),
     "ressl": Row({"ressl": {"queue_size": 512, "norm": "batch", "last_norm": True, **HEADS}}, views="weak and strong"),
-    "sigreg": Row({"sigreg": {**HEADS}}),
+    "sigreg": Row({"sigreg": {"sigreg_weight": 0.1, **HEADS}}),
     "ldm": Row({"ldm": LDM}, model=ONE_FRAME),
     "hsic and ldm": Row({"hsic": ALONE, "ldm": {**LDM, "weight": 0.1}}, model=ONE_FRAME),
-    "infonce": Row({"infonce": {**HEADS}}),
+    "concept": Row({"phases": PHASES}, views="whole", model=NAMED),
+    "hsic, concept and ldm": Row(
+        {"hsic": ALONE, "phases": PHASES, "ldm": {**LDM, "weight": 0.1}}, views="whole", model=NAMED
+    ),
+    "infonce": Row({"infonce": {"temperature": 0.2, **HEADS}}),
     "infonce, frames": Row({"temporal_infonce": {**HEADS}}),
     "byol": Row({"byol": {**PREDICTED}}),
     "simsiam": Row({"simsiam": {"last_norm": True, **PREDICTED}}),
@@ -89,21 +99,39 @@ ROWS = {
     "control: hsic, gamma = 0": Row({"hsic": {**ALONE, "kappa": 0.0}}),
     "control: hsic, shuffled identities": Row({"hsic": ALONE}, "identities"),
     "control: hsic, gamma = 3, shuffled identities": Row({"hsic": FIXED}, "identities"),
-    "control: infonce, shuffled identities": Row({"infonce": {**HEADS}}, "identities"),
-    "control: sigreg, shuffled identities": Row({"sigreg": {**HEADS}}, "identities"),
+    "control: infonce, shuffled identities": Row({"infonce": {"temperature": 0.2, **HEADS}}, "identities"),
+    "control: sigreg, shuffled identities": Row({"sigreg": {"sigreg_weight": 0.1, **HEADS}}, "identities"),
     "control: hsic, shuffled time": Row({"hsic": ALONE}, "time"),
     "control: hsic, frozen encoder": Row({"hsic": ALONE}, "frozen"),
 }  # fmt: skip
 
 
-def recipe(set_name: str, row: str, seed: int, train: Path) -> Config:
-    """The same for all rows but the objective and, for ReSSL, how strongly each of the two views is altered."""
+def needs_clip(row: str) -> bool:
+    """Whether the row starts from a CLIP of frames and not from random weights."""
+    return CLIP in (ROWS[row].model or {}).values()
+
+
+def rows_of(set_name: str) -> list[str]:
+    """The rows of a set: real clips have no captioned frames, so none that start from them."""
+    return [row for row in ROWS if set_name == "sprites" or not needs_clip(row)]
+
+
+def recipe(set_name: str, row: str, seed: int, train: Path, clip: Path = Path("clip")) -> Config:
+    """The same for all rows but the objective and, for some, how strongly views are altered or what they start from.
+
+    Args:
+        clip: folder of the CLIP of frames, for a row that starts from it.
+    """
     setting, chosen = SETTINGS[set_name], ROWS[row]
     views: list[dict[str, Any]] = [{**setting.view, "count": 2}]
     if chosen.views == "weak and strong":
         weak = {"count": 1, "scale": [0.7, 1.0], "jitter_p": 0.0, "name": "weak"}
         strong = {"count": 1, "name": "strong", "teacher": False}
         views = [{**setting.view, **weak}, {**setting.view, **strong}]
+    if chosen.views == "whole":
+        views = [{**setting.view, "count": 2, "scale": [0.7, 1.0], "jitter_p": 0.0}]
+    model = {**(setting.model if not needs_clip(row) else {}), **(chosen.model or {})}
+    model = {key: f"local-dir:{clip}" if value == CLIP else value for key, value in model.items()}
     return validate_config(
         {
             "output": "run",
@@ -111,7 +139,7 @@ def recipe(set_name: str, row: str, seed: int, train: Path) -> Config:
             "data": {"train": str(train), "window_seconds": None if set_name == "sprites" else 4.0, "decode_size": 64,
                      "workers": 0, "check": False},
             "views": views,
-            "model": {**setting.model, **(chosen.model or {})},
+            "model": model,
             "objective": chosen.objective,
             "teacher": {"momentum": 0.95, "final": 0.95},
             "train": {"batch_size": setting.batch_size, "steps": setting.steps, "lr": setting.lr, "precision": "fp32",
@@ -122,8 +150,8 @@ def recipe(set_name: str, row: str, seed: int, train: Path) -> Config:
 
 
 def fingerprint(set_name: str, row: str) -> str:
-    """Of everything that a cell depends on but its seed: a cell is run again when it changes."""
-    config = recipe(set_name, row, 0, Path("videos")).model_dump(mode="json")
+    """Of all that a recipe says but its seed and what it leaves at its default: a cell is run again when it changes."""
+    config = recipe(set_name, row, 0, Path("videos")).model_dump(mode="json", exclude_defaults=True)
     return hashlib.sha256(
         json.dumps([config, ROWS[row].control, str(SETTINGS[set_name].probed)], sort_keys=True).encode()
     ).hexdigest()[:12]

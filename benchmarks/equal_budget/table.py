@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from equal_budget.recipes import ROWS
+from equal_budget.recipes import ROWS, needs_clip
 
 # Student's t, 97.5 %, by the number of seeds.
 QUANTILES = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
@@ -32,13 +32,16 @@ def gains(cells: Sequence[Cell], row: str, key: str) -> dict[int, float]:
 def table(cells: Sequence[Cell], baselines: dict[str, float], reference: str = "infonce") -> str:
     """Markdown: a row for each objective; for each probe the gain, and the difference to the reference on the same seeds."""
     probes = list(cells[0]["scores"]["trained"])
-    untrained = {
-        cell["seed"]: cell["scores"]["untrained"] for cell in cells if ROWS[cell["row"]].control != "time"
-    }
+    starts: dict[str, dict[int, dict[str, float]]] = {}
+    for cell in cells:
+        if ROWS[cell["row"]].control != "time":
+            name = "CLIP of single frames" if needs_clip(cell["row"]) else "untrained encoder"
+            starts.setdefault(name, {})[cell["seed"]] = cell["scores"]["untrained"]
     header = [cell for key in probes for cell in (key, f"less {reference}")]
     lines = [f"| gain of | {' | '.join(header)} | seeds |", "|---" * (len(header) + 2) + "|"]
-    start = [cell for key in probes for cell in (interval([s[key] for s in untrained.values()]), "")]
-    lines.append(f"| (the untrained encoder itself) | {' | '.join(start)} | {len(untrained)} |")
+    for name, untrained in starts.items():
+        start = [cell for key in probes for cell in (interval([s[key] for s in untrained.values()]), "")]
+        lines.append(f"| (the {name} itself) | {' | '.join(start)} | {len(untrained)} |")
     other = {key: gains(cells, reference, key) for key in probes}
     for row in ROWS:
         if not (count := len(gains(cells, row, probes[0]))):

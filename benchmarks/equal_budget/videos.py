@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from vidssl.demo.naming import train_clip
 from vidssl.files import whole_folder
 from vidssl.synthetic.motions import write_sprite_dataset
 
@@ -37,6 +38,15 @@ def sprites(work: Path, choosing: bool) -> Source:
                 seed=1000 if choosing else 0,
             )
     return Source(folder / "train", {"motions": folder})
+
+
+def clip_of_frames(work: Path, seed: int) -> Path:
+    """A folder of a small CLIP trained on captioned single frames of such motions, as the demo's; rendered apart from all videos."""
+    folder = work / f"clip-{seed}"
+    if not folder.is_dir():
+        with whole_folder(folder) as new:
+            train_clip(new, seed)
+    return folder
 
 
 def clips(work: Path, videos: Path, choosing: bool) -> Source:

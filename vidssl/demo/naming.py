@@ -40,7 +40,7 @@ def name_motions(folder: Path, seed: int) -> None:
         Stopped: when it was told to stop while it learned the names.
     """
     videos, clip = folder / "videos", folder / CLIP
-    _train_clip(clip, seed)
+    train_clip(clip, seed)
     recipe = {
         "output": folder / RUN,
         "seed": seed,
@@ -96,7 +96,8 @@ def second_process(folder: Path, seed: int) -> Iterator[SecondProcess]:
         process.end()
 
 
-def _train_clip(folder: Path, seed: int) -> None:
+def train_clip(folder: Path, seed: int) -> None:
+    """The demo's CLIP of single frames, trained from their captions, as an open_clip folder."""
     images, captions = captioned_frames(CAPTIONED, size=SIZE, seed=seed, keep=0.5)
     with Progress("clip", STEPS, "step") as bar:
 
