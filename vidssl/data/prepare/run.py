@@ -31,7 +31,7 @@ from vidssl.files import writing
 from vidssl.progress import Progress
 
 LOG, LIST = "prepared.jsonl", "videos.csv"
-PATIENCE = 120.0  # seconds for a few frames
+PATIENCE = 300.0  # seconds for opening a file or a few frames, on a machine that is busy
 
 
 @dataclass(frozen=True)
