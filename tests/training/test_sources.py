@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def as_shards(index: VideoIndex, folder: Path) -> str:
     return str(folder / "s-{0..1}.tar")
 
 
+def as_metadata(index: VideoIndex, folder: Path) -> str:
+    rows = [{"file_name": str(index.path(i)), "label": index.labels[i]} for i in range(len(index))]
+    (folder / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return str(folder)
+
+
 def as_frames(index: VideoIndex, folder: Path) -> str:
     for i in range(len(index)):
         place = folder / str(index.labels[i]) / index.path(i).stem
@@ -61,7 +68,7 @@ def growing(sprites: Path) -> VideoIndex:
     return VideoIndex.of(sprites / "train", [f"growing/{name}" for name in names], ["growing"] * len(names))
 
 
-@pytest.mark.parametrize("make", [as_list, as_shards, as_frames])
+@pytest.mark.parametrize("make", [as_list, as_shards, as_metadata, as_frames])
 def test_every_source_gives_the_same_batches(growing: VideoIndex, make, tmp_path: Path) -> None:
     views = [ViewSpec("global", 2, 4, seconds=0.5, size=16)]
     sources = growing, VideoIndex.read(make(growing, tmp_path))
@@ -80,7 +87,7 @@ def test_folder_list_shards_and_frames_give_the_same_losses(
 ) -> None:
     expected = losses(str(growing.root / "growing"))
     assert len(set(expected)) == 10
-    for make in (as_list, as_shards, as_frames):
+    for make in (as_list, as_shards, as_metadata, as_frames):
         folder = tmp_path / make.__name__
         folder.mkdir()
         assert losses(make(growing, folder)) == expected, make.__name__
