@@ -1,4 +1,4 @@
-"""Memory of decoding: flat over thousands of files, and no more for hours of video than for the frames that are wanted."""
+"""Memory of decoding: flat over thousands of files, and no more for a long video than for the frames that are wanted."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_two_thousand_openings_leave_no_memory_behind(backend: str, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_an_hour_of_video_needs_the_memory_of_a_window(tmp_path: Path) -> None:
+def test_a_long_video_needs_the_memory_of_a_window(tmp_path: Path) -> None:
     short = write_video(tmp_path / "short/c/a.mp4", moving(100, 240, 320), 25)
     piece = moving(250, 240, 320)
-    long = write_video(tmp_path / "long/c/a.mp4", (frame for _ in range(40) for frame in piece), 25)
-    whole = 250 * 40 * 240 * 320 * 3
-    assert said(PEAK, str(long.parents[1]), str(short.parents[1]))[0] * 1024 < 0.03 * whole
+    long = write_video(tmp_path / "long/c/a.mp4", (frame for _ in range(8) for frame in piece), 25)
+    whole = 250 * 8 * 240 * 320 * 3
+    assert said(PEAK, str(long.parents[1]), str(short.parents[1]))[0] * 1024 < 0.08 * whole
