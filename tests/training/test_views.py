@@ -35,6 +35,7 @@ def recipe(train: str, *flips: float | None) -> Config:
         ("data/20bn-something/videos", [], True),
         ("ssv2/train", [], True),
         ("vsl_words/train", ["hello"], True),
+        ("videos/moving_left", [], True),
         ("WLASL/videos/train", ["book"], True),
         ("signal/train", ["signing autographs"], False),
     ],

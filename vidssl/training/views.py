@@ -46,6 +46,10 @@ def tells_left_from_right(classes: Iterable[str], sources: Iterable[Path]) -> st
     for name in classes:
         if not _DIRECTIONS.isdisjoint(_words(name)):
             return f"the class {name!r} is one of direction"
+    sources = list(sources)
+    for source in sources:  # of several training sets, each may be a folder of one class
+        if not _DIRECTIONS.isdisjoint(_words(source.name)):
+            return f"the training set {source.name!r} is one of direction"
     for part in (part for source in sources for part in source.parts[-3:]):
         if not _SETS.isdisjoint(_words(part)):
             return f"{part!r} looks like a set in which directions or hands matter"
