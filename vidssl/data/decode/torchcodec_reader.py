@@ -45,6 +45,12 @@ class TorchcodecReader(VideoReader):
         require_file(self.path, self.backend)
         timeline = timeline or read_timeline(self.path)
         self.info, self.times = timeline.info, timeline.times
+        info = timeline.info
+        # Its colours are others above 8 bits, and where halved chroma meets an odd size.
+        other_colours = timeline.bits > 8 or (timeline.subsampled and bool(info.height % 2 or info.width % 2))
+        if other_colours:
+            reason = f"{timeline.bits} bits a sample, {info.width}x{info.height}: its colours would come out otherwise; use 'auto'"
+            raise DecodeError(self.path, self.backend, reason)
         if timeline.pts is None or timeline.orientation.mirrored or not is_indexed(timeline.container):
             raise DecodeError(
                 self.path, self.backend, "its frames or their mirroring would come out wrong; use 'auto'"
