@@ -1,6 +1,6 @@
 """What a sample of two global and eight local views costs, by ours, from kept frames and prepared files, and by other loaders.
 
-    python benchmarks/loader.py --videos DATA/videos/ucf101/val --work /tmp/loader --output loader.json
+    python benchmarks/loader.py --videos DATA/videos/ucf101/val --work WORK --output loader.json
 
 Everything is CPU time (of one process, one thread), in one run, on the same files: real clips that are enlarged and repeated to ten
 seconds at 340x256 and 1280x720, with a key frame every 250 or 12 frames. Times of a shared machine are noisy, ratios are
