@@ -33,7 +33,7 @@ from vidssl.config import load_config
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.demo.run import OPTIONS
 from vidssl.evaluation.features import extract_features
-from vidssl.evaluation.linear_probe import probe
+from vidssl.evaluation.probes.logistic import probe
 from vidssl.evaluation.setup import Subject, load_subject
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.training.accelerator import make_accelerator

@@ -26,7 +26,7 @@ from image_features import Clips, cached_features
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidssl.evaluation.linear_probe import fit_logistic
+from vidssl.evaluation.probes.logistic import fit_logistic
 from vidssl.models.encoder import ClipFeatures
 from vidssl.models.heads import HeadOutput, ProjectionHead
 from vidssl.models.teacher import Teacher

@@ -48,9 +48,9 @@ def house(tmp_path: Path) -> Path:
         (None, "", "0 broken"),
         ("data/rng.py", "from vidssl.models.factory import create_model", "vidssl.data is not allowed to import vidssl.models"),
         ("models/encoder.py", "def late():\n    from vidssl.config import Config", "vidssl.models.encoder -> vidssl.config"),
-        ("evaluation/knn.py", "from vidssl.training import pretrain", "vidssl.evaluation is not allowed to import vidssl.training"),
+        ("evaluation/probes/knn.py", "from vidssl.training import pretrain", "vidssl.evaluation is not allowed to import vidssl.training"),
         ("data/rng.py", "from vidssl.data.order import GlobalBatchSampler", "No cycles are allowed in vidssl.data"),
-        ("evaluation/knn.py", "from vidssl.dynamics._engine import layout", "vidssl.evaluation.knn -> vidssl.dynamics._engine"),
+        ("evaluation/probes/knn.py", "from vidssl.dynamics._engine import layout", "vidssl.evaluation.probes.knn -> vidssl.dynamics._engine"),
         ("objectives/ressl.py", "import accelerate", "vidssl.objectives.ressl -> accelerate"),
     ],
 )  # fmt: skip

@@ -22,8 +22,8 @@ from vidssl.data.videos import Opener
 from vidssl.data.views.colour import Triple
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.evaluation.features import motion_energy
-from vidssl.evaluation.knn import knn_scores
-from vidssl.evaluation.linear_probe import probe
+from vidssl.evaluation.probes.knn import knn_scores
+from vidssl.evaluation.probes.logistic import probe
 from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.models.encoder import VideoEncoder
 from vidssl.training.accelerator import make_accelerator
@@ -142,10 +142,7 @@ def baselines(sets: dict[str, Path], cache: Opener) -> dict[str, float]:
         splits = [VideoIndex.read(folder / split) for split in ("train", "val")]
         fit, test = (
             torch.cat(
-                [
-                    motion_energy(clips)["motion"]
-                    for (clips,) in shown(index, spec, (0.0,) * 3, (1.0,) * 3, cache)
-                ]
+                [motion_energy(clips) for (clips,) in shown(index, spec, (0.0,) * 3, (1.0,) * 3, cache)]
             )
             for index in splits
         )

@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -158,31 +159,35 @@ def test_features_that_overflow_are_counted_as_wrong_and_named(
     vidssl, checkpoint, sprites, tmp_path, monkeypatch
 ):
     """Finite weights, and one video of each split for which the encoder gives nothing finite."""
-    from vidssl.evaluation import features
+    from vidssl.evaluation.features import means, sources
 
-    extractor = features.encoder_extractor
+    plain = means.encoder_source
 
-    def overflowing(encoder, name):
-        def extract(clips):
-            found = extractor(encoder, name)(clips)
+    def overflowing(encoder, name, kinds):
+        source = plain(encoder, name, kinds)
+
+        def run(clips):
             bad = clips.flatten(1).sum(1) == broken
-            return {key: rows.masked_fill(bad[:, None], torch.inf) for key, rows in found.items()}
+            return {
+                kind: rows.clone().index_fill_(0, bad.nonzero()[:, 0], torch.inf)
+                for kind, rows in source.run(clips).items()
+            }
 
-        return extract if name == "trained" else extractor(encoder, name)
+        return replace(source, run=run) if name == "trained" else source
 
     sums = []
     monkeypatch.setattr(
-        features,
+        sources,
         "motion_energy",
-        lambda clips: sums.extend(clips.flatten(1).sum(1)) or {"motion": clips.flatten(1)[:, :4]},
+        lambda clips: sums.extend(clips.flatten(1).sum(1)) or clips.flatten(1)[:, :4],
     )
     train, val = sprites / "train", sprites / "val"
-    options = (*FAST, "--batch-size", 1)
+    options = (*FAST, "--batch-size", 1, "--no-cache")
     file = tmp_path / "r.json"
     assert vidssl("knn", checkpoint, val, val, *options, "--output", file, "--k", 1)[0] == 0
     clean = json.loads(file.read_text())["scores"]
     broken = sums[0]
-    monkeypatch.setattr(features, "encoder_extractor", overflowing)
+    monkeypatch.setattr(means, "encoder_source", overflowing)
     for command in (("zero-shot", checkpoint, val), ("linear-probe", checkpoint, train, val)):
         code, out, _ = vidssl(*command, *options, "--output", file)
         assert code == 0

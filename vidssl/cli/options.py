@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
+from vidssl.errors import VidsslError
 from vidssl.launching import asked_for_cpu
 
 if TYPE_CHECKING:
@@ -64,12 +65,23 @@ def eval_arguments(
         str | None, Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
     ] = None,
     missing: Missing = "error",
+    cache: Annotated[
+        Path | None,
+        Option(help="folder in which features are kept (default: vidssl/features in the user's cache)"),
+    ] = None,
+    no_cache: Annotated[bool, Option("--no-cache", help="keep no features, and read none")] = False,
+    cache_gigabytes: Annotated[float, Option(help="the most that folder holds")] = 20.0,
 ) -> None:
     """The options of all evaluations; only the signature is used."""
 
 
 def eval_options(
-    seconds: float | None = None, decoder: str = "auto", device: str | None = None, **as_given: Any
+    seconds: float | None = None,
+    decoder: str = "auto",
+    device: str | None = None,
+    cache: Path | None = None,
+    no_cache: bool = False,
+    **as_given: Any,
 ) -> EvalOptions:
     """What `eval_arguments` declares -> how videos are shown to an encoder; also joins the processes of
     `accelerate launch`."""
@@ -82,7 +94,10 @@ def eval_options(
     if device is None and (on_cpu or state.num_processes > 1):
         device = "cpu" if on_cpu else str(state.device)
     seconds = math.inf if seconds == 0 else seconds
-    return EvalOptions(seconds=seconds, backend=decoder, device=device, **as_given)
+    if no_cache and cache is not None:
+        raise VidsslError(f"--cache {cache}: together with --no-cache; give one of them")
+    kept: Path | bool = False if no_cache else cache or True
+    return EvalOptions(seconds=seconds, backend=decoder, device=device, cache=kept, **as_given)
 
 
 def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:

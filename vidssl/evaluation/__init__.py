@@ -1,9 +1,9 @@
 """Features to numbers: zero-shot classification, probes and their baselines."""
 
 from vidssl.evaluation.classify import classify
-from vidssl.evaluation.extract import extract
-from vidssl.evaluation.knn import knn, knn_accuracy
-from vidssl.evaluation.linear_probe import linear_probe
+from vidssl.evaluation.features.extract import extract
+from vidssl.evaluation.probes.knn import knn, knn_accuracy
+from vidssl.evaluation.probes.linear import linear_probe
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.evaluation.zero_shot import zero_shot
 

@@ -45,6 +45,8 @@ class EvalOptions:
         backend: decoder, as in `vidssl.data.decode.open_video`.
         device: None takes a GPU if there is one.
         missing: listed videos that do not exist: "error", "skip" (left out) or "count" (wrong); both are named.
+        cache: folder in which features are kept for the next evaluation; True: one in the user's cache; False: none.
+        cache_gigabytes: the most that folder holds.
     """
 
     frames: int | None = None
@@ -59,6 +61,8 @@ class EvalOptions:
     backend: str = "auto"
     device: str | None = None
     missing: Missing = "error"
+    cache: str | Path | bool = True
+    cache_gigabytes: float = 20.0
 
     def spec(self, encoder: VideoEncoder) -> EvalSpec:
         """The views, completed by what the encoder was trained with."""

@@ -157,7 +157,8 @@ def result_folder(checkpoint: str | Path, data: Path, *, options: EvalOptions, *
     Args:
         chosen: arguments of `dynamics`.
     """
-    record = {"digest": VideoIndex.read(data, options.missing).digest, "options": asdict(options), **chosen}
+    shown = {key: value for key, value in asdict(options).items() if not key.startswith("cache")}
+    record = {"digest": VideoIndex.read(data, options.missing).digest, "options": shown, **chosen}
     return result_file(Path(checkpoint), "dynamics", data, record).with_suffix("")
 
 

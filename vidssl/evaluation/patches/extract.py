@@ -14,7 +14,7 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.devices import find_device
 from vidssl.errors import VidsslError
-from vidssl.evaluation.extract import names_beside, refuse_loss
+from vidssl.evaluation.features.extract import names_beside, refuse_loss
 from vidssl.evaluation.patches.stream import TensorStream
 from vidssl.evaluation.patches.videos import whole_videos
 from vidssl.evaluation.report import Result, data_record, result_header

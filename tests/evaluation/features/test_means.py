@@ -13,14 +13,9 @@ import vidssl
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.errors import VidsslError
-from vidssl.evaluation.features import (
-    FeatureSet,
-    _in_order,
-    _Part,
-    extract_features,
-    motion_energy,
-    new_clips,
-)
+from vidssl.evaluation.features.blocks import block_rows, new_clips
+from vidssl.evaluation.features.means import FeatureSet, _in_order, _Part, extract_features, mean_over_views
+from vidssl.evaluation.features.sources import motion_energy
 from vidssl.evaluation.setup import EvalOptions, Subject
 
 
@@ -46,17 +41,26 @@ def index_of(total: int) -> VideoIndex:
     return VideoIndex.of(Path("/videos"), [f"{number}.mp4" for number in range(total)], [None] * total)
 
 
+def part_of(ids, failed, rows, failures=()):
+    """What a process knows of videos of one clip."""
+    part = _Part(ids)
+    part.failed = torch.tensor(failed)
+    part.failures = list(failures)
+    for name, values in rows.items():
+        part.add(name, torch.arange(len(ids)), values[:, None], torch.ones(len(ids), 1).bool())
+    return part
+
+
 def test_rows_of_several_processes_come_in_the_order_of_the_index():
     parts = [
-        _Part([torch.tensor([0, 2]), torch.tensor([4])], [torch.tensor([False, True]), torch.tensor([False])],
-              {"x": [torch.tensor([[0.0], [2]]), torch.tensor([[4.0]])]}, [FailedVideo(2, "c", "torn")]),
-        _Part([torch.tensor([1, 3])], [torch.tensor([True, False])],
-              {"x": [torch.tensor([[1.0], [3]])]}, [FailedVideo(1, "b", "empty")]),
+        part_of([0, 1, 4], [False, True, False], {"x": torch.tensor([[0.0], [1], [4]])}, [FailedVideo(1, "c", "torn")]),
+        part_of([2, 3], [True, False], {"x": torch.tensor([[2.0], [3]])}, [FailedVideo(2, "b", "empty")]),
+        _Part([]),
     ]  # fmt: skip
     found = _in_order(parts, index_of(5), "run")
     assert found.features["x"][:, 0].tolist() == [0, 0, 0, 3, 4]
     assert found.ok["x"].tolist() == [True, False, False, True, True]
-    assert [failure.path for failure in found.failures] == ["b", "c"]
+    assert [failure.path for failure in found.failures] == ["c", "b"]
     with pytest.raises(AssertionError, match="exactly once"):
         _in_order(parts[:1], index_of(3), "run")
 
@@ -65,14 +69,25 @@ def test_rows_of_several_processes_come_in_the_order_of_the_index():
 def test_features_that_are_not_finite_are_those_of_a_failed_video(broken):
     """Only for the encoder that gave them; a length that overflows would become a row of zeros when normalised."""
     rows = {"x": torch.tensor([[1.0, 2], [broken, 0], [3, 4]]), "y": torch.ones(3, 2)}
-    part = _Part([torch.arange(3)], [torch.zeros(3, dtype=torch.bool)], {k: [v] for k, v in rows.items()}, [])
-    found = _in_order([part], index_of(3), "run")
+    found = _in_order([part_of([0, 1, 2], [False] * 3, rows)], index_of(3), "run")
     assert found.ok["x"].tolist() == [True, False, True] and bool(found.ok["y"].all())
     assert found.features["x"].tolist() == [[1, 2], [0, 0], [3, 4]]
     assert [(x.path, x.reason) for x in found.failures] == [("/videos/1.mp4", "features are not finite (x)")]
-    part.rows["x"] = [torch.full((3, 2), broken)]
     with pytest.raises(VidsslError, match="run: the features of 'x' are finite for none of the 3 videos"):
-        _in_order([part], index_of(3), "run")
+        _in_order([part_of([0, 1, 2], [False] * 3, {"x": torch.full((3, 2), broken)})], index_of(3), "run")
+
+
+def test_the_mean_is_over_the_views_that_are_shown():
+    rows = torch.arange(12.0).reshape(2, 3, 2)
+    shown = torch.tensor([[True, True, True], [True, False, True]])
+    assert mean_over_views(rows, shown).tolist() == [[2, 3], [8, 9]]
+    rows[1, 1] = torch.nan
+    assert mean_over_views(rows, shown).tolist() == [[2, 3], [8, 9]]
+
+
+@pytest.mark.parametrize(("videos", "rows"), [(1, 1), (16, 16), (17, 9), (20, 10), (33, 11), (9537, 16)])
+def test_blocks_are_as_small_as_their_number_allows(videos, rows):
+    assert block_rows(videos, 16) == rows
 
 
 def test_constant_features_are_recognised():
@@ -104,6 +119,6 @@ def test_a_short_video_is_shown_as_often_as_it_has_clips(subject, sprites, monke
 def test_motion_energy_says_where_and_when_pixels_change():
     clips = torch.zeros(1, 3, 5, 16, 16)
     clips[:, :, 3:, :8, :8] = 1  # between the third and the fourth frame, in the top left corner
-    energy = motion_energy(clips, grid=2, slices=4)["motion"].reshape(4, 2, 2)
+    energy = motion_energy(clips, grid=2, slices=4).reshape(4, 2, 2)
     assert energy.nonzero().tolist() == [[2, 0, 0]]
-    assert motion_energy(clips[:, :, :1], grid=2, slices=4)["motion"].abs().sum() == 0
+    assert motion_energy(clips[:, :, :1], grid=2, slices=4).abs().sum() == 0

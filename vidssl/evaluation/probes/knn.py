@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vidssl.errors import check_value
 from vidssl.evaluation.metrics import require_finite
+from vidssl.evaluation.probes.splits import read_splits
 from vidssl.evaluation.report import Result, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject
-from vidssl.evaluation.splits import read_splits
 
 
 def knn(

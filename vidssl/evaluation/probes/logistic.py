@@ -1,84 +1,20 @@
-"""The linear probe: multinomial logistic regression on frozen features, fitted to its optimum.
-
-Deterministic and free of learning rates: the objective is convex and minimised by L-BFGS in float64. The strength of
-the l2 penalty is chosen on held-out parts of the training split, never on the test split. Videos that are recorded as
-one group, of one person for instance, are held out together: apart, they favour the penalty that knows persons by heart.
-"""
+"""Multinomial logistic regression at its optimum, and the choice of its penalty on held-out training rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidssl import distributed
 from vidssl.errors import VidsslError
 from vidssl.evaluation.metrics import require_finite
-from vidssl.evaluation.report import Result, result_header
-from vidssl.evaluation.setup import EvalOptions, load_subject
-from vidssl.evaluation.splits import Splits, read_splits
+from vidssl.evaluation.probes.holdout import grouped_split, stratified_split
 
 L2_GRID = tuple(float(x) for x in np.logspace(-5, 2, 15))
-
-
-def linear_probe(
-    checkpoint: str | Path,
-    train: str | Path,
-    val: str | Path,
-    *,
-    seed: int = 0,
-    options: EvalOptions | None = None,
-) -> Result:
-    """Logistic regression on frozen clip features, its penalty chosen on a held-out part of `train`.
-
-    Fitted by the first process, on its GPU if there is one.
-
-    Returns:
-        JSON-able result; ``scores`` holds the trained encoder, the untrained one, motion energy, majority and chance.
-    """
-    subject = load_subject(checkpoint, options)
-    splits = read_splits(subject, train, val)
-    header = result_header("linear-probe", subject)  # on all processes: it counts them
-    fitted = distributed.on_first(lambda: _fitted(splits, subject.device, seed))
-    return {
-        **header,
-        "seed": seed,
-        **splits.record,
-        **fitted,
-        "notes": splits.record["notes"] + fitted["notes"],
-    }
-
-
-def _fitted(splits: Splits, device: torch.device, seed: int) -> Result:
-    """Penalties, scores and what has to be said of them."""
-    place = device if device.type == "cuda" else torch.device("cpu")  # others may know no float64
-    l2, predictions = {}, {}
-    for frozen in splits.frozen():
-        train, test = frozen.train.to(place), frozen.test.to(place)
-        logits, l2[frozen.title] = probe(
-            train, frozen.labels, test, len(splits.names), groups=frozen.groups, seed=seed
-        )
-        predictions[frozen.title] = (frozen, logits.cpu())
-    grouped = splits.record["train"].get("groups", 0)
-    return {
-        "feature": "clip (mean over frames and clips, in the encoder's output space)",
-        "l2": l2,
-        "l2_grid": L2_GRID,
-        **({"groups_kept_together": grouped} if grouped else {}),
-        "notes": [f"recorded groups kept together in choosing the penalties: {grouped}"] * bool(grouped)
-        + [
-            f"{title}: the penalty, {penalty:g}, lies at the edge of the grid, {min(L2_GRID):g} to {max(L2_GRID):g}; a "
-            "better one may lie outside"
-            for title, penalty in l2.items()
-            if penalty in (min(L2_GRID), max(L2_GRID))
-        ],
-        **splits.scored(predictions),
-    }
 
 
 @dataclass(frozen=True)
@@ -141,58 +77,6 @@ def fit_logistic(
     with torch.enable_grad():
         optimizer.step(closure)
     return LogisticModel(weight.detach(), bias.detach(), mean, std)
-
-
-def stratified_split(
-    labels: Tensor, fraction: float, generator: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Row numbers of a (kept, held-out) split that holds out `fraction` of every class.
-
-    At least one row of a class with two or more is held out, and none of a class with one.
-    """
-    kept, held_out = [], []
-    for label in labels.unique().tolist():
-        rows = (labels == label).nonzero()[:, 0].numpy()
-        rows = rows[generator.permutation(len(rows))]
-        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
-        held_out.append(rows[:count])
-        kept.append(rows[count:])
-    first, second = (torch.from_numpy(np.sort(np.concatenate(rows))) for rows in (kept, held_out))
-    return first, second
-
-
-def grouped_split(
-    labels: Tensor, groups: Tensor, fraction: float, generator: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """As `stratified_split`, but the rows of a group stay together, so that only about `fraction` of a class is held out.
-
-    Of a class in two or more groups at least one group is held out and one kept, as far as the other classes of its
-    groups allow, and none of a class in one group.
-
-    Args:
-        groups: (N,) integers, equal for rows of one group, which may be of several classes.
-    """
-    label, group = labels.numpy(), groups.numpy()
-    total, held = np.bincount(label), np.zeros(int(label.max()) + 1, dtype=int)
-    out: set[int] = set()
-
-    def hold_out(number: int) -> None:
-        classes, counts = np.unique(label[group == number], return_counts=True)
-        if number not in out and (held[classes] + counts < total[classes]).all():
-            out.add(number)
-            held[classes] += counts
-
-    for this in np.unique(label):
-        numbers, sizes = np.unique(group[label == this], return_counts=True)
-        order, target = generator.permutation(len(numbers)), fraction * total[this]
-        for number, size in zip(numbers[order], sizes[order], strict=True):
-            if held[this] + size / 2 <= target:  # brings the class nearer to its fraction
-                hold_out(int(number))
-        for number in numbers[order][np.argsort(sizes[order], kind="stable")]:
-            if held[this] == 0:
-                hold_out(int(number))
-    is_out = torch.from_numpy(np.isin(group, list(out)))
-    return (~is_out).nonzero()[:, 0], is_out.nonzero()[:, 0]
 
 
 def choose_l2(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidssl.errors import VidsslError
-from vidssl.evaluation.knn import knn, knn_accuracy, knn_scores
+from vidssl.evaluation.probes.knn import knn, knn_accuracy, knn_scores
 
 
 def brute_force(train, labels, test, k, classes, temperature):

@@ -10,7 +10,7 @@ from pathlib import Path
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
-from vidssl.evaluation.features import extract_features
+from vidssl.evaluation.features.means import extract_features
 from vidssl.evaluation.report import Result, data_record, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.files import read_json, whole_file, write_json, write_tensors

@@ -16,17 +16,12 @@ from tests.distributed_runner import run_on_processes
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions
 from vidssl.evaluation.features import FeatureSet
-from vidssl.evaluation.linear_probe import (
-    choose_l2,
-    fit_logistic,
-    grouped_split,
-    probe,
-    stratified_split,
-)
+from vidssl.evaluation.probes.holdout import grouped_split, stratified_split
+from vidssl.evaluation.probes.logistic import choose_l2, fit_logistic, probe
+from vidssl.evaluation.probes.splits import Splits
 from vidssl.evaluation.setup import Subject
-from vidssl.evaluation.splits import Splits
 
-probes = import_module("vidssl.evaluation.linear_probe")  # the package exports the function of that name
+probes = import_module("vidssl.evaluation.probes.linear")
 
 
 def blobs(rng: np.random.Generator, n: int, d: int = 6, k: int = 3, spread: float = 1.0):

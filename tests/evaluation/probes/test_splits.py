@@ -10,8 +10,8 @@ import torch
 import vidssl
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
+from vidssl.evaluation.probes.splits import read_splits
 from vidssl.evaluation.setup import EvalOptions, load_subject
-from vidssl.evaluation.splits import read_splits
 from vidssl.models.export import save_encoder
 
 

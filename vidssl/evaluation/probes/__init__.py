@@ -1,0 +1,1 @@
+"""Labels on frozen features: neighbours, linear and attentive heads, few labels, and the whole encoder tuned."""
