@@ -33,6 +33,8 @@ def test_doctor_lists_encoders_by_family(vidssl, tmp_path, monkeypatch):
     assert found["open_clip, ModifiedResNet"]["modes"] == ["convolutions", "head", "none"]
     assert not any("coca_ViT-B-32" in row["names"] for row in found.values())
     assert "conv3d/small" in out
+    assert "videomae" in found["transformers/FOLDER or ORG/NAME, video models"]["names"]
+    assert "dinov3_vit" in found["transformers/FOLDER or ORG/NAME, image models"]["names"]
 
 
 def test_mistakes_exit_with_2_and_one_line(vidssl, checkpoint, recipe, sprites, tiny_clip, tmp_path):

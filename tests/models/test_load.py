@@ -116,7 +116,9 @@ def test_a_source_that_is_nowhere_is_one_line(source: str) -> None:
         load_encoder(source)
     message = str(error.value)
     assert message.startswith(f"{source}: ")
-    assert "NAME:TAG of open_clip, local-dir:/path, hf-hub:org/repo, timm/NAME, pytorchvideo/NAME" in message
+    assert (
+        "NAME:TAG of open_clip, local-dir:/path, hf-hub:org/repo, timm/NAME, transformers/FOLDER" in message
+    )
     assert ("did you mean 'ViT-B-32'" in message) == source.startswith("ViT")
 
 

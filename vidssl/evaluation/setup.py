@@ -67,7 +67,7 @@ class EvalOptions:
     def spec(self, encoder: VideoEncoder) -> EvalSpec:
         """The views, completed by what the encoder was trained with."""
         trained: dict[str, Any] = encoder.spec.get("sampling", {})
-        frames = self.frames or trained.get("frames", 8)
+        frames = self.frames or encoder.usual_frames
         seconds, stride = self.seconds, self.stride
         if seconds is None and stride is None:
             stride = trained.get("stride")

@@ -132,6 +132,11 @@ class VideoEncoder(nn.Module):
             None if tokens is None else rearrange(tokens, "(b n) t h w d -> b (n t) h w d", b=batch),
         )
 
+    @property
+    def usual_frames(self) -> int:
+        """Frames of a clip where nothing else decides it: those of the training, else what the network is made for, else 8."""
+        return int(self.spec.get("sampling", {}).get("frames") or self.spec.get("max_frames") or 8)
+
     def check_size(self, frames: int, size: int) -> None:
         """Find out, before there are any, whether clips of so many frames and `size` pixels a side can be encoded.
 

@@ -19,6 +19,7 @@ from vidssl.models.stored import read_config, stored_tensors
 from vidssl.models.temporal.modes import MODES
 from vidssl.models.tokens.blocks import blank_tower
 from vidssl.models.towers.conv3d import Conv3dEncoder, create_conv3d
+from vidssl.models.towers.huggingface.create import TRANSFORMERS, build_transformers, create_transformers
 from vidssl.models.towers.images import check_mode, encoder_around, load_over_time, set_size
 from vidssl.models.towers.pytorchvideo import PytorchVideoEncoder, create_pytorchvideo
 from vidssl.models.towers.text import TextEncoder, tokenizer_spec
@@ -38,8 +39,8 @@ def create_model(
 
     Args:
         name: an open_clip architecture (``"ViT-B-16"``, ``"ViT-B-16-quickgelu"``, …), ``"local-dir:/path"`` or
-            ``"hf-hub:org/repo"`` (these two bring their weights), ``"timm/NAME"``, ``"pytorchvideo/x3d_s"`` and the like, or
-            ``"conv3d/small"``, a network of ours to train from scratch.
+            ``"hf-hub:org/repo"`` (these two bring their weights), ``"transformers/FOLDER"`` or ``"transformers/org/repo"`` (so do
+            these), ``"timm/NAME"``, ``"pytorchvideo/x3d_s"`` and the like, or ``"conv3d/small"``, a network of ours to train from scratch.
         pretrained: None for random weights from torch's default generator; else an open_clip tag (``"openai"``), a
             checkpoint file (.safetensors, or tensors pickled in .pt/.bin), ``"local-dir:/path"``, ``"hf-hub:org/repo"``,
             or a run, checkpoint or exported encoder of ours, whose attention over time comes along (one that has none,
@@ -65,6 +66,8 @@ def create_model(
         return create_conv3d(name.removeprefix(CONV3D), pretrained, **options)
     if name.startswith(TIMM):
         return create_timm(name.removeprefix(TIMM), pretrained, temporal, **options)
+    if name.startswith(TRANSFORMERS):
+        return create_transformers(name.removeprefix(TRANSFORMERS), pretrained, temporal, **options)
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
     check_options(options, asdict(ClipOptions()))
@@ -113,9 +116,11 @@ def build_from_spec(
             return PytorchVideoEncoder(spec)
         if family == "conv3d":
             return Conv3dEncoder(spec)
+        if family == "transformers":
+            return build_transformers(spec)
         if family not in ("open_clip", "timm"):
             raise VidsslError(
-                f"encoder spec: family {family!r}: must be 'open_clip', 'timm', 'pytorchvideo' or 'conv3d'"
+                f"encoder spec: family {family!r}: must be 'open_clip', 'timm', 'transformers', 'pytorchvideo' or 'conv3d'"
             )
         check_choice("temporal", spec["temporal"], MODES, CHOICE)
         if family == "timm":

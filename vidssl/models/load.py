@@ -4,6 +4,7 @@
 >>> encoder = vidssl.load_encoder("ViT-B-32-quickgelu:openai")           # open_clip's name and tag
 >>> encoder = vidssl.load_encoder("local-dir:/models/clip")              # or hf-hub:org/repo
 >>> encoder = vidssl.load_encoder("timm/vit_small_patch14_dinov2.lvd142m:weights/dinov2.safetensors")
+>>> encoder = vidssl.load_encoder("transformers/models/videomae-base")    # a folder, or org/repo of the hub
 >>> encoder = vidssl.load_encoder("pytorchvideo/x3d_s:weights/X3D_S.pyth")
 """
 
@@ -19,6 +20,8 @@ from vidssl.models.export import read_encoder
 from vidssl.models.factory import CONV3D, PYTORCHVIDEO, create_model
 from vidssl.models.sources import CONFIG_FILE, HUB, LOCAL
 from vidssl.models.stored import KINDS, find_encoder
+from vidssl.models.towers.huggingface.create import TRANSFORMERS
+from vidssl.models.towers.huggingface.package import is_package
 from vidssl.models.towers.timm import TIMM
 
 
@@ -45,7 +48,8 @@ def load_encoder(source: str | Path, pretrained: str | None = None) -> VideoEnco
 
     Args:
         source: a run, checkpoint or exported folder; the folder of an open_clip model, with or without ``local-dir:``;
-            ``hf-hub:org/repo``; an architecture of open_clip, ``timm/NAME``, ``pytorchvideo/NAME`` or ``conv3d/NAME``, followed by ``:`` and what
+            ``hf-hub:org/repo``; the folder of a model of transformers, with or without ``transformers/``, or ``transformers/org/repo``;
+            an architecture of open_clip, ``timm/NAME``, ``pytorchvideo/NAME`` or ``conv3d/NAME``, followed by ``:`` and what
             `vidssl.create_model` takes as its `pretrained` (a tag or a file).
         pretrained: instead of what follows the colon.
 
@@ -58,9 +62,12 @@ def load_encoder(source: str | Path, pretrained: str | None = None) -> VideoEnco
     name = str(source)
     folder = Path(name.removeprefix(LOCAL)).expanduser()
     if folder.is_dir():
-        if not (folder / CONFIG_FILE).is_file():
+        if (folder / CONFIG_FILE).is_file():
+            name = f"{LOCAL}{folder}"
+        elif is_package(folder):
+            name = f"{TRANSFORMERS}{folder}"
+        else:
             return load(folder)
-        name = f"{LOCAL}{folder}"
     elif not name.startswith((LOCAL, HUB)):
         name, _, rest = name.partition(":")
         pretrained = pretrained or rest or None
@@ -86,8 +93,11 @@ def _check_name(name: str, source: str | Path) -> None:
     import open_clip
 
     known = open_clip.list_models()
-    if not name.startswith((TIMM, PYTORCHVIDEO, CONV3D)) and name.replace("/", "-") not in known:
+    if (
+        not name.startswith((TIMM, TRANSFORMERS, PYTORCHVIDEO, CONV3D))
+        and name.replace("/", "-") not in known
+    ):
         raise VidsslError(
             f"{source}: no such folder, and no model of that name{did_you_mean(name, known)}; expected {KINDS}, or the "
-            f"name of a model: NAME:TAG of open_clip, {LOCAL}/path, {HUB}org/repo, {TIMM}NAME, {PYTORCHVIDEO}NAME, {CONV3D}NAME"
+            f"name of a model: NAME:TAG of open_clip, {LOCAL}/path, {HUB}org/repo, {TIMM}NAME, {TRANSFORMERS}FOLDER or ORG/NAME, {PYTORCHVIDEO}NAME, {CONV3D}NAME"
         )

@@ -221,7 +221,7 @@ def step_spec(encoder: VideoEncoder, options: EvalOptions) -> StepSpec:
             names none.
     """
     trained: dict[str, Any] = encoder.spec.get("sampling", {})
-    frames = options.frames or trained.get("frames", 8)
+    frames = options.frames or encoder.usual_frames
     size = options.size or trained.get("size") or encoder.image_size
     stride, seconds = options.stride, None
     if options.seconds == math.inf:

@@ -107,8 +107,7 @@ class PatchFeatures:
         unit = encoder.time_stride
         if self.mode == "static":
             return unit
-        trained = encoder.spec.get("sampling", {}).get("frames") or encoder.spec.get("max_frames") or 8
-        return -(-(frames or trained) // unit) * unit
+        return -(-(frames or encoder.usual_frames) // unit) * unit
 
     @torch.no_grad()
     def __call__(self, frames: Tensor) -> Tensor:

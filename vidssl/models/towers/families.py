@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 from vidssl.models.temporal.modes import MODES, ON_FRAMES
 from vidssl.models.towers.conv3d import NETWORKS as CONV3D
+from vidssl.models.towers.huggingface.kinds import KINDS
 from vidssl.models.towers.pytorchvideo import NETWORKS as PYTORCHVIDEO
 
 
 class Family(NamedTuple):
     """Encoders of one kind.
 
-    names: for `vidssl.create_model`; modes: of `temporal`, none where the network has its own way with time; installed: version
+    names: for `vidssl.create_model`, or of transformers the `model_type` of a folder; modes: of `temporal`, none where the network has its own way with time; installed: version
     of the package, or None.
     """
 
@@ -44,6 +45,7 @@ def families(progress: Callable[[int, int], None] = lambda done, total: None) ->
             package = "open_clip_torch"
             found.append(Family(f"open_clip, {kind}", package, _version(package), modes, tuple(names)))
     found.append(Family("timm, any image model", "timm", _version("timm"), MODES, ("timm/NAME",)))
+    found.extend(_transformers())
     networks = tuple(f"pytorchvideo/{name}" for name in PYTORCHVIDEO)
     found.append(Family("pytorchvideo", "pytorchvideo", _version("pytorchvideo"), (), networks))
     found.append(
@@ -69,6 +71,20 @@ def _open_clip(progress: Callable[[int, int], None]) -> Iterator[tuple[str, str,
                 known[key] = type(getattr(visual, "trunk", visual)).__name__, take_apart(visual) is not None
             yield name, *known[key]
         progress(number + 1, len(names))
+
+
+def _transformers() -> Iterator[Family]:
+    """Models by their `model_type`; those that the installed release lacks are left out."""
+    installed = _version("transformers")
+    names: set[str] = set()
+    if installed is not None:
+        import transformers
+
+        names = set(dir(transformers))  # imports none of them
+    for words, video, modes in (("video models", True, ()), ("image models", False, (*ON_FRAMES, "none"))):
+        known = (kind for kind, model in KINDS.items() if model.video == video and model.model in names)
+        name = f"transformers/FOLDER or ORG/NAME, {words}"
+        yield Family(name, "transformers", installed, modes, tuple(known))
 
 
 def _version(package: str) -> str | None:

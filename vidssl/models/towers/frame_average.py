@@ -56,8 +56,11 @@ class FrameAverageEncoder(VideoEncoder):
             raise VidsslError(
                 f"encoder: {self.spec['name']}: this image tower gives no patch tokens (a vision transformer would)"
             )
-        pooled = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"))
-        frames = rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0])
+        return self.over_time(self._tower(rearrange(clips, "b c t h w -> (b t) c h w")), len(clips))
+
+    def over_time(self, pooled: Tensor, batch: int) -> ClipFeatures:
+        """Image features (B T, D) of B clips to features of these."""
+        frames = rearrange(pooled, "(b t) d -> b t d", b=batch)
         if self.temporal_head is not None:
             frames = frames + self.temporal_head(frames)
         return ClipFeatures(frames.mean(dim=1), frames, None)

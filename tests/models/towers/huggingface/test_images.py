@@ -1,0 +1,154 @@
+"""Image models of transformers against transformers itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from einops import rearrange
+from torch import Tensor
+
+import vidssl
+from tests.models.towers.huggingface.tiny import noise, tiny
+from vidssl.errors import VidsslError
+from vidssl.models.export import save_encoder
+
+MODELS = [
+    "CLIPModel",
+    "CLIPVisionModelWithProjection",
+    "SiglipModel",
+    "SiglipVisionModel",
+    "Siglip2Model",
+    "Siglip2VisionModel",
+    "Dinov2Model",
+    "Dinov2ForImageClassification",
+    "Dinov2WithRegistersModel",
+    "DINOv3ViTModel",
+    "DINOv3ConvNextModel",
+]
+
+
+@torch.no_grad()
+def theirs(model: Any, name: str, images: Tensor) -> Tensor:
+    """(N, D) as transformers computes it."""
+    inputs: dict[str, Any] = {"pixel_values": images}
+    if name.startswith("Siglip2"):
+        from transformers.models.siglip2.image_processing_siglip2 import convert_image_to_patches
+
+        patches = torch.stack([convert_image_to_patches(image, 8) for image in images])
+        h, w = (side // 8 for side in images.shape[2:])
+        mask = torch.ones(patches.shape[:2], dtype=torch.int32)
+        inputs = {
+            "pixel_values": patches,
+            "pixel_attention_mask": mask,
+            "spatial_shapes": torch.tensor([[h, w]] * len(images)),
+        }
+    elif name.startswith(("CLIP", "Siglip")):
+        inputs["interpolate_pos_encoding"] = True
+    if hasattr(model, "get_image_features"):
+        output = model.get_image_features(**inputs)
+    else:
+        output = getattr(model, "dinov2", model)(**inputs)
+    found: Tensor = output.image_embeds if "image_embeds" in output else output.pooler_output
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_features_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    model = tiny(name, tmp_path / "theirs")
+    encoder = vidssl.load_encoder(f"transformers/{tmp_path}/theirs")
+    side = encoder.image_size
+    for height, width in (
+        (side, side),
+        (2 * side, side),
+    ):  # positions are interpolated as transformers does it
+        clips = noise(1, 3, 2, height, width)
+        with torch.no_grad():
+            features = encoder(clips, patches=True)
+        expected = theirs(model, name, rearrange(clips, "b c t h w -> (b t) c h w"))
+        torch.testing.assert_close(features.frames[0], expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(features.clip[0], expected.mean(dim=0), atol=1e-5, rtol=0)
+    patch = encoder.map_multiple
+    assert features.patches is not None
+    assert features.patches.shape == (1, 2, 2 * side // patch, side // patch, encoder.width)
+    *inner, last = encoder.maps(clips)
+    assert torch.equal(last, features.patches)
+    assert len(inner) == (3 if "ConvNext" in name else 1)
+    assert (encoder.embed_dim, encoder.sees, encoder.image_size) == (expected.shape[1], "frame", side)
+    again = vidssl.load(save_encoder(encoder, tmp_path / "ours"))
+    assert torch.equal(again(clips).clip, encoder(clips).clip)
+
+
+def test_patches_are_where_they_are_in_the_image(tmp_path: Path) -> None:
+    """A DINOv3 without attention across patches: what changes in a corner changes the features of that corner alone."""
+    model = tiny("Dinov2Model", tmp_path)
+    for layer in model.encoder.layer:
+        torch.nn.init.zeros_(layer.layer_scale1.lambda1)  # of attention
+    model.save_pretrained(tmp_path)
+    encoder = vidssl.load_encoder(f"transformers/{tmp_path}")
+    clips = noise(1, 3, 1, 24, 16)
+    changed = clips.clone()
+    changed[..., 16:, :8] += 1  # the last row, the first column
+    with torch.no_grad():
+        before, after = (encoder(x, patches=True).patches for x in (clips, changed))
+    differs = (before - after).abs().amax(dim=-1)[0, 0] > 0
+    assert differs.tolist() == [[False, False], [False, False], [True, False]]
+
+
+@pytest.mark.parametrize("temporal", ["head", "convolutions"])
+def test_what_is_learned_of_time_starts_as_the_mean_and_is_kept(temporal: str, tmp_path: Path) -> None:
+    tiny("DINOv3ViTModel", tmp_path / "theirs")
+    name = f"transformers/{tmp_path}/theirs"
+    encoder = vidssl.create_model(name, temporal=temporal).eval()
+    plain = vidssl.load_encoder(name)
+    clips = noise(1, 3, 4, 16, 16)
+    torch.testing.assert_close(encoder(clips).clip, plain(clips).clip)
+    head: Any = encoder.temporal_head
+    encoder(clips).clip.sum().backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in head.parameters())
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    folder = save_encoder(encoder, tmp_path / "ours")
+    again = vidssl.create_model(name, str(folder), temporal=temporal).eval()
+    assert torch.equal(again(clips).clip, encoder(clips).clip)
+    assert not torch.allclose(again(clips).clip, plain(clips).clip)
+    with pytest.raises(VidsslError, match=f"was trained with temporal='{temporal}'"):
+        vidssl.create_model(name, str(folder), temporal="none")
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    tiny("CLIPModel", tmp_path / "clip")
+    tiny("CLIPVisionModel", tmp_path / "bare", family="CLIPVision")
+    name = f"transformers/{tmp_path}/clip"
+    with pytest.raises(VidsslError, match="temporal='divided' cannot be put into a model of transformers"):
+        vidssl.create_model(name)
+    with pytest.raises(VidsslError, match=r"token_drop: 0\.5: has no effect"):
+        vidssl.create_model(name, temporal="head", token_drop=0.5)
+    with pytest.raises(VidsslError, match="clips of 12x16 pixels: both sides must be multiples of 8"):
+        vidssl.load_encoder(name)(noise(1, 3, 1, 12, 16))
+    with pytest.raises(VidsslError, match=r"1 missing \(visual_projection.weight\)"):
+        vidssl.load_encoder(f"transformers/{tmp_path}/bare")
+    tiny("SiglipModel", tmp_path / "siglip")
+    with pytest.raises(VidsslError, match=r"weights do not fit|another model"):
+        vidssl.create_model(name, str(tmp_path / "siglip"), temporal="none")
+
+
+def test_the_size_that_a_processor_shows(tmp_path: Path) -> None:
+    """DINOv2 has positions for another size than the one that it is shown."""
+    tiny("Dinov2Model", tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "crop_size": {"height": 24, "width": 24},
+                "image_mean": [0.1, 0.2, 0.3],
+                "image_std": [0.4, 0.5, 0.6],
+            }
+        )
+    )
+    encoder = vidssl.load_encoder(f"transformers/{tmp_path}")
+    assert (encoder.image_size, encoder.mean, encoder.std) == (24, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert vidssl.create_model(f"transformers/{tmp_path}", temporal="none", image_size=32).image_size == 32

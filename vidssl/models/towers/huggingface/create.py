@@ -1,0 +1,169 @@
+"""Encoders that are models of transformers: from a folder, a hub name or a description of one.
+
+>>> encoder = vidssl.load_encoder("transformers/models/videomae-base")            # a folder with config.json and model.safetensors
+>>> encoder = vidssl.load_encoder("transformers/facebook/vjepa2-vitl-fpc64-256")  # of the hub
+>>> encoder = vidssl.create_model("transformers/google/siglip2-base-patch16-224", temporal="head")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from vidssl.errors import VidsslError
+from vidssl.models.encoder import VideoEncoder
+from vidssl.models.options import ClipOptions, check_effect, check_options
+from vidssl.models.stored import find_encoder, read_config, stored_tensors
+from vidssl.models.temporal.modes import IN_BLOCKS, ON_FRAMES
+from vidssl.models.towers.huggingface.clips import PARTS
+from vidssl.models.towers.huggingface.images import TransformersImageEncoder
+from vidssl.models.towers.huggingface.kinds import find_kind
+from vidssl.models.towers.huggingface.network import build_network, load_network
+from vidssl.models.towers.huggingface.package import Package, is_package, read_package, statistics
+from vidssl.models.towers.huggingface.video import TransformersVideoEncoder
+from vidssl.models.towers.images import load_over_time
+from vidssl.models.weights import load_strict, read_tensors
+
+TRANSFORMERS = "transformers/"
+FAMILY = "transformers"
+_NORM = "fc_norm"  # of a finetuned VideoMAE: behind the mean of tokens, kept beside the classifier
+_VISUAL = "visual."
+
+
+def create_transformers(source: str, pretrained: str | None, temporal: str, **options: Any) -> VideoEncoder:
+    """Build an encoder around a model of transformers.
+
+    Args:
+        source: a folder with its config.json, or ``ORG/NAME`` of the hub; brings its weights unless `pretrained` or
+            ``load_weights=False`` say otherwise.
+        pretrained: other weights of the same architecture: a file or folder of them, or a run, checkpoint or exported encoder.
+        temporal: as for `vidssl.create_model`, one of those behind frames for image models; ignored by video models.
+        options: `chunk_frames` and `load_weights` for video models, those of :class:`ClipOptions` that are heeded for image models.
+
+    Raises:
+        VidsslError: for unknown models and options, options without effect, and weights that do not fit in every key, shape and sum.
+    """
+    name = f"{TRANSFORMERS}{source}"
+    package = read_package(source, weights=pretrained is None and options.get("load_weights", True) is True)
+    kind = find_kind(package.config, name)
+    mean, std = statistics(package.preprocess, kind.statistics)
+    spec: dict[str, Any] = {
+        "family": FAMILY,
+        "name": name,
+        "pretrained": pretrained or (name if package.weights else None),
+        "config": package.config,
+        "preprocess": {"mean": list(mean), "std": list(std)},
+    }
+    if kind.video:
+        check_options(options, {"chunk_frames": None, "load_weights": True}, f" of {name}")
+        spec["chunk_frames"] = options.get("chunk_frames")
+    else:
+        check_options(options, asdict(ClipOptions()))
+        if temporal in IN_BLOCKS:
+            modes = ", ".join(map(repr, (*ON_FRAMES, "none")))
+            raise VidsslError(
+                f"{name}: temporal={temporal!r} cannot be put into a model of transformers (allowed: {modes}; the same models of open_clip "
+                "and timm have all modes)"
+            )
+        check_effect(options, name, temporal, transformer=False)
+        heeded = {**asdict(ClipOptions()), **options}
+        spec |= {
+            "temporal": temporal,
+            "options": {key: heeded[key] for key in ("time_signal", "causal", "chunk_frames")},
+            "image_size": options.get("image_size"),
+        }
+    if pretrained is None and options.get("load_weights", True):
+        return _loaded(spec, package.tensors(), name, package)
+    if pretrained is None:
+        return _around(build_network(package.config, name), spec, package)
+    place = Path(pretrained).expanduser()
+    if place.is_dir() and not is_package(place):
+        return _stored(spec, place, pretrained, package)
+    tensors = read_package(pretrained).tensors() if place.is_dir() else read_tensors(place)
+    return _loaded(spec, tensors, pretrained, package)
+
+
+def build_transformers(spec: Mapping[str, Any]) -> VideoEncoder:
+    """The encoder of a spec, with random weights."""
+    network = build_network(spec["config"], str(spec["name"]))
+    if spec.get(_NORM):
+        _add_norm(network)
+    return _encoder(network, spec)
+
+
+def _loaded(
+    spec: dict[str, Any], tensors: Mapping[str, Tensor], source: str, package: Package
+) -> VideoEncoder:
+    """The encoder with weights as transformers names them."""
+    network = load_network(spec["config"], tensors, source)
+    norm = {key.split(".")[-1]: value for key, value in tensors.items() if key.startswith(f"{_NORM}.")}
+    if norm:
+        spec[_NORM] = True
+        load_strict(_add_norm(network), norm, f"{source}: {_NORM}")
+    return _around(network, spec, package)
+
+
+def _stored(spec: dict[str, Any], place: Path, pretrained: str, package: Package) -> VideoEncoder:
+    """The encoder with the weights of one of ours."""
+    folder = find_encoder(place)
+    theirs = read_config(folder)["spec"]
+    if theirs.get("family") != FAMILY or theirs["config"] != spec["config"]:
+        raise VidsslError(f"{pretrained}: another model ({theirs.get('name')}) than {spec['name']}")
+    network = build_network(spec["config"], spec["name"])
+    if theirs.get(_NORM):
+        spec[_NORM] = True
+        _add_norm(network)
+    encoder = _around(network, spec, package)
+    tensors = stored_tensors(folder)
+    over_time = {key: value for key, value in tensors.items() if not key.startswith(_VISUAL)}
+    if isinstance(encoder, TransformersVideoEncoder):
+        load_strict(encoder, tensors, pretrained)
+        return encoder
+    visual: Any = encoder.visual
+    own = {key.removeprefix(_VISUAL): value for key, value in tensors.items() if key.startswith(_VISUAL)}
+    load_strict(visual, own, pretrained)
+    if over_time:
+        load_over_time(encoder, over_time, pretrained, theirs)
+    return encoder
+
+
+def _around(network: nn.Module, spec: dict[str, Any], package: Package) -> VideoEncoder:
+    """The encoder; what the network says of its clips or images goes into the spec."""
+    if spec["config"]["model_type"] in PARTS:
+        spec["max_frames"] = PARTS[spec["config"]["model_type"]](network).frames
+    elif spec["image_size"] is None:
+        spec["image_size"] = _shown_size(package.preprocess) or _made_for(network)
+    return _encoder(network, spec)
+
+
+def _encoder(network: nn.Module, spec: Mapping[str, Any]) -> VideoEncoder:
+    if spec["config"]["model_type"] in PARTS:
+        return TransformersVideoEncoder(network, spec)
+    return TransformersImageEncoder(network, spec)
+
+
+def _add_norm(network: Any) -> nn.Module:
+    network.fc_norm = nn.LayerNorm(network.config.hidden_size, eps=network.config.layer_norm_eps)
+    norm: nn.Module = network.fc_norm
+    return norm
+
+
+def _shown_size(preprocess: Mapping[str, Any]) -> int | None:
+    """Side of the square that a processor shows the model, if it says."""
+    preprocess = preprocess.get("image_processor") or preprocess
+    for key in ("crop_size", "size"):
+        size = preprocess.get(key)
+        if isinstance(size, Mapping) and size.get("height") and size.get("height") == size.get("width"):
+            return int(size["height"])
+    return None
+
+
+def _made_for(network: Any) -> int:
+    """Side of the images a model was made for, by its config."""
+    config = network.config
+    size = getattr(config, "image_size", None) or int(config.num_patches**0.5) * config.patch_size
+    return int(size if isinstance(size, int) else size[0])

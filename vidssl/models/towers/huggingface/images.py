@@ -1,0 +1,130 @@
+"""An image model of transformers, which sees each frame by itself: the mean over frames, or what is learned behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vidssl.models.encoder import ClipFeatures
+from vidssl.models.towers.frame_average import FrameAverageEncoder
+
+
+class ImageTower(nn.Module):
+    """CLIP, SigLIP, SigLIP 2, DINOv2 or DINOv3: images to pooled features and to the tokens of every layer.
+
+    Args:
+        network: of transformers.
+        kind: its `model_type`.
+    """
+
+    def __init__(self, network: nn.Module, kind: str) -> None:
+        super().__init__()
+        self.net: Any = network
+        config: Any = network.config
+        self.clip, self.packed = kind.startswith("clip"), kind.startswith("siglip2")
+        self.convolutional = kind == "dinov3_convnext"
+        # Positions of DINO models follow the image by themselves.
+        self.resize = (
+            {"interpolate_pos_encoding": True}
+            if kind.startswith("clip") or kind.startswith("siglip_") or kind == "siglip"
+            else {}
+        )
+        self.patch = 2 ** (len(config.hidden_sizes) + 1) if self.convolutional else int(config.patch_size)
+        self.width = int(config.hidden_sizes[-1] if self.convolutional else config.hidden_size)
+        self.dim = int(config.projection_dim) if self.clip else self.width
+        self.prefix = 0 if kind.startswith("siglip") else 1 + int(getattr(config, "num_register_tokens", 0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, D)."""
+        return self.pooled(self.run(images))
+
+    def run(self, images: Tensor, layers: bool = False) -> Any:
+        """The output of transformers, with the tokens of every layer if asked for."""
+        if not self.packed:
+            return self.net(images, output_hidden_states=layers, **self.resize)
+        pixels = rearrange(images, "n c (h p) (w q) -> n (h w) (p q c)", p=self.patch, q=self.patch)
+        grid = torch.tensor([[images.shape[2] // self.patch, images.shape[3] // self.patch]])
+        return self.net(
+            pixels,
+            pixel_attention_mask=torch.ones(pixels.shape[:2], dtype=torch.int32, device=images.device),
+            spatial_shapes=grid.expand(len(images), -1),
+            output_hidden_states=layers,
+        )
+
+    def pooled(self, output: Any) -> Tensor:
+        """(N, D): what the model compares images by."""
+        found: Tensor = output.image_embeds if self.clip else output.pooler_output
+        return found
+
+    def patches(self, output: Any, height: int) -> Tensor:
+        """(N, h, w, W) behind the final norm."""
+        tokens = output.last_hidden_state[:, self.prefix :]
+        if self.clip:
+            tokens = self.net.vision_model.post_layernorm(tokens)
+        grid: Tensor = rearrange(tokens, "n (h w) width -> n h w width", h=height // self.patch)
+        return grid
+
+    def maps(self, images: Tensor) -> Iterator[Tensor]:
+        """(N, h, w, width) behind every layer, the last also behind the final norm."""
+        output = self.run(images, layers=True)
+        *inner, _ = output.hidden_states[1:]
+        for x in inner:
+            if self.convolutional:
+                yield rearrange(x, "n width h w -> n h w width")
+            else:
+                yield rearrange(
+                    x[:, self.prefix :], "n (h w) width -> n h w width", h=images.shape[2] // self.patch
+                )
+        yield self.patches(output, images.shape[2])
+
+
+class TransformersImageEncoder(FrameAverageEncoder):
+    """Mean over frames of an image model of transformers, or what a temporal head makes of them; patches are its tokens.
+
+    Args:
+        network: of transformers.
+        spec: `name`, `config`, `preprocess`, `image_size`, `temporal`, `options` (of :class:`ClipOptions`).
+        text: see :class:`VideoEncoder`.
+    """
+
+    def __init__(self, network: nn.Module, spec: Mapping[str, Any], text: Any = None) -> None:
+        tower = ImageTower(network, spec["config"]["model_type"])
+        mean, std = (tuple(float(value) for value in spec["preprocess"][key]) for key in ("mean", "std"))
+        options = spec["options"]
+        super().__init__(
+            tower,
+            embed_dim=tower.dim,
+            image_size=spec["image_size"],
+            temporal=spec["temporal"],
+            mean=mean,
+            std=std,
+            spec=dict(spec),
+            text=text,
+            size_multiple=tower.patch,
+            **{key: options[key] for key in ("time_signal", "causal", "chunk_frames") if key in options},
+        )
+        self.width = tower.width
+        self.map_multiple = tower.patch
+
+    def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
+        """See :meth:`VideoEncoder.forward`."""
+        batch = len(clips)
+        output = self.visual.run(rearrange(clips, "b c t h w -> (b t) c h w"))
+        clip, frames, _ = self.over_time(self.visual.pooled(output), batch)
+        if not patches:
+            return ClipFeatures(clip, frames, None)
+        grid = self.visual.patches(output, clips.shape[3])
+        return ClipFeatures(clip, frames, rearrange(grid, "(b t) h w width -> b t h w width", b=batch))
+
+    def check_size(self, frames: int, size: int) -> None:
+        """See :meth:`VideoEncoder.check_size`; any multiple of the patch."""
+        self._check_shape(frames, size, size)
+
+    def maps(self, clips: Tensor) -> Iterator[Tensor]:
+        """See :meth:`VideoEncoder.maps`; a layer is a block, or a stage of a convolutional network."""
+        for grid in self.visual.maps(rearrange(clips, "b c t h w -> (b t) c h w")):
+            yield rearrange(grid, "(b t) h w width -> b t h w width", b=len(clips))
