@@ -6,7 +6,8 @@ Everything is CPU time (of one process, one thread), in one run, on the same fil
 seconds at 340x256 and 1280x720, with a key frame every 250 or 12 frames. Times of a shared machine are noisy, ratios are
 less so: rounds go through all loaders in turn, and the median of the rounds is what counts.
 
-- ours: `ClipDataset` and `collate_clips`, that is what a decoding process does: one window of four seconds, decoded once, all draws made.
+- ours: `ClipDataset` and `collate_clips`, that is what a decoding process does: one window of four seconds, decoded once, all draws made;
+  files are known from a manifest, as in training. "scanning": they are not.
   With "rendered", `render_views` too, which usually runs on the device.
 - jpeg, raw: the same from kept frames (`data.cache`), that is in epochs after the first.
 - prepared: the same from what `vidssl data prepare` makes of the files.
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
-from multiprocessing import Array
+from multiprocessing import Array, active_children
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,13 +36,14 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from vidssl.data import dataset, workers
+from vidssl.data import dataset, handing_over, workers
 from vidssl.data.batch import collate_clips
 from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
 from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import VideoReader
 from vidssl.data.loader import build_loader
+from vidssl.data.manifest.indexing import write_index
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.prepare.run import prepare
@@ -62,6 +63,7 @@ KINDS = {
     "720p GOP 250": (720, 1280, 250),
 }
 RATE, SECONDS, WINDOW = 25, 10, 4.0
+WARM = 8  # batches of the loader with two processes that are not counted
 
 
 def make_files(sources: list[Path], folder: Path, height: int, width: int, gop: int) -> VideoIndex:
@@ -87,7 +89,14 @@ def make_files(sources: list[Path], folder: Path, height: int, width: int, gop: 
                 container.mux(stream.encode(picture.reformat(width, height, interpolation="BICUBIC")))
             container.mux(stream.encode())
         partial_file.replace(file)
-    return VideoIndex.read(folder)
+    return known(folder)
+
+
+def known(videos: Path) -> VideoIndex:
+    """The videos of a folder or list by a manifest, as training knows them: no sample scans its file."""
+    manifest = videos.with_suffix(".arrow")
+    write_index(VideoIndex.read(videos), manifest, workers=1, progress=False)
+    return VideoIndex.read(manifest)
 
 
 def _there_and_back(number: int, count: int) -> int:
@@ -99,9 +108,11 @@ def ours(
     index: VideoIndex, opener: Callable[[Path], VideoReader], rendered: bool = False
 ) -> Callable[[int, int], Any]:
     data = ClipDataset(index, VIEWS, window_seconds=WINDOW, opener=opener)
+    memory = handing_over.Outbox()
 
     def sample(epoch: int, i: int) -> Any:
-        batch = collate_clips(data.__getitems__([(epoch, i)]))
+        memory.clear([])
+        batch = collate_clips(data.__getitems__([(epoch, i)]), memory.empty)
         return render_views(batch, VIEWS, (0.5,) * 3, (0.5,) * 3) if rendered else batch
 
     return sample
@@ -167,11 +178,12 @@ def one_kind(name: str, sources: list[Path], work: Path, rounds: int) -> dict[st
     loaders = {
         "ours (auto)": ours(index, open_video),
         "ours (PyAV)": ours(index, pyav),
+        "ours, scanning": ours(VideoIndex.read(folder / "videos"), pyav),
         "ours, rendered": ours(index, pyav, rendered=True),
         "jpeg": ours(index, openers["jpeg"]),
         "jpeg, rendered": ours(index, openers["jpeg"], rendered=True),
         "raw": ours(index, openers["raw"]),
-        "prepared": ours(VideoIndex.read(made.list), pyav),
+        "prepared": ours(known(made.list), pyav),
         "torchcodec": torchcodec(index),
         "pytorchvideo": pytorchvideo(index),
     }
@@ -241,29 +253,34 @@ def whole_loader(index: VideoIndex, steps: int) -> dict[str, float]:
         "opening": (dataset.ClipDataset, "_decode"),
         "shrinking": (dataset, "resize_short_side"),
         "copy into the batch": (workers, "collate_clips"),
-        "copy between processes": (workers, "hand_over"),
+        "copy between processes": (handing_over.Outbox, "hand_over"),
         "draws": (dataset, "draw_view"),
     }
     data = ClipDataset(index, VIEWS, window_seconds=WINDOW)
     seconds = Array("d", len(places))
     batch = len(index)
     with measured(places, seconds):
-        # The first batches start the processes and import decoders in them: they are not counted.
         loader = iter(
-            build_loader(data, GlobalBatchSampler(len(index), batch, total_steps=steps), num_workers=2)
+            build_loader(data, GlobalBatchSampler(len(index), batch, total_steps=WARM + steps), num_workers=2)
         )
-        before, own = _times(), time.process_time()
-        for _ in loader:
-            pass
-        after, own = _times(), time.process_time() - own
-    total = after - before + own
-    shares = {name: seconds[number] / total for number, name in enumerate(places)}
+        for _ in range(WARM):  # they start the processes, import decoders there, and find memory
+            next(loader)
+        before, spent = list(seconds), _times()
+        for _ in range(steps):
+            next(loader)
+        total = _times() - spent
+        shares = {name: (now - then) / total for name, now, then in zip(places, seconds, before, strict=True)}
+        loader.close()
     return {**shares, "rest": 1 - sum(shares.values()), "CPU ms a sample": total / steps / batch * 1e3}
 
 
 def _times() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    """CPU seconds of this process and of those that it started."""
+    tick = os.sysconf("SC_CLK_TCK")
+    children = [Path(f"/proc/{child.pid}/stat").read_text() for child in active_children()]
+    return time.process_time() + sum(
+        sum(map(int, text.rpartition(")")[2].split()[11:13])) / tick for text in children
+    )
 
 
 def main() -> None:
@@ -297,7 +314,7 @@ def main() -> None:
         print(f"  JPEG {row['jpeg_psnr']:.1f} dB; bytes kept {row['kept_bytes']}; prepared {row['prepared']}")
     shares = {}
     for kind in args.kinds:
-        index = VideoIndex.read(args.work / kind.replace(" ", "_") / "videos")
+        index = known(args.work / kind.replace(" ", "_") / "videos")
         shares[kind] = whole_loader(index, args.steps)
         print(f"\n{kind}: a loader with two processes")
         for name, value in shares[kind].items():

@@ -90,12 +90,20 @@ def stack_draws(draws: Sequence[Any]) -> Any:
     return type(draws[0])(*(torch.stack(column) for column in zip(*draws, strict=True)))
 
 
-def collate_clips(samples: Sequence[ClipSample]) -> ClipBatch:
-    """Pad the frames of B samples to a common canvas (number of frames, height, width) and stack the rest."""
+def _room(*shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.uint8)
+
+
+def collate_clips(samples: Sequence[ClipSample], empty: Callable[..., Tensor] = _room) -> ClipBatch:
+    """Pad the frames of B samples to a common canvas (number of frames, height, width) and stack the rest.
+
+    Args:
+        empty: a uint8 tensor of a shape, which becomes the canvas.
+    """
     shapes = torch.tensor([sample.frames.shape[:3] for sample in samples])
     num, height, width = shapes.amax(0).tolist()
     # Not zeroed as a whole: most of it is overwritten, and writing to memory is what collating costs.
-    frames = torch.empty((len(samples), num, height, width, 3), dtype=torch.uint8)
+    frames = empty(len(samples), num, height, width, 3)
     for canvas, sample in zip(frames, samples, strict=True):
         n, h, w, _ = sample.frames.shape
         canvas[:n, :h, :w] = sample.frames

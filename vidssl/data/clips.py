@@ -67,26 +67,32 @@ def frame_period(times: Times) -> float:
     return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
-def whole(times: Times) -> Window:
-    """The window that holds all of a video with timestamps (num_frames,) in seconds, ascending.
+def whole(times: Times, period: float | None = None) -> Window:
+    """The window that holds all of a video with timestamps (num_frames,) in seconds, ascending; `period` as in `view_indices`.
 
     Raises:
         VidsslError: if there is no frame.
     """
     if times.ndim != 1 or len(times) == 0:
         raise VidsslError(f"timestamps of shape {times.shape}: need (num_frames,) with at least one frame")
-    return Window(float(times[0]), float(times[-1]) + frame_period(times))
+    return Window(float(times[0]), float(times[-1]) + (frame_period(times) if period is None else period))
 
 
-def random_window(times: Times, seconds: float, rng: np.random.Generator) -> Window:
-    """A window of `seconds`, uniform over where it fits; the whole video if it never does."""
-    start, stop = whole(times)
+def random_window(
+    times: Times, seconds: float, rng: np.random.Generator, period: float | None = None
+) -> Window:
+    """A window of `seconds`, uniform over where it fits; the whole video if it never does. `period` as in `view_indices`."""
+    start, stop = whole(times, period)
     begin = start + float(rng.random()) * max(0.0, stop - start - seconds)
     return Window(begin, min(begin + seconds, stop))
 
 
 def view_indices(
-    times: Times, spec: ClipSpec, rng: np.random.Generator, window: Window | None = None
+    times: Times,
+    spec: ClipSpec,
+    rng: np.random.Generator,
+    window: Window | None = None,
+    period: float | None = None,
 ) -> ClipIndices:
     """Frames of a clip cut at a uniformly random place inside a window.
 
@@ -94,11 +100,13 @@ def view_indices(
         times: (num_frames,) timestamps in seconds, ascending.
         spec: the clip; when it is longer than the window it is fitted as the module docstring says.
         window: the part to stay in; None for the whole video.
+        period: `frame_period` of the video where it is known: of a long one it takes time.
 
     Returns:
         (T,) indices into `times`, ascending, and their timestamps.
     """
-    window = window or whole(times)
+    period = frame_period(times) if period is None else period
+    window = window or whole(times, period)
     first, last = _frames_inside(times, window)
     if spec.stride is not None:
         room = last - first + 1 - _extent(spec.frames, spec.stride)
@@ -107,7 +115,7 @@ def view_indices(
     else:
         seconds = min(spec.seconds or math.inf, window.stop - window.start)
         begin = window.start + float(rng.random()) * (window.stop - window.start - seconds)
-        indices = _spread(times, begin, seconds, spec.frames).clip(first, last)
+        indices = _spread(times, begin, seconds, spec.frames, period).clip(first, last)
     return ClipIndices(indices, times[indices])
 
 
@@ -131,7 +139,8 @@ def uniform_clips(times: Times, spec: ClipSpec, num_clips: int) -> ClipIndices:
         VidsslError: if num_clips < 1.
     """
     check_value("num_clips", num_clips, num_clips >= 1, "at least 1")
-    start, stop = whole(times)
+    period = frame_period(times)
+    start, stop = whole(times, period)
     centres = (np.arange(num_clips) + 0.5) / num_clips
     rows: list[NDArray[np.int64]] = []
     for centre in centres:
@@ -143,7 +152,7 @@ def uniform_clips(times: Times, spec: ClipSpec, num_clips: int) -> ClipIndices:
         else:
             seconds = min(spec.seconds or math.inf, stop - start)
             left = start + centre * (stop - start) - seconds / 2
-            rows.append(_spread(times, min(max(left, start), stop - seconds), seconds, spec.frames))
+            rows.append(_spread(times, min(max(left, start), stop - seconds), seconds, spec.frames, period))
     indices = np.stack(rows)
     return ClipIndices(indices, times[indices])
 
@@ -157,13 +166,12 @@ def _strided(start: int, frames: int, stride: int, last: int) -> NDArray[np.int6
     return np.minimum(start + stride * np.arange(frames, dtype=np.int64), last)
 
 
-def _spread(times: Times, start: float, seconds: float, frames: int) -> NDArray[np.int64]:
+def _spread(times: Times, start: float, seconds: float, frames: int, period: float) -> NDArray[np.int64]:
     """Frames nearest to the centres of equal segments of [start, start + seconds).
 
     A frame stands for the period that follows its timestamp, so its own centre lies half a period after it; without
     that shift a clip of as many frames as the video would fall on ties between neighbours.
     """
-    period = frame_period(times)
     instants = start + (np.arange(frames) + 0.5) * (seconds / frames) - period / 2
     after = np.searchsorted(times, instants).clip(0, len(times) - 1)
     before = (after - 1).clip(0)

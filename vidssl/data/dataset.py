@@ -161,10 +161,11 @@ class ClipDataset(VideoDataset):
 
     def _clips(self, times: Times, key: Key) -> list[ClipIndices]:
         """The frames of every view of one sample."""
-        seconds = min(self.window_seconds, self.max_window_frames * frame_period(times) or math.inf)
-        window = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, *key))
+        period = frame_period(times)
+        seconds = min(self.window_seconds, self.max_window_frames * period or math.inf)
+        window = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, *key), period)
         return [
-            _shown(times, spec, stream(self.seed, Purpose.TIME, *key, number), window)
+            _shown(times, spec, stream(self.seed, Purpose.TIME, *key, number), window, period)
             for number, spec in enumerate(self.views)
         ]
 
@@ -213,9 +214,11 @@ class EvalClipDataset(VideoDataset):
         return _pack(frames, clips, index)
 
 
-def _shown(times: Times, spec: ViewSpec, rng: np.random.Generator, window: Window) -> ClipIndices:
+def _shown(
+    times: Times, spec: ViewSpec, rng: np.random.Generator, window: Window, period: float
+) -> ClipIndices:
     """The frames of a view, in the order in which they are shown."""
-    clip = view_indices(times, spec.clip, rng, window)
+    clip = view_indices(times, spec.clip, rng, window, period)
     if spec.drop_p:
         clip = drop_frames(clip, spec.drop_p, rng)
     if spec.reverse_p and rng.random() < spec.reverse_p:

@@ -18,10 +18,11 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -30,10 +31,10 @@ from typing import Any
 
 import torch
 
-from vidssl.data.batch import ClipBatch, collate_clips
+from vidssl.data.batch import ClipBatch, ClipSample, collate_clips
 from vidssl.data.decode.trouble import WAITS, machine_trouble, patiently
 from vidssl.data.ends import SLOW, crashed, ended_itself, lost
-from vidssl.data.handing_over import hand_over, take
+from vidssl.data.handing_over import Inbox, Outbox
 from vidssl.data.videos import VideoDataset
 from vidssl.errors import VidsslError
 
@@ -76,6 +77,7 @@ class _Worker:
     slot: Any
     tasks: list[_Task] = field(default_factory=list)
     asked: float = 0.0
+    inbox: Inbox = field(default_factory=Inbox)
 
     def is_late(self, deadline: float | None) -> bool:
         video, since = self.slot
@@ -148,8 +150,9 @@ class Crew:
         worker = min(self.workers, key=lambda one: len(one.tasks))
         worker.tasks.append(task)
         worker.asked = time.monotonic()
+        done = worker.inbox.done
         with suppress(OSError):  # it has just died: `_listen` will find it
-            worker.connection.send((task.keys, self.dataset.failed))
+            worker.connection.send((task.keys, self.dataset.failed, [done.pop() for _ in range(len(done))]))
 
     def _listen(self, timeout: float) -> None:
         """Take what has been made, at most `timeout` seconds from now, and replace those that died or are late."""
@@ -163,7 +166,7 @@ class Crew:
     def _receive(self, worker: _Worker) -> None:
         made = None
         with suppress(EOFError, OSError, RuntimeError):
-            made = take(recv_handle(worker.connection))
+            made = worker.inbox.take(recv_handle(worker.connection))
         if made is None:
             self._replace(worker)
             return
@@ -215,14 +218,16 @@ class Crew:
         return _Worker(process, ours, slot)
 
 
-def make_batch(dataset: VideoDataset, keys: list[Any]) -> ClipBatch:
+def make_batch(
+    dataset: VideoDataset, keys: list[Any], collate: Callable[[list[ClipSample]], ClipBatch] = collate_clips
+) -> ClipBatch:
     """The batch of these samples, made in this process.
 
     Raises:
         VidsslError: see `ClipDataset`; also when there is not enough memory.
     """
     try:
-        return collate_clips(dataset.__getitems__(keys))
+        return collate(dataset.__getitems__(keys))
     except (MemoryError, RuntimeError) as error:
         raise machine_trouble(error, dataset.videos.path(0)) or error from error
 
@@ -249,26 +254,30 @@ def _work(dataset: VideoDataset, connection: Connection, slot: Any, parent: int)
         slot[0] = BETWEEN if video_id is None else video_id
 
     dataset.announce = announce
+    outbox = Outbox()
     with suppress(EOFError, OSError):  # the parent is gone
         while True:
             while not connection.poll(5.0):
                 if os.getppid() != parent:
                     return
-            keys, failed = connection.recv()
+            keys, failed, done = connection.recv()
             dataset.failed = failed
+            outbox.clear(done)
             made: ClipBatch | Exception
             try:
-                made = make_batch(dataset, keys)
+                made = make_batch(dataset, keys, partial(collate_clips, empty=outbox.empty))
             except Exception as error:  # noqa: BLE001 - raised again in the parent
-                made = error
-                if not isinstance(error, VidsslError):
-                    error.add_note(traceback.format_exc())
+                made = VidsslError(TOO_LARGE) if getattr(error, "errno", None) == errno.EFBIG else error
+                if not isinstance(made, VidsslError):
+                    made.add_note(traceback.format_exc())
             try:
-                hand_over(connection, made)
+                outbox.hand_over(connection, made)
             except OSError as error:
                 if error.errno != errno.EFBIG:
                     raise
-                hand_over(connection, VidsslError(TOO_LARGE))
+                outbox.clear([])
+                outbox.hand_over(connection, VidsslError(TOO_LARGE))
+            del made
 
 
 def _end(worker: _Worker) -> None:

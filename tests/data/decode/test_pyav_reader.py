@@ -90,3 +90,14 @@ def test_a_false_key_frame_is_seen_through(tmp_path: Path) -> None:
     with PyAVReader(path) as video:
         assert numbers_of(video.frames([33, 35])) == [33, 35]
         assert numbers_of(video.frames([0, 20, 39])) == [0, 20, 39]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to count threads")
+def test_converting_starts_no_threads(tmp_path: Path) -> None:
+    def threads() -> int:
+        return len([*Path("/proc/self/task").iterdir()])
+
+    with PyAVReader(write_numbered(tmp_path / "a.mp4", frames=3)) as video:
+        frames, before = video.each([0, 1]), threads()
+        next(frames)
+        assert threads() == before

@@ -70,7 +70,8 @@ class PyAVReader(VideoReader):
         for index, frame in zip(wanted, self._pictures(wanted), strict=True):
             if frame.is_corrupt:
                 raise DecodeError(self.path, self.backend, f"frame {index} is damaged")
-            rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
+            # One thread, as everywhere here: handing slices to others costs as much as converting a small frame.
+            rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
             yield upright.apply(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
 
     def close(self) -> None:
