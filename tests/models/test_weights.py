@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,8 @@ def test_what_training_programs_write_around_the_weights_is_taken_off(
 def test_a_file_that_cannot_be_used_says_why_in_a_whole_sentence(tmp_path: Path) -> None:
     tensors = {"weight": torch.zeros(1)}
     contents: dict[str, Any] = {
-        "holds argparse.Namespace beside its tensors; such objects are refused": {
-            "args": argparse.Namespace(lr=1.0),
+        "holds types.SimpleNamespace beside its tensors; such objects are refused": {
+            "args": types.SimpleNamespace(lr=1.0),
             "state_dict": tensors,
         },
         "holds several models (model, teacher)": {"teacher": tensors, "model": tensors},
@@ -143,6 +144,8 @@ def test_a_file_that_cannot_be_used_says_why_in_a_whole_sentence(tmp_path: Path)
             read_tensors(tmp_path / "x.pt")
         assert words in one_line(error)
         assert "\x1b" not in str(error.value)
+    torch.save({"args": argparse.Namespace(lr=1.0), "state_dict": tensors}, tmp_path / "x.pt")
+    assert torch.equal(read_tensors(tmp_path / "x.pt")["weight"], tensors["weight"])  # a command line is data
     whole = (tmp_path / "x.pt").read_bytes()
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(VidsslError, match=r"is damaged, or no file of tensors \(reading zip archive.*\)$"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 import warnings
@@ -19,9 +20,11 @@ from vidssl.models.positions import resample_table
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".pyth")
 # Under what training programs keep the weights of a model in their checkpoints.
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "teacher")
-# What numpy's numbers are pickled as, before its version 2 and since: they hold data and run nothing.
-_NUMPY: list[Any] = [
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "teacher")
+# Command lines, which training programs keep beside their weights, and what numpy's numbers are pickled as, before its
+# version 2 and since: they hold data and run nothing.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
     np.ndarray,
     np.dtype,
     *(type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDSU"),
@@ -45,40 +48,46 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
     Args:
         file: ``.safetensors``, or a pickle of tensors (``.pt``, ``.pth``, ``.bin``, ``.pyth``) read with
-            `weights_only=True`; numpy's scalars and arrays beside the tensors do no harm. A dictionary under one of
+            `weights_only=True`; numpy's scalars and arrays and command lines beside the tensors do no harm. A dictionary under one of
             `WRAPPERS` is unwrapped. What `torch.compile` (``_orig_mod.``) and `DistributedDataParallel` (``module.`` on
             every key) put into names is removed.
 
     Raises:
         VidsslError: for a missing file, another type, damage, a pickle of other objects, or several such dictionaries.
     """
+    return read_wrapped(file)[0]
+
+
+def read_wrapped(file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """`read_tensors`, and under which of `WRAPPERS` they were, outermost first."""
     if not file.is_file():
         raise VidsslError(f"{file}: no such checkpoint file")
     if file.suffix not in SUFFIXES:
         raise VidsslError(f"{file}: a checkpoint must be one of {', '.join(SUFFIXES)}")
     data = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
     if file.suffix == ".safetensors" and not data:
-        return {}  # of modules without parameters
-    data = _unwrapped(data, file)
+        return {}, ()  # of modules without parameters
+    data, under = _unwrapped(data, file)
     tensors = {str(key).replace("_orig_mod.", ""): x for key, x in data.items() if isinstance(x, Tensor)}
     while all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    return tensors
+    return tensors, under
 
 
-def _unwrapped(data: Any, file: Path) -> Mapping[str, Any]:
-    """The dictionary of tensors in what a checkpoint file holds."""
+def _unwrapped(data: Any, file: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The dictionary of tensors in what a checkpoint file holds, and the names it was under."""
+    under: tuple[str, ...] = ()
     while isinstance(data, Mapping):
         inner = [key for key in WRAPPERS if isinstance(data.get(key), Mapping)]
         if not inner and any(isinstance(value, Tensor) for value in data.values()):
-            return data
+            return data, under
         if not inner:
             break
         if len(inner) > 1:
             raise VidsslError(
                 f"{file}: holds several models ({', '.join(inner)}); save the one that is meant to a file of its own"
             )
-        data = data[inner[0]]
+        data, under = data[inner[0]], (*under, inner[0])
     found = f"only {first_of([str(key) for key in data])}" if isinstance(data, Mapping) and data else "none"
     raise VidsslError(
         f"{file}: holds no dictionary of tensors, at the top or under {', '.join(WRAPPERS)} (found: {found})"
@@ -97,7 +106,7 @@ def _read_safetensors(file: Path) -> Any:
 
 def _read_pickle(file: Path) -> Any:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMPY):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             # Of TorchScript archives, which end in an error anyway.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)

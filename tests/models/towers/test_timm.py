@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from einops import rearrange
@@ -91,3 +93,26 @@ def test_weights_of_another_model_or_size_are_refused(tmp_path: Path) -> None:
     assert vidssl.create_model("timm/test_vit", str(file), image_size=160).image_size == 160
     with pytest.raises(VidsslError, match="weights do not fit"):
         vidssl.create_model("timm/test_convnext", str(file), temporal="none")
+
+
+def test_the_teacher_of_a_dino_checkpoint(tmp_path: Path) -> None:
+    model, _ = weights_of("test_vit", tmp_path, num_classes=0)
+    state = model.state_dict()
+    teacher = {f"backbone.{key}": value for key, value in state.items()} | {
+        "head.mlp.0.weight": torch.ones(2, 2)
+    }
+    student = {f"module.{key}": torch.zeros_like(value) for key, value in teacher.items()}
+    args = argparse.Namespace(arch="vit_tiny", lr=np.float64(0.1))
+    torch.save(
+        {"student": student, "teacher": teacher, "epoch": 1, "args": args}, tmp_path / "checkpoint.pth"
+    )
+    encoder = vidssl.load_encoder(f"timm/test_vit:{tmp_path}/checkpoint.pth")
+    clips = noise(1, 3, 2, 160, 160)
+    with torch.no_grad():
+        expected = model(rearrange(clips, "b c t h w -> (b t) c h w"))
+        torch.testing.assert_close(encoder(clips).frames[0], expected, atol=1e-5, rtol=0)
+    assert encoder.spec["read"] == {
+        "under": "teacher",
+        "prefix": "backbone.",
+        "left_out": ["head.mlp.*.weight"],
+    }

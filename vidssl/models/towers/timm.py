@@ -22,7 +22,8 @@ from vidssl.models.options import ClipOptions, check_effect, check_options
 from vidssl.models.sources import HUB, hub_file
 from vidssl.models.stored import find_encoder, read_config, stored_tensors
 from vidssl.models.towers.images import check_mode, encoder_around, load_over_time, set_size
-from vidssl.models.weights import load_strict, read_tensors, resize_positions
+from vidssl.models.towers.training import read_training
+from vidssl.models.weights import load_strict, resize_positions
 
 TIMM = "timm/"
 _VISUAL = "visual."
@@ -59,8 +60,8 @@ def create_timm(name: str, pretrained: str | None, temporal: str, **options: Any
 
     Args:
         name: of timm, with or without the tag that says how images are normalised.
-        pretrained: None for random weights; a file of timm's own names, ``hf-hub:timm/NAME.TAG`` (its safetensors), or a run,
-            checkpoint or exported encoder.
+        pretrained: None for random weights; a file of timm's own names, by itself or in the checkpoint of a training program such as
+            DINO's, ``hf-hub:timm/NAME.TAG`` (its safetensors), or a run, checkpoint or exported encoder.
         temporal, options: as for `vidssl.create_model`.
 
     Raises:
@@ -129,10 +130,13 @@ def _load(encoder: VideoEncoder, pretrained: str, classifier: tuple[str, ...], c
             if pretrained.startswith(HUB)
             else place
         )
+        tensors, record = read_training(file)
+        if record["under"] or record["prefix"]:
+            encoder.spec["read"] = record
         left_out = tuple(f"{name}." for name in classifier)
         given = {
             f"{_VISUAL}trunk.{key}": value
-            for key, value in read_tensors(file).items()
+            for key, value in tensors.items()
             if not (left_out and key.startswith(left_out))
         }
     if chosen.image_size is not None:

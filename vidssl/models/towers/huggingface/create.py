@@ -19,6 +19,13 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.options import ClipOptions, check_effect, check_options
 from vidssl.models.stored import find_encoder, read_config, stored_tensors
 from vidssl.models.temporal.modes import IN_BLOCKS, ON_FRAMES
+from vidssl.models.towers.huggingface.checkpoints import (
+    ARCHITECTURES,
+    TRAINED,
+    are_of_training,
+    configured,
+    renamed,
+)
 from vidssl.models.towers.huggingface.clips import PARTS
 from vidssl.models.towers.huggingface.images import TransformersImageEncoder
 from vidssl.models.towers.huggingface.kinds import find_kind
@@ -26,7 +33,8 @@ from vidssl.models.towers.huggingface.network import build_network, load_network
 from vidssl.models.towers.huggingface.package import Package, is_package, read_package, statistics
 from vidssl.models.towers.huggingface.video import TransformersVideoEncoder
 from vidssl.models.towers.images import load_over_time
-from vidssl.models.weights import load_strict, read_tensors
+from vidssl.models.towers.training import read_training
+from vidssl.models.weights import load_strict
 
 TRANSFORMERS = "transformers/"
 FAMILY = "transformers"
@@ -39,8 +47,9 @@ def create_transformers(source: str, pretrained: str | None, temporal: str, **op
 
     Args:
         source: a folder with its config.json, or ``ORG/NAME`` of the hub; brings its weights unless `pretrained` or
-            ``load_weights=False`` say otherwise.
-        pretrained: other weights of the same architecture: a file or folder of them, or a run, checkpoint or exported encoder.
+            ``load_weights=False`` say otherwise. Or one of `ARCHITECTURES`, for checkpoints of training programs.
+        pretrained: other weights of the same architecture: a file or folder of them, the checkpoint of a training program, or a run,
+            checkpoint or exported encoder of ours.
         temporal: as for `vidssl.create_model`, one of those behind frames for image models; ignored by video models.
         options: `chunk_frames` and `load_weights` for video models, those of :class:`ClipOptions` that are heeded for image models.
 
@@ -48,50 +57,70 @@ def create_transformers(source: str, pretrained: str | None, temporal: str, **op
         VidsslError: for unknown models and options, options without effect, and weights that do not fit in every key, shape and sum.
     """
     name = f"{TRANSFORMERS}{source}"
-    package = read_package(source, weights=pretrained is None and options.get("load_weights", True) is True)
-    kind = find_kind(package.config, name)
-    mean, std = statistics(package.preprocess, kind.statistics)
-    spec: dict[str, Any] = {
-        "family": FAMILY,
-        "name": name,
-        "pretrained": pretrained or (name if package.weights else None),
-        "config": package.config,
-        "preprocess": {"mean": list(mean), "std": list(std)},
-    }
-    if kind.video:
-        check_options(options, {"chunk_frames": None, "load_weights": True}, f" of {name}")
-        spec["chunk_frames"] = options.get("chunk_frames")
-    else:
-        check_options(options, asdict(ClipOptions()))
-        if temporal in IN_BLOCKS:
-            modes = ", ".join(map(repr, (*ON_FRAMES, "none")))
-            raise VidsslError(
-                f"{name}: temporal={temporal!r} cannot be put into a model of transformers (allowed: {modes}; the same models of open_clip "
-                "and timm have all modes)"
-            )
-        check_effect(options, name, temporal, transformer=False)
-        heeded = {**asdict(ClipOptions()), **options}
-        spec |= {
-            "temporal": temporal,
-            "options": {key: heeded[key] for key in ("time_signal", "causal", "chunk_frames")},
-            "image_size": options.get("image_size"),
-        }
-    if pretrained is None and options.get("load_weights", True):
+    bare = source in ARCHITECTURES and not Path(source).is_dir()
+    wanted = pretrained is None and options.get("load_weights", True) is True and not bare
+    package = Package(name, ARCHITECTURES[source], {}, ()) if bare else read_package(source, weights=wanted)
+    spec = _spec(name, package, temporal, options) | {"pretrained": name if wanted else pretrained}
+    if wanted:
         return _loaded(spec, package.tensors(), name, package)
     if pretrained is None:
         return _around(build_network(package.config, name), spec, package)
     place = Path(pretrained).expanduser()
     if place.is_dir() and not is_package(place):
         return _stored(spec, place, pretrained, package)
-    tensors = read_package(pretrained).tensors() if place.is_dir() else read_tensors(place)
-    return _loaded(spec, tensors, pretrained, package)
+    if place.is_dir():
+        return _loaded(spec, read_package(pretrained).tensors(), pretrained, package)
+    return _loaded(spec, _of_file(spec, place, configure=bare), pretrained, package)
+
+
+def _spec(name: str, package: Package, temporal: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the encoder before there is a network; raises for options that are unknown or change nothing."""
+    kind = find_kind(package.config, name)
+    mean, std = statistics(package.preprocess, kind.statistics)
+    spec: dict[str, Any] = {
+        "family": FAMILY,
+        "name": name,
+        "config": package.config,
+        "preprocess": {"mean": list(mean), "std": list(std)},
+    }
+    if kind.video:
+        check_options(options, {"chunk_frames": None, "load_weights": True}, f" of {name}")
+        return spec | {"chunk_frames": options.get("chunk_frames")}
+    check_options(options, asdict(ClipOptions()))
+    if temporal in IN_BLOCKS:
+        modes = ", ".join(map(repr, (*ON_FRAMES, "none")))
+        raise VidsslError(
+            f"{name}: temporal={temporal!r} cannot be put into a model of transformers (allowed: {modes}; the same models of open_clip "
+            "and timm have all modes)"
+        )
+    check_effect(options, name, temporal, transformer=False)
+    heeded = {**asdict(ClipOptions()), **options}
+    return spec | {
+        "temporal": temporal,
+        "options": {key: heeded[key] for key in ("time_signal", "causal", "chunk_frames")},
+        "image_size": options.get("image_size"),
+    }
+
+
+def _of_file(spec: dict[str, Any], file: Path, *, configure: bool) -> dict[str, Tensor]:
+    """Weights of a file, by the names of transformers; where they are a training program's, the spec gets a record of it."""
+    tensors, record = read_training(file)
+    if record["under"] or record["prefix"]:
+        spec["read"] = record
+    if are_of_training(tensors) and spec["config"]["model_type"] in TRAINED:
+        tensors, mapped = renamed(tensors, spec["config"]["model_type"])
+        spec["read"] = record | {"mapped": mapped}
+        spec[_NORM] = ARCHITECTURES["videomae-base"]["layer_norm_eps"]
+    if configure:
+        spec["config"] = configured(spec["config"], tensors)
+    return tensors
 
 
 def build_transformers(spec: Mapping[str, Any]) -> VideoEncoder:
     """The encoder of a spec, with random weights."""
     network = build_network(spec["config"], str(spec["name"]))
     if spec.get(_NORM):
-        _add_norm(network)
+        _add_norm(network, spec[_NORM])
     return _encoder(network, spec)
 
 
@@ -101,9 +130,10 @@ def _loaded(
     """The encoder with weights as transformers names them."""
     network = load_network(spec["config"], tensors, source)
     norm = {key.split(".")[-1]: value for key, value in tensors.items() if key.startswith(f"{_NORM}.")}
+    eps = spec.pop(_NORM, nn.LayerNorm(1).eps)  # transformers takes torch's, not that of its config
     if norm:
-        spec[_NORM] = True
-        load_strict(_add_norm(network), norm, f"{source}: {_NORM}")
+        spec[_NORM] = eps
+        load_strict(_add_norm(network, eps), norm, f"{source}: {_NORM}")
     return _around(network, spec, package)
 
 
@@ -111,12 +141,17 @@ def _stored(spec: dict[str, Any], place: Path, pretrained: str, package: Package
     """The encoder with the weights of one of ours."""
     folder = find_encoder(place)
     theirs = read_config(folder)["spec"]
+    if spec["name"].removeprefix(TRANSFORMERS) in ARCHITECTURES:
+        free = ("num_frames", "use_mean_pooling")  # which the weights decide
+        spec["config"] = spec["config"] | {
+            key: theirs.get("config", {}).get(key) for key in free if key in spec["config"]
+        }
     if theirs.get("family") != FAMILY or theirs["config"] != spec["config"]:
         raise VidsslError(f"{pretrained}: another model ({theirs.get('name')}) than {spec['name']}")
     network = build_network(spec["config"], spec["name"])
     if theirs.get(_NORM):
-        spec[_NORM] = True
-        _add_norm(network)
+        spec[_NORM] = theirs[_NORM]
+        _add_norm(network, theirs[_NORM])
     encoder = _around(network, spec, package)
     tensors = stored_tensors(folder)
     over_time = {key: value for key, value in tensors.items() if not key.startswith(_VISUAL)}
@@ -146,8 +181,8 @@ def _encoder(network: nn.Module, spec: Mapping[str, Any]) -> VideoEncoder:
     return TransformersImageEncoder(network, spec)
 
 
-def _add_norm(network: Any) -> nn.Module:
-    network.fc_norm = nn.LayerNorm(network.config.hidden_size, eps=network.config.layer_norm_eps)
+def _add_norm(network: Any, eps: float) -> nn.Module:
+    network.fc_norm = nn.LayerNorm(network.config.hidden_size, eps=eps)
     norm: nn.Module = network.fc_norm
     return norm
 
