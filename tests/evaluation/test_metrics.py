@@ -10,6 +10,7 @@ from vidssl.errors import VidsslError
 from vidssl.evaluation.metrics import (
     chance_scores,
     classification_scores,
+    group_interval,
     majority_scores,
     require_finite,
     wilson_interval,
@@ -87,3 +88,18 @@ def test_rows_to_learn_from_must_be_finite():
 
 def test_majority_comes_from_the_reference_split():
     assert majority_scores(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))["top1"] == pytest.approx(1 / 3)
+
+
+def test_groups_of_one_have_about_the_interval_of_independent_videos_and_copies_a_wider_one():
+    right = torch.arange(200) % 4 > 0
+    alone = group_interval(right, torch.arange(200))
+    assert alone == pytest.approx(wilson_interval(150, 200), abs=0.01)
+    copies = group_interval(right.repeat_interleave(4), torch.arange(200).repeat_interleave(4))
+    assert copies == alone
+    whole = group_interval(right, torch.arange(200) % 4)  # all of a group right or wrong
+    assert whole[1] - whole[0] > 4 * (alone[1] - alone[0])
+    scores = torch.stack([right, ~right], 1).double()
+    score = classification_scores(
+        scores, torch.zeros(200).long(), torch.ones(200).bool(), torch.arange(200) % 4
+    )
+    assert score["top1_interval"] == whole and score["interval_over"] == "4 groups"

@@ -10,6 +10,11 @@ from typer import Argument, Option
 
 from vidssl.cli.options import Checkpoint, Result, Templates, with_eval_options
 
+Select = Annotated[
+    Literal["train", "val"],
+    Option(help="choose settings on held-out training videos, or (scores too good) on the test itself"),
+]
+
 
 @with_eval_options
 def zero_shot(
@@ -39,15 +44,26 @@ def linear_probe(
     checkpoint: Checkpoint,
     train: Annotated[Path, Argument(help="labelled folder or CSV to fit on")],
     val: Annotated[Path, Argument(help="labelled folder or CSV to test on")],
+    head: Annotated[
+        Literal["lbfgs", "sgd"],
+        Option(help="lbfgs: logistic regression at its optimum; sgd: a grid of rates and decays"),
+    ] = "lbfgs",
+    shots: Annotated[
+        list[int], Option(help="so many training videos of each class; may be given several times")
+    ] = [],  # noqa: B006
+    draws: Annotated[int, Option(help="of the videos of few shots")] = 3,
+    select: Select = "train",
     seed: Annotated[int, Option(help="of the held-out part that chooses the penalty")] = 0,
     *,
     options: Any,
     output: Result = None,
 ) -> None:
     """Fit a linear classifier on frozen features."""
+    from vidssl.evaluation import LinearOptions
     from vidssl.evaluation import linear_probe as run
 
-    result = run(checkpoint, train, val, seed=seed, options=options)
+    fit = LinearOptions(head, shots, draws, select, seed)
+    result = run(checkpoint, train, val, fit=fit, options=options)
     _finish(result, "linear probe", checkpoint, val, output)
 
 

@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from vidssl.evaluation.metrics import group_interval
+
 RESAMPLES = 10_000
 
 
-def paired_comparison(first: Tensor, second: Tensor, seed: int = 0) -> dict[str, Any]:
+def paired_comparison(
+    first: Tensor, second: Tensor, seed: int = 0, groups: Tensor | None = None
+) -> dict[str, Any]:
     """The difference of two accuracies over the same N videos.
 
     Args:
         first, second: (N,) bool, where each was right.
         seed: of the resampling.
+        groups: (N,) integers, equal for videos that were recorded together, which are then resampled as one. McNemar's test
+            knows nothing of them.
 
     Returns:
         `difference` (first - second); `interval`, 95 % of the differences over 10,000 resamples of the videos (percentile
@@ -38,6 +44,8 @@ def paired_comparison(first: Tensor, second: Tensor, seed: int = 0) -> dict[str,
     shares = np.array([only_first, only_second, total - only_first - only_second]) / total
     draws = np.random.default_rng(seed).multinomial(total, shares, size=RESAMPLES)
     low, high = np.quantile((draws[:, 0] - draws[:, 1]) / total, [0.025, 0.975])
+    if groups is not None:
+        low, high = group_interval(first.double() - second.double(), groups, seed)
     return {
         "difference": (only_first - only_second) / total,
         "interval": (float(low), float(high)),
@@ -58,11 +66,13 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     return float(min(1.0, 2 * tail / 2**total))
 
 
-def compare_to_untrained(correct: Mapping[str, Tensor], seed: int = 0) -> dict[str, dict[str, Any]]:
+def compare_to_untrained(
+    correct: Mapping[str, Tensor], seed: int = 0, groups: Tensor | None = None
+) -> dict[str, dict[str, Any]]:
     """`paired_comparison` of every row that is called ``trained…`` with the row ``untrained…``, by the first's name."""
     pairs = {name: f"un{name}" for name in correct if name.startswith("trained")}
     return {
-        name: {"to": other, **paired_comparison(correct[name], correct[other], seed)}
+        name: {"to": other, **paired_comparison(correct[name], correct[other], seed, groups)}
         for name, other in pairs.items()
         if other in correct
     }

@@ -31,6 +31,26 @@ def wilson_interval(correct: int, total: int, z: float = 1.959963984540054) -> t
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def group_interval(correct: Tensor, groups: Tensor, seed: int = 0) -> tuple[float, float]:
+    """95 % of the accuracies over 10,000 resamples of whole groups (percentile bootstrap): for videos that were recorded
+    together, which are not independent.
+
+    Args:
+        correct: (N,) bool or numbers, whose mean it is of. groups: (N,) integers, equal within a group.
+        seed: of the resampling.
+    """
+    _, number = groups.unique(return_inverse=True)
+    sums = torch.zeros(int(number.max()) + 1, 2, dtype=torch.float64)
+    sums.index_add_(0, number, torch.stack([correct.double(), torch.ones(len(correct)).double()], dim=1))
+    generator, total = np.random.default_rng(seed), len(sums)
+    draws = [
+        generator.multinomial(total, np.full(total, 1 / total), size=100) @ sums.numpy() for _ in range(100)
+    ]
+    both = np.concatenate(draws)
+    low, high = np.quantile(both[:, 0] / both[:, 1], [0.025, 0.975])
+    return float(low), float(high)
+
+
 def correct_rows(scores: Tensor, labels: Tensor, ok: Tensor, best: int = 1) -> Tensor:
     """(N,) bool: rows whose true class is one of the `best` with the highest scores.
 
@@ -47,12 +67,13 @@ def correct_rows(scores: Tensor, labels: Tensor, ok: Tensor, best: int = 1) -> T
     return possible & (rivals < best)
 
 
-def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor) -> Score:
+def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor, groups: Tensor | None = None) -> Score:
     """Top-1 (with interval), top-5 and mean-class accuracy.
 
     Args:
         scores, labels, ok: as in `correct_rows`. Every number among the labels is a class of the mean over classes, those
             that cannot be predicted too.
+        groups: (N,) integers, equal for videos that were recorded together: the interval is over these; None: Wilson's.
 
     Returns:
         `top1`, `top1_interval`, `correct`, `total`, `failed` (not ok), `not_finite` (ok, but with a score that is not),
@@ -62,7 +83,10 @@ def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor) -> Score:
     top1 = correct_rows(scores, labels, ok)
     result: Score = {
         "top1": top1.double().mean().item(),
-        "top1_interval": wilson_interval(int(top1.sum()), total),
+        "top1_interval": wilson_interval(int(top1.sum()), total)
+        if groups is None
+        else group_interval(top1, groups),
+        **({} if groups is None else {"interval_over": f"{len(groups.unique())} groups"}),
         "correct": int(top1.sum()),
         "total": total,
         "failed": int((~ok).sum()),
@@ -101,7 +125,9 @@ def require_finite(name: str, rows: Tensor) -> None:
 
 
 def format_score(score: Score) -> str:
-    """``43.2 % [38.0, 48.6]``; a score without uncertainty, such as chance, has no interval."""
+    """``43.2 % [38.0, 48.6]``; a mean over draws ``43.2 ± 1.5 %``; without uncertainty, such as chance, no interval."""
+    if score.get("top1_std") is not None:
+        return f"{100 * score['top1']:.1f} ± {100 * score['top1_std']:.1f} %"
     if "top1_interval" not in score:
         return f"{100 * score['top1']:.1f} %"
     low, high = score["top1_interval"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.distributed_runner import run_on_processes
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions
 from vidssl.evaluation.features import FeatureSet
+from vidssl.evaluation.probes.few import chosen_rows
 from vidssl.evaluation.probes.holdout import grouped_split, stratified_split
 from vidssl.evaluation.probes.logistic import choose_l2, fit_logistic, probe
 from vidssl.evaluation.probes.splits import Splits
@@ -40,6 +42,28 @@ def test_equals_scikit_learn(l2):
     ours = model(x).numpy()
     np.testing.assert_allclose(
         log_softmax(ours, axis=1), reference.predict_log_proba(standardised), atol=2e-5
+    )
+    assert (ours.argmax(1) == reference.predict(standardised)).all()
+    penalties = (model.weight.numpy(), reference.coef_)
+    losses = [
+        l2 / 2 * np.square(w).sum() - rows[np.arange(len(x)), y].mean()
+        for w, rows in zip(penalties, (log_softmax(ours, axis=1), reference.predict_log_proba(standardised)), strict=True)
+    ]  # fmt: skip
+    assert abs(losses[0] - losses[1]) < 1e-6
+    assert losses[0] <= losses[1] + 1e-9
+
+
+@pytest.mark.parametrize("change", [{"CHUNK": 60}, {"CHUNK": 60, "LARGE": 0}])
+def test_rows_looked_at_in_chunks_have_the_same_optimum(monkeypatch, change):
+    x, y = blobs(np.random.default_rng(8), 200)
+    whole = fit_logistic(x, y, 3, 1e-2)
+    for name, value in change.items():
+        monkeypatch.setattr(f"vidssl.evaluation.probes.logistic.{name}", value)
+    torch.testing.assert_close(
+        fit_logistic(x, y, 3, 1e-2)(x).log_softmax(1),
+        whole(x).log_softmax(1),
+        atol=2e-3 if "LARGE" in change else 2e-5,
+        rtol=0,
     )
 
 
@@ -91,7 +115,9 @@ def test_a_gpu_has_the_results_of_a_cpu():
     torch.testing.assert_close(found.cpu().log_softmax(1), expected.log_softmax(1), atol=1e-6, rtol=0)
 
 
-def fit_once(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor | None = None) -> tuple[int, dict]:
+def fit_once(
+    x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor | None = None, **how: Any
+) -> tuple[int, dict]:
     """The scores of a probe on made-up features, and how often this process fitted one."""
     ok = torch.ones(len(x), dtype=torch.bool)
     features = FeatureSet({"trained": x, "untrained": x.flip(1)}, {"trained": ok, "untrained": ok}, (), 0)
@@ -103,7 +129,7 @@ def fit_once(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor | None = Non
         for name, value in (("load_subject", subject), ("read_splits", splits), ("result_header", {})):
             patch.setattr(probes, name, lambda *_, value=value: value)
         patch.setattr(probes, "probe", lambda *given, **options: fitted.append(1) or probe(*given, **options))
-        result = probes.linear_probe("x", "x", "x")
+        result = probes.linear_probe("x", "x", "x", fit=probes.LinearOptions(**how))
     return len(fitted), result
 
 
@@ -179,3 +205,38 @@ def test_a_penalty_that_knows_persons_by_heart_is_chosen_only_without_their_grou
 def test_one_group_of_each_class_is_nothing_to_hold_out():
     with pytest.raises(VidsslError, match="one readable training group of videos; none can be held out"):
         choose_l2(torch.randn(6, 4), torch.arange(6) % 3, 3, groups=torch.arange(6) % 3)
+
+
+def test_settings_chosen_on_the_test_are_said_to_be():
+    x, y = blobs(np.random.default_rng(7), 60, spread=3.0)
+    for head in ("lbfgs", "sgd"):
+        _, result = fit_once(x.float(), y, head=head, select="val")
+        assert "WARNING: the settings were chosen on the test videos themselves" in result["notes"][-1]
+        assert result["select"] == "val"
+    assert result["sgd"]["trained"]["rate"] in result["rate_grid"]
+
+
+def test_one_shot_leaves_nothing_to_hold_out_and_takes_a_fixed_penalty():
+    x, y = blobs(np.random.default_rng(9), 90, spread=0.4)
+    _, result = fit_once(x.float(), y, shots=(1,), draws=2)
+    assert result["scores"]["trained, 1 shots"]["top1"] > result["scores"]["chance"]["top1"] + 0.1
+
+
+def test_few_shots_are_drawn_alike_for_all_encoders_and_more_of_them_help():
+    x, y = blobs(np.random.default_rng(9), 90, spread=0.4)
+    _, result = fit_once(x.float(), y, head="sgd", shots=(1, 6), draws=2)
+    scores = result["scores"]
+    for shots in (1, 6):
+        score = scores[f"trained, {shots} shots"]
+        assert score["top1"] == pytest.approx(np.mean(score["top1_draws"])) and len(score["top1_draws"]) == 2
+        assert score["top1_std"] == pytest.approx(np.std(score["top1_draws"], ddof=1))
+    assert scores["trained, 6 shots"]["top1"] > scores["trained, 1 shots"]["top1"] > scores["chance"]["top1"]
+    _, many = fit_once(x.float(), y, head="sgd", shots=(1000,), draws=2)
+    assert many["scores"]["trained, 1000 shots"]["top1_std"] == 0
+    assert many["notes"] == ["1000 shots: 3 classes have fewer training videos; all of theirs are taken"]
+
+
+def test_chosen_rows_are_so_many_of_each_class():
+    labels = torch.tensor([0] * 10 + [1] * 2 + [2])
+    rows = chosen_rows(labels, 4, np.random.default_rng(0))
+    assert torch.bincount(labels[rows]).tolist() == [4, 2, 1] and rows.tolist() == sorted(set(rows.tolist()))

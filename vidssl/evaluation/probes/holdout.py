@@ -2,9 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from vidssl.errors import VidsslError
+
+Rows = tuple[Tensor, Tensor]  # (n, D) features and (n,) labels
+
+
+def held_out_parts(
+    features: Tensor,
+    labels: Tensor,
+    groups: Tensor | None,
+    *,
+    repeats: int = 1,
+    seed: int = 0,
+    held_out: Rows | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Rows to fit and rows to choose by, each with their labels: a held-out fifth, or the rows that are given.
+
+    Args:
+        features: (N, D). labels: (N,). groups: see `grouped_split`; None: every row for itself.
+        repeats: so many held-out fifths, drawn from `seed`.
+        held_out: rows and labels to choose by, instead of fifths of these.
+
+    Raises:
+        VidsslError: when no class has two rows, or groups, so that nothing can be held out.
+    """
+    if held_out is not None:
+        yield features, labels, *held_out
+        return
+    generator = np.random.default_rng(seed)
+    for _ in range(repeats):
+        kept, out = split_rows(labels, groups, generator)
+        if not len(out):
+            what = "video" if groups is None else "group of videos"
+            raise VidsslError(f"probe: every class has one readable training {what}; none can be held out")
+        fit, fit_labels, test, test_labels = (
+            rows[part.to(rows.device)] for part in (kept, out) for rows in (features, labels)
+        )
+        yield fit, fit_labels, test, test_labels
+
+
+def split_rows(
+    labels: Tensor, groups: Tensor | None, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Row numbers of a (kept, held-out) split, a fifth of every class held out, groups kept together."""
+    if groups is None:
+        return stratified_split(labels.cpu(), 0.2, generator)
+    return grouped_split(labels.cpu(), groups, 0.2, generator)
+
+
+def can_hold_out(labels: Tensor, groups: Tensor | None) -> bool:
+    """Whether any class has two rows, or groups, one of which can be held out."""
+    return len(split_rows(labels, groups, np.random.default_rng(0))[1]) > 0
 
 
 def stratified_split(

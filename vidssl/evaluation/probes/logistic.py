@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidssl.errors import VidsslError
 from vidssl.evaluation.metrics import require_finite
-from vidssl.evaluation.probes.holdout import grouped_split, stratified_split
+from vidssl.evaluation.probes.holdout import Rows, held_out_parts
 
 L2_GRID = tuple(float(x) for x in np.logspace(-5, 2, 15))
+CHUNK = 16_384  # rows looked at at a time
+LARGE = 10**10  # N · D · K beyond which products are of float32
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ def fit_logistic(
     start: LogisticModel | None = None,
     max_iterations: int = 500,
 ) -> LogisticModel:
-    """Minimise mean cross-entropy + l2/2 · ‖W‖² over standardised features (the bias is not penalised).
+    """Minimise mean cross-entropy + l2/2 · ‖W‖² over standardised features (the bias is not penalised) by L-BFGS.
+
+    In float64; of more than `LARGE` numbers in the largest product, products in float32 and sums in float64. Rows are looked
+    at `CHUNK` at a time, so that features that are mapped into memory are never held as a whole.
 
     Args:
         features: (N, D).
@@ -48,35 +52,61 @@ def fit_logistic(
         l2: at least 0.
         start: a solution for another `l2` of the same features to start from.
     """
-    x, labels = features.double(), labels.to(features.device)
-    mean, std = x.mean(0), x.std(0, unbiased=False)
-    # A dimension that is constant up to rounding carries nothing; scaling it up would turn the rounding into a feature.
-    constant = std <= 1e-7 * x.abs().amax(0).clamp(min=1e-30)
-    std = torch.where(constant, torch.ones_like(std), std)
-    x = (x - mean) / std
-    x[:, constant] = 0
-    weight = x.new_zeros(num_classes, x.shape[1]) if start is None else start.weight.clone()
-    bias = x.new_zeros(num_classes) if start is None else start.bias.clone()
+    labels = labels.to(features.device)
+    rows = _Rows(features, torch.float64 if features.numel() * num_classes <= LARGE else torch.float32)
+    weight = rows.mean.new_zeros(num_classes, features.shape[1]) if start is None else start.weight.clone()
+    bias = rows.mean.new_zeros(num_classes) if start is None else start.bias.clone()
     weight.requires_grad_()
     bias.requires_grad_()
+    exact = rows.dtype == torch.float64
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=max_iterations,
         history_size=20,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-14,
+        tolerance_grad=1e-9 if exact else 1e-6,
+        tolerance_change=1e-14 if exact else 1e-9,
         line_search_fn="strong_wolfe",
     )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(x @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
-        loss.backward()
-        return loss
+    @torch.no_grad()
+    def closure() -> float:
+        total, weight.grad, bias.grad = 0.0, l2 * weight, torch.zeros_like(bias)
+        w, b = weight.to(rows.dtype), bias.to(rows.dtype)
+        for x, y in zip(rows, labels.split(CHUNK), strict=True):
+            log_p = (x @ w.T).add_(b).log_softmax(1)
+            total -= float(log_p.gather(1, y[:, None]).double().sum())
+            error = log_p.exp_()
+            error[torch.arange(len(y), device=y.device), y] -= 1
+            weight.grad += (error.T @ x).double() / len(features)
+            bias.grad += error.double().sum(0) / len(features)
+        return total / len(features) + l2 / 2 * float(weight.square().sum())
 
-    with torch.enable_grad():
-        optimizer.step(closure)
-    return LogisticModel(weight.detach(), bias.detach(), mean, std)
+    optimizer.step(closure)
+    return LogisticModel(weight.detach(), bias.detach(), rows.mean, rows.std)
+
+
+class _Rows:
+    """Standardised rows, `CHUNK` at a time; few enough are made once. mean, std: (D,) float64, the latter 1 where constant."""
+
+    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
+        self.dtype, self._chunks = dtype, features.split(CHUNK)
+        total = len(features)
+        self.mean = torch.stack([chunk.double().sum(0) for chunk in self._chunks]).sum(0) / total
+        squares = [(chunk.double() - self.mean).square().sum(0) for chunk in self._chunks]
+        std = (torch.stack(squares).sum(0) / total).sqrt()
+        # A dimension that is constant up to rounding carries nothing; scaling it up would turn the rounding into a feature.
+        largest = torch.stack([chunk.abs().amax(0) for chunk in self._chunks]).amax(0).double()
+        self.constant = std <= 1e-7 * largest.clamp(min=1e-30)
+        self.std = torch.where(self.constant, torch.ones_like(std), std)
+        self._ready = [self._standard(chunk) for chunk in self._chunks] if total <= CHUNK else None
+
+    def _standard(self, chunk: Tensor) -> Tensor:
+        x = (chunk.to(self.dtype) - self.mean.to(self.dtype)) / self.std.to(self.dtype)
+        x[:, self.constant] = 0
+        return x
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._ready) if self._ready else map(self._standard, self._chunks)
 
 
 def choose_l2(
@@ -87,6 +117,7 @@ def choose_l2(
     groups: Tensor | None = None,
     grid: Sequence[float] = L2_GRID,
     seed: int = 0,
+    held_out: Rows | None = None,
 ) -> float:
     """The penalty with the lowest cross-entropy on held-out fifths of the rows, in stratified splits.
 
@@ -95,28 +126,20 @@ def choose_l2(
 
     Args:
         groups: see `grouped_split`; None: every row for itself.
+        held_out: rows and labels to choose by, instead of a part of these.
 
     Raises:
         VidsslError: when no class has two rows, or groups, so that nothing can be held out.
     """
-    generator = np.random.default_rng(seed)
+    if len(grid) == 1:
+        return grid[0]
     total = np.zeros(len(grid))
-    for _ in range(5 if len(labels) < 2000 else 1):
-        if groups is None:
-            kept, out = stratified_split(labels.cpu(), 0.2, generator)
-        else:
-            kept, out = grouped_split(labels.cpu(), groups, 0.2, generator)
-        if not len(out):
-            what = "video" if groups is None else "group of videos"
-            raise VidsslError(
-                f"linear probe: every class has one readable training {what}; none can be held out"
-            )
+    for fit, fit_labels, test, test_labels in held_out_parts(
+        features, labels, groups, repeats=5 if len(labels) < 2000 else 1, seed=seed, held_out=held_out
+    ):
         # Weak penalties take the longest to fit and are never chosen once over-fitting has set in, so the rest counts
         # as infinitely bad once weakening it has hurt twice. Each fit starts from that of the next stronger penalty.
         losses = np.full(len(grid), np.inf)
-        fit, fit_labels, test, test_labels = (
-            rows[part.to(rows.device)] for part in (kept, out) for rows in (features, labels)
-        )
         model, last, rises = None, np.inf, 0
         for position in np.argsort(grid)[::-1]:
             l2 = grid[position]
@@ -139,6 +162,7 @@ def probe(
     groups: Tensor | None = None,
     grid: Sequence[float] = L2_GRID,
     seed: int = 0,
+    held_out: Rows | None = None,
 ) -> tuple[Tensor, float]:
     """Choose the penalty on the training rows, refit on all of them, score the test rows.
 
@@ -149,5 +173,7 @@ def probe(
         VidsslError: for training rows that are not finite, or when no class has two rows (of two groups).
     """
     require_finite("linear probe", train_features)
-    l2 = choose_l2(train_features, train_labels, num_classes, groups=groups, grid=grid, seed=seed)
+    l2 = choose_l2(
+        train_features, train_labels, num_classes, groups=groups, grid=grid, seed=seed, held_out=held_out
+    )
     return fit_logistic(train_features, train_labels, num_classes, l2)(test_features), l2

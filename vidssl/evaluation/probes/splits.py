@@ -12,10 +12,12 @@ from torch import Tensor
 
 from vidssl import distributed
 from vidssl.data.manifest.duplicates import same_files
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
+from vidssl.evaluation.features.sources import CLIP, UNIT, Kind
 from vidssl.evaluation.metrics import chance_scores, classification_scores, correct_rows, majority_scores
 from vidssl.evaluation.report import data_record, list_hash
 from vidssl.evaluation.setup import Subject, read_labelled
@@ -49,7 +51,9 @@ class Splits:
         test_labels: (M,), joined by class name; K and above for classes that the training split does not have.
         record: what a result says of them: ``train``, ``val``, ``classes``, ``in_both_splits``, ``notes``, and where
             groups are recorded ``groups_in_both_splits``.
-        train_groups: (N,) one number for all training videos that were recorded together, None where nothing is known.
+        train_groups, test_groups: (N,) and (M,) one number for all videos that were recorded together, None where nothing is
+            known.
+        indices: the training and test videos.
     """
 
     names: tuple[str, ...]
@@ -59,6 +63,8 @@ class Splits:
     test_labels: Tensor
     record: dict[str, Any]
     train_groups: Tensor | None = None
+    test_groups: Tensor | None = None
+    indices: tuple[VideoIndex, VideoIndex] | None = None
 
     def frozen(self) -> Iterator[Frozen]:
         """What each encoder and baseline has to work with.
@@ -87,7 +93,7 @@ class Splits:
         """
         labels = self.test_labels
         scores = {
-            title: classification_scores(rows, labels, frozen.ok)
+            title: classification_scores(rows, labels, frozen.ok, self.test_groups)
             for title, (frozen, rows) in predictions.items()
         }
         scores["majority class"] = majority_scores(labels, self.train_labels)
@@ -95,11 +101,21 @@ class Splits:
         right = {
             title: correct_rows(rows, labels, frozen.ok) for title, (frozen, rows) in predictions.items()
         }
-        return {"scores": scores, "comparisons": compare_to_untrained(right)}
+        return {"scores": scores, "comparisons": compare_to_untrained(right, groups=self.test_groups)}
 
 
-def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
+def read_splits(
+    subject: Subject,
+    train: str | Path,
+    val: str | Path,
+    *,
+    kinds: Sequence[Kind] = (CLIP, UNIT),
+    motion: bool = True,
+) -> Splits:
     """Index two labelled data sets and extract their features.
+
+    Args:
+        kinds, motion: of features, as in `extract_features`.
 
     Raises:
         VidsslError: for a data set without labels or with a class that has no readable video, and when no class of
@@ -112,8 +128,8 @@ def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
     train_labels = join_labels(known.labels, classes, str(train)).ids
     joined = join_labels(new.labels, classes, str(val))
     both = distributed.on_first(lambda: same_files(known, new))
-    fit = extract_features(subject, known, motion=True, description="train features")
-    test = extract_features(subject, new, motion=True, description="val features")
+    fit = extract_features(subject, known, motion=motion, kinds=kinds, description="train features")
+    test = extract_features(subject, new, motion=motion, kinds=kinds, description="val features")
     record = {
         "train": data_record(
             train, known, fit.failures, unlabelled=known_left_out, fewer_clips=fit.fewer_clips
@@ -131,7 +147,8 @@ def read_splits(subject: Subject, train: str | Path, val: str | Path) -> Splits:
     }
     if known.groups and new.groups:
         record["groups_in_both_splits"] = sorted({x for x in known.groups if x} & {*new.groups})
-    return Splits(classes.names, fit, test, train_labels, joined.ids, record, _group_numbers(known.groups))
+    groups = (_group_numbers(known.groups), _group_numbers(new.groups))
+    return Splits(classes.names, fit, test, train_labels, joined.ids, record, *groups, (known, new))
 
 
 def _group_numbers(groups: Sequence[str | None]) -> Tensor | None:
