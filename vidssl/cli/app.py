@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from vidssl.cli import concepts, data
+from vidssl.cli import concepts, config, data
 from vidssl.cli.disentanglement import disentangle
 from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_probe, zero_shot
 from vidssl.cli.extraction import extract, pca
 from vidssl.cli.options import Report
+from vidssl.cli.runs import runs
 from vidssl.cli.tracking import track
 from vidssl.cli.training import STOPPED, demo, pretrain
 from vidssl.errors import Stopped, VidsslError
@@ -28,9 +29,7 @@ ListEncoders = Annotated[
 ]
 app = typer.Typer(
     name="vidssl",
-    help="Self-supervised learning for video: pretrain on a folder, evaluate what was learned.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,10 +46,12 @@ for command in (
     disentangle,
     interpolate,
     demo,
+    runs,
 ):
     app.command()(command)
 app.add_typer(data.app)
 app.add_typer(concepts.app)
+app.add_typer(config.app)
 
 
 @app.command()
@@ -75,6 +76,23 @@ def doctor(
         show_measured(report["benchmark"])
     if output is not None:
         write_json(output, report)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from vidssl.version import __version__
+
+        typer.echo(f"vidssl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[
+        bool, Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Self-supervised learning for video: pretrain on a folder, evaluate what was learned."""
 
 
 def main() -> None:

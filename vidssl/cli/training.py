@@ -17,7 +17,12 @@ STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
 
 def pretrain(
-    config: Annotated[str, Argument(help="recipe: a YAML file or the name of a shipped one")],
+    config: Annotated[
+        str,
+        Argument(
+            help="recipe: a YAML file or the name of a shipped one; `vidssl config show` lists every key"
+        ),
+    ],
     overrides: Annotated[list[str] | None, Argument(help="key=value, such as train.batch_size=64")] = None,
     resume: Annotated[bool, Option("--resume", help="continue the run in `output`, if there is one")] = False,
     accept_changes: Annotated[

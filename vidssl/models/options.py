@@ -21,9 +21,14 @@ _CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "rand
 class ClipOptions:
     """Options of :func:`create_model` for CLIP towers.
 
-    cls_mode, temporal_init, max_frames, time_signal, causal, activation_checkpointing, token_drop: see
-        :class:`ClipVideoEncoder`.
-    chunk_frames: see :class:`VideoEncoder`.
+    cls_mode: of `divided`: a class token "per_frame", or one "shared" by all frames of a clip.
+    temporal_init: attention along time starts as a "copy" of the block's own, or "random".
+    max_frames: rows of the time embedding, interpolated for longer clips.
+    time_signal: whether the order of frames is told from the start.
+    causal: a frame sees itself and earlier ones.
+    chunk_frames: frames that the image tower encodes at a time; None: all.
+    activation_checkpointing: compute activations again in the backward pass, which needs less memory.
+    token_drop: share of the patches that is left out in training, 0 to 0.95.
     image_size: side in pixels the encoder is made for instead of the architecture's; the position embedding of loaded
         weights is interpolated. (Clips of other sizes work in any case.)
     load_text: whether to build and load the text tower too.

@@ -66,7 +66,11 @@ class PairObjective(Objective):
 
 
 class InfoNCE(PairObjective):
-    """NT-Xent (Chen et al. 2020, SimCLR, arXiv 2002.05709): -log softmax of the positive among 2B - 1 cosines."""
+    """NT-Xent (Chen et al. 2020, SimCLR, arXiv 2002.05709): -log softmax of the positive among 2B - 1 cosines.
+
+    Args:
+        temperature: τ.
+    """
 
     log_name = "infonce"
 
@@ -75,7 +79,11 @@ class InfoNCE(PairObjective):
 
 
 class VICReg(PairObjective):
-    """Invariance, variance and covariance terms (Bardes et al. 2022, arXiv 2105.04906)."""
+    """Invariance, variance and covariance terms (Bardes et al. 2022, arXiv 2105.04906).
+
+    Args:
+        invariance, variance, covariance: weights λ, μ, ν.
+    """
 
     log_name = "vicreg"
     default_projector = (1024, 1024, 1024)
@@ -86,7 +94,11 @@ class VICReg(PairObjective):
 
 
 class BarlowTwins(PairObjective):
-    """Cross-correlation of two views towards the identity (Zbontar et al. 2021, arXiv 2103.03230)."""
+    """Cross-correlation of two views towards the identity (Zbontar et al. 2021, arXiv 2103.03230).
+
+    Args:
+        redundancy: weight λ of the entries off the diagonal.
+    """
 
     log_name = "barlow"
     default_projector = (1024, 1024, 1024)

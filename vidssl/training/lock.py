@@ -98,6 +98,21 @@ class FolderLock:
         return status.st_dev, status.st_ino
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a run is writing to the folder; changes nothing."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        _lock(descriptor)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(descriptor: int) -> None:
     """Raises BlockingIOError when another holds it."""
     try:

@@ -1,22 +1,12 @@
-"""The typed schema of a recipe (configs/*.yaml): loading, dotted overrides, and errors of one line.
-
-A recipe is validated against this schema before anything is loaded. The lower floors never see a config object; the
-training floor hands its fields on as ordinary arguments.
-"""
+"""The typed schema of a recipe (configs/*.yaml): every key with its type, its default and what it means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_serializer, model_validator
 
 from vidssl import schema
-from vidssl.errors import VidsslError, did_you_mean
-from vidssl.overrides import apply_override
-from vidssl.resources import resource_folder
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -72,14 +62,16 @@ class DataConfig(Section):
         4.0, description="length of the decoded window; null: whole video"
     )
     decode_size: Count = Field(256, description="longest allowed short side (pixels) of the decoded frames")
-    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
+    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = Field(
+        "auto", description="auto: PyAV, unless `vidssl doctor --benchmark` found a faster one here"
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="decoding processes for each training process"
     )
     repeats: Count = Field(
         1, description="clips of a video in a batch, for one opening of its file; counted in train.batch_size"
     )
-    cache: CacheConfig = CacheConfig()
+    cache: CacheConfig = Field(CacheConfig(), description="frames that are kept after a video was decoded")
     max_attempts: Count = Field(10, description="substitutes tried for an unreadable video before giving up")
     check: bool = Field(True, description="open every video once before training (cached by size and time)")
     allow_empty_classes: bool = Field(False, description="go on when a class folder has no readable video")
@@ -99,25 +91,29 @@ class DataConfig(Section):
 class ViewConfig(Section):
     """One kind of view cut from the decoded window; every draw is made once for a clip and held over its frames."""
 
-    name: str = "global"
-    count: Count = 2
-    frames: Count = 8
+    name: str = Field("global", description="a free word, for the log")
+    count: Count = Field(2, description="views of this kind of each clip")
+    frames: Count = Field(8, description="T, frames of a view")
     seconds: Positive | None = Field(None, description="temporal extent of the clip (exclusive with stride)")
     stride: Count | None = Field(None, description="frames between two frames of the clip")
-    size: Count = 224
+    size: Count = Field(224, description="side in pixels")
     scale: tuple[Fraction, Fraction] = Field((0.4, 1.0), description="range of the crop's share of the area")
-    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    ratio: tuple[Positive, Positive] = Field(
+        (3 / 4, 4 / 3), description="range of the crop's width over its height"
+    )
     flip: Fraction | None = Field(
         None, description="null: 0.5, and 0 where the names of classes or folders tell left from right"
     )
     jitter: tuple[float, float, float, float] = Field(
         (0.4, 0.4, 0.2, 0.1), description="strength of brightness, contrast, saturation, hue"
     )
-    jitter_p: Fraction = 0.8
-    gray_p: Fraction = 0.2
-    blur_p: Fraction = 0.5
-    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
-    solarize_p: Fraction = 0.0
+    jitter_p: Fraction = Field(0.8, description="probability that colours are jittered")
+    gray_p: Fraction = Field(0.2, description="probability that a clip is made grey")
+    blur_p: Fraction = Field(0.5, description="probability that a clip is blurred")
+    blur_sigma: tuple[Positive, Positive] = Field(
+        (0.1, 2.0), description="range of the blur's standard deviation, in pixels"
+    )
+    solarize_p: Fraction = Field(0.0, description="probability that bright pixels are inverted")
     strong: Annotated[int, Field(ge=0)] = Field(0, description="operations of RandAugment on every clip")
     strength: Fraction = Field(0.3, description="of these operations")
     drop_p: Fraction = Field(0.0, description="probability that a frame is lost and the one before it stays")
@@ -136,12 +132,16 @@ class ViewConfig(Section):
 class ModelConfig(Section):
     """Arguments of :func:`vidssl.create_model`."""
 
-    name: str = "ViT-B-16"
+    name: str = Field(
+        "ViT-B-16", description="an open_clip model, timm/NAME, conv3d/small, …: `vidssl doctor --encoders`"
+    )
     pretrained: str | None = Field(
         None, description="open_clip tag, checkpoint file, local-dir:, hf-hub:, or a run or export of ours"
     )
-    temporal: str = "divided"
-    options: dict[str, Any] = Field(default_factory=dict)
+    temporal: str = Field(
+        "divided", description="how it learns of time: divided, joint, adapter, convolutions, head or none"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="of the model, see docs/encoders.md")
     freeze: Literal["none", "projection", "all_but_temporal"] = Field(
         "none", description="projection: keep the map into the joint image-text space as it is"
     )
@@ -173,7 +173,7 @@ class TrainConfig(Section):
 
     batch_size: Count = Field(64, description="clips in one optimiser step, over all processes")
     steps: Count | None = Field(None, description="optimiser steps (exclusive with epochs)")
-    epochs: Positive | None = None
+    epochs: Positive | None = Field(None, description="passes over the videos (exclusive with steps)")
     accumulation: Count = Field(
         1,
         description="micro-batches the encoder works through; loss and gradient are those of the whole batch",
@@ -181,27 +181,29 @@ class TrainConfig(Section):
     optimizer: Literal["adamw", "lars"] = Field(
         "adamw", description="lars: for batches of thousands, with rates above 1"
     )
-    lr: Positive = 1e-3
+    lr: Positive = Field(1e-3, description="learning rate after the warm-up; it falls by a cosine")
     pretrained_lr_scale: NotNegative = Field(
         0.1, description="factor on lr for weights that came from a checkpoint"
     )
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="factor on pretrained_lr_scale for every block further from the output, 0.65 to 1"
     )
-    min_lr: NotNegative = 1e-6
+    min_lr: NotNegative = Field(1e-6, description="learning rate at the end")
     warmup: Fraction = Field(0.05, description="share of the steps with a linearly rising learning rate")
-    weight_decay: NotNegative = 0.04
+    weight_decay: NotNegative = Field(0.04, description="of matrices; biases, norms and embeddings have none")
     betas: tuple[Fraction, Fraction] = Field((0.9, 0.98), description="the first is the momentum of lars")
-    eps: Positive = 1e-6
-    clip_grad: Positive | None = 1.0
+    eps: Positive = Field(1e-6, description="of adamw, under the root")
+    clip_grad: Positive | None = Field(1.0, description="largest norm of the gradient; null: any")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where a GPU supports it"
     )
-    compile: bool = False
-    log_every: Count = 10
+    compile: bool = Field(False, description="torch.compile of the student")
+    log_every: Count = Field(10, description="steps between two lines of the log")
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: ten in a run")
-    keep_checkpoints: Count = 2
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+    keep_checkpoints: Count = Field(2, description="the newest so many stay on disk")
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = Field(
+        (), description="where else the log goes"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
@@ -214,13 +216,15 @@ class Config(Section):
     """A recipe."""
 
     output: str = Field(description="folder of the run; created, or resumed with --resume")
-    seed: Annotated[int, Field(ge=0)] = 0
-    data: DataConfig
-    views: tuple[ViewConfig, ...] = (ViewConfig(),)
-    model: ModelConfig = ModelConfig()
-    objective: dict[str, dict[str, Any]] = Field(default={"hsic": {}})
-    teacher: TeacherConfig = TeacherConfig()
-    train: TrainConfig
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of all that is drawn")
+    data: DataConfig = Field(description="where the videos are and how they are decoded")
+    views: tuple[ViewConfig, ...] = Field((ViewConfig(),), description="what is cut from a decoded window")
+    model: ModelConfig = Field(ModelConfig(), description="the encoder")
+    objective: dict[str, dict[str, Any]] = Field(
+        default={"hsic": {}}, description="what is learned from: name -> options; several are added"
+    )
+    teacher: TeacherConfig = Field(TeacherConfig(), description="the moving average of the student")
+    train: TrainConfig = Field(description="the loop")
 
     @model_validator(mode="after")
     def _enough_views(self) -> Config:
@@ -234,66 +238,3 @@ class Config(Section):
         if not self.objective:
             raise ValueError("objective: at least one objective is needed")
         return self
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a recipe, apply dotted overrides (`train.batch_size=64`), validate.
-
-    Args:
-        path: a YAML file, or the name of a recipe that ships with the package (``hsic`` or ``configs/hsic.yaml``).
-        overrides: ``key.subkey=value`` strings; values are read as YAML.
-
-    Raises:
-        VidsslError: a line for each mistake, naming the file, the key, the value, what is allowed and the closest known
-            name.
-    """
-    file = find_config(path)
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise VidsslError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise VidsslError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
-    for override in overrides:
-        apply_override(raw, override)
-    return validate_config(raw, str(path))
-
-
-def validate_config(raw: Mapping[str, Any], source: str) -> Config:
-    """Validate plain data against the schema.
-
-    Raises:
-        VidsslError: with a line for each mistake, which begins with `source`.
-    """
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        raise VidsslError("\n".join(f"{source}: {line}" for line in _lines(error))) from None
-
-
-def find_config(path: str | Path) -> Path:
-    """The file itself, or the shipped recipe of that name."""
-    if Path(path).is_file():
-        return Path(path)
-    shipped = {file.stem: file for file in sorted(resource_folder("configs").glob("*.yaml"))}
-    if Path(path).parent.name in ("", "configs") and Path(path).stem in shipped:
-        return shipped[Path(path).stem]
-    guess = did_you_mean(Path(path).stem, shipped)
-    raise VidsslError(f"{path}: no such recipe{guess} (shipped: {', '.join(shipped)})")
-
-
-def _lines(error: ValidationError) -> list[str]:
-    """What is wrong, a line for each mistake."""
-    lines = []
-    for detail in schema.mistakes(Config, error):
-        key = ".".join(map(str, detail["loc"]))
-        if detail["type"] == "extra_forbidden":
-            line = schema.unknown_key(Config, detail["loc"])
-        elif detail["type"] == "missing":
-            line = f"{key}: missing; set it in the file or with {key}=…"
-        else:
-            text = detail["msg"].removeprefix("Value error, ")
-            value = "" if isinstance(detail["input"], dict) else f"{detail['input']!r}: "
-            line = f"{key}: {value}{text}" if key else text
-        lines.append(line)
-    return lines

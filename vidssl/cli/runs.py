@@ -1,0 +1,71 @@
+"""``vidssl runs``: list, filter and compare runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from vidssl.cli.options import Report
+
+
+def runs(
+    folders: Annotated[
+        list[Path] | None, Argument(help="runs, or folders with runs in them (default: runs)")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        Option(help="only those with key=value in their recipe, or state=done; again for more"),
+    ] = None,
+    differ: Annotated[bool, Option("--diff", help="show what their recipes differ in")] = False,
+    curve: Annotated[
+        list[str] | None, Option(help="a logged quantity for --plot; again for more (default: loss)")
+    ] = None,
+    plot: Annotated[Path | None, Option(help="draw the curves of all of them into this PNG file")] = None,
+    output: Report = None,
+) -> None:
+    """List runs: how far they are, what they differ in, what they scored; and draw their curves."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vidssl.files import write_json
+    from vidssl.training.listing import differences, draw_curves, find_runs, select
+
+    found = select(find_runs(folders or ["runs"]), where or [])
+    console = Console(highlight=False)
+    tasks = list(dict.fromkeys(task for run in found for task in run.scores))
+    table = Table()
+    for name in ("run", "state", "step", "loss", "rankme", *(f"{task} (untrained)" for task in tasks)):
+        table.add_column(name, overflow="fold")
+    for run in found:
+        last = {name: pairs[-1][1] for name, pairs in run.logs.items()}
+        logged = [f"{last[name]:.4g}" if name in last else "" for name in ("loss", "features/rankme")]
+        scores = [_score(run.scores.get(task, {})) for task in tasks]
+        table.add_row(str(run.folder), run.state, f"{run.step}/{run.steps or '?'}", *logged, *scores)
+    console.print(table if found else "no run is like that")
+    if differ and found:
+        shown = Table()
+        shown.add_column("key")
+        for run in found:
+            shown.add_column(run.folder.name, overflow="fold")
+        for key, values in differences(found).items():
+            shown.add_row(key, *map(str, values))
+        console.print(shown)
+    if plot is not None and found:
+        draw_curves(found, curve or ["loss"], plot)
+        console.print(f"{plot}: the curves", markup=False, soft_wrap=True)
+    if output is not None:
+        write_json(output, {"runs": [_record(run) for run in found]})
+
+
+def _score(tops: dict[str, float]) -> str:
+    if "trained" not in tops:
+        return ""
+    beside = f" ({100 * tops['untrained']:.1f})" if "untrained" in tops else ""
+    return f"{100 * tops['trained']:.1f}{beside}"
+
+
+def _record(run: Any) -> dict[str, Any]:
+    last = {name: pairs[-1][1] for name, pairs in run.logs.items()}
+    return {**run._asdict(), "folder": str(run.folder), "logs": last}

@@ -1,0 +1,86 @@
+"""Recipes read and validated: dotted overrides, shipped recipes by name, and errors of one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from vidssl import schema
+from vidssl.config.recipe import Config
+from vidssl.errors import VidsslError, did_you_mean
+from vidssl.overrides import apply_override
+from vidssl.resources import resource_folder
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), defaults: Mapping[str, str] | None = None
+) -> Config:
+    """Read a recipe, apply dotted overrides (`train.batch_size=64`), validate.
+
+    Args:
+        path: a YAML file, or the name of a recipe that ships with the package (``hsic`` or ``configs/hsic.yaml``).
+        overrides: ``key.subkey=value`` strings; values are read as YAML.
+        defaults: values of sections' keys that the recipe leaves out, by dotted name.
+
+    Raises:
+        VidsslError: a line for each mistake, naming the file, the key, the value, what is allowed and the closest known
+            name.
+    """
+    file = find_config(path)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise VidsslError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise VidsslError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
+    for name, value in (defaults or {}).items():
+        section, _, key = name.rpartition(".")
+        if isinstance(raw.get(section, {}), dict) and key not in raw.get(section, {}):
+            raw[section] = {**raw.get(section, {}), key: value}
+    for override in overrides:
+        apply_override(raw, override)
+    return validate_config(raw, str(path))
+
+
+def validate_config(raw: Mapping[str, Any], source: str) -> Config:
+    """Validate plain data against the schema.
+
+    Raises:
+        VidsslError: with a line for each mistake, which begins with `source`.
+    """
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise VidsslError("\n".join(f"{source}: {line}" for line in _lines(error))) from None
+
+
+def find_config(path: str | Path) -> Path:
+    """The file itself, or the shipped recipe of that name."""
+    if Path(path).is_file():
+        return Path(path)
+    shipped = {file.stem: file for file in sorted(resource_folder("configs").glob("*.yaml"))}
+    if Path(path).parent.name in ("", "configs") and Path(path).stem in shipped:
+        return shipped[Path(path).stem]
+    guess = did_you_mean(Path(path).stem, shipped)
+    raise VidsslError(f"{path}: no such recipe{guess} (shipped: {', '.join(shipped)})")
+
+
+def _lines(error: ValidationError) -> list[str]:
+    """What is wrong, a line for each mistake."""
+    lines = []
+    for detail in schema.mistakes(Config, error):
+        key = ".".join(map(str, detail["loc"]))
+        if detail["type"] == "extra_forbidden":
+            line = schema.unknown_key(Config, detail["loc"])
+        elif detail["type"] == "missing":
+            line = f"{key}: missing; set it in the file or with {key}=…"
+        else:
+            text = detail["msg"].removeprefix("Value error, ")
+            value = "" if isinstance(detail["input"], dict) else f"{detail['input']!r}: "
+            line = f"{key}: {value}{text}" if key else text
+        lines.append(line)
+    return lines
