@@ -16,6 +16,7 @@ from typer import Option
 from vidssl.cli import concepts, config, data
 from vidssl.cli.disentanglement import disentangle
 from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_probe, zero_shot
+from vidssl.cli.exporting import export
 from vidssl.cli.extraction import extract, pca
 from vidssl.cli.options import Report
 from vidssl.cli.runs import runs
@@ -45,6 +46,7 @@ for command in (
     dynamics,
     disentangle,
     interpolate,
+    export,
     demo,
     runs,
 ):

@@ -71,7 +71,7 @@ class OpenClipTransformer:
         x = visual.conv1(images)
         grid = (x.shape[-2], x.shape[-1])
         x = rearrange(x, "n w height width -> n (height width) w")
-        token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        token = visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         positions = _resampled(visual.positional_embedding, 1, tuple(visual.grid_size), grid)
         return torch.cat([token, x], dim=1) + positions.to(x.dtype), grid
 
@@ -125,7 +125,7 @@ class TimmTransformer:
             x = rearrange(x, "n h w width -> n (h w) width")
         grid = trunk.patch_embed.dynamic_feat_size(tuple(images.shape[2:]))
         own = [token for token in (trunk.cls_token, trunk.reg_token) if token is not None]
-        prefix = [token.to(x.dtype).expand(len(x), -1, -1) for token in own]
+        prefix = [token.to(x.dtype).expand(x.shape[0], -1, -1) for token in own]
         if trunk.pos_embed is None:
             return torch.cat([*prefix, x], dim=1), grid
         bare = 0 if trunk.no_embed_class else self.prefix  # rows of the table that are no patch's

@@ -1,0 +1,64 @@
+"""``vidssl export``: an encoder taken away, in a format of one's choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer import Argument, Option
+
+from vidssl.cli.options import Checkpoint
+
+
+def export(
+    checkpoint: Checkpoint,
+    output: Annotated[Path, Argument(help="folder to write; it must not be there yet, or be empty")],
+    format: Annotated[
+        Literal["vidssl", "open_clip", "torch-export", "onnx"],
+        Option(help="torch-export and onnx run without vidssl; open_clip takes image models"),
+    ] = "vidssl",
+    check: Annotated[
+        list[Path] | None,
+        Option(help="a video to check the export on; may be given several times (default: rendered ones)"),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        Option(min=1, help="frames of a clip, fixed in torch-export and onnx (default: as trained)"),
+    ] = None,
+    size: Annotated[
+        int | None,
+        Option(min=1, help="side in pixels, fixed in torch-export and onnx (default: the model's)"),
+    ] = None,
+    image_tower: Annotated[
+        bool, Option("--image-tower", help="the image tower alone, without what was learned of time")
+    ] = False,
+) -> None:
+    """Write an encoder in a format that others load, checked against the original."""
+    from vidssl.exporting import export as run
+
+    record = run(checkpoint, output, format, videos=check or (), frames=frames, size=size, alone=image_tower)
+    for line in _lines(record):
+        typer.echo(line)
+    typer.echo(f"written to {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    """How the export compares with the original, and what it lacks."""
+    check, shown = record["check"], record["input"]
+    text = "" if check["text"] is None else f", {check['text']:.1e} of text features"
+    lines = [
+        f"{record['model']} as {record['format']}: largest differences to the original {check['clip']:.1e} of clip features, "
+        f"{check['frames']:.1e} of frame features (of up to {check['largest']:.2g}){text}",
+        f"checked on {len(check['clips'])} clips of {shown['frames']} frames at {shown['size']} pixels, together and one by "
+        f"itself: {', '.join(check['clips'])}; their features are up to {check['between']:.2g} apart",
+    ]
+    if record.get("batch"):
+        lines.append(f"takes at most {record['batch']} clips at a time")
+    if "left_out" in record:
+        left = record["left_out"]
+        lines.append(
+            f"left out: what was learned of time (temporal={left['temporal']!r}); without it clip features differ by up to "
+            f"{left['difference']:.2g}, where those of two clips are up to {left['between']:.2g} apart"
+        )
+    return lines
