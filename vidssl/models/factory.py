@@ -117,7 +117,7 @@ def build_from_spec(
         if family == "conv3d":
             return Conv3dEncoder(spec)
         if family == "transformers":
-            return build_transformers(spec)
+            return build_transformers(spec, text, tokenizer_folder)
         if family not in ("open_clip", "timm"):
             raise VidsslError(
                 f"encoder spec: family {family!r}: must be 'open_clip', 'timm', 'transformers', 'pytorchvideo' or 'conv3d'"

@@ -101,7 +101,7 @@ def test_weights_and_exports(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ({"name": "pytorchvideo/x3d_z"}, "did you mean 'x3d_"),
-        ({"name": "pytorchvideo/slowfast_r50"}, "allowed: x3d_xs"),
+        ({"name": "pytorchvideo/slow_r101"}, "allowed: x3d_xs"),
         ({"name": "pytorchvideo/x3d_s", "image_sise": 3}, "did you mean 'image_size'?"),
         ({"name": "pytorchvideo/x3d_s", "max_frames": 0}, "max_frames: 0"),
         ({"name": "pytorchvideo/x3d_s", "pretrained": "kinetics"}, "no such checkpoint file"),
@@ -118,3 +118,98 @@ def test_too_few_frames_and_no_transforms() -> None:
     with pytest.raises(VidsslError, match="needs at least 2"):
         encoder(torch.randn(1, 3, 1, 64, 64))
     assert "pytorchvideo.transforms" not in sys.modules
+
+
+@torch.no_grad()
+def test_slowfast_is_what_its_classifier_sees() -> None:
+    """Two pathways: the clip feature through the classifier's map is what the whole network says."""
+    from pytorchvideo.models.hub import slowfast_r50
+
+    encoder = vidssl.create_model("pytorchvideo/slowfast_r50").eval()
+    assert (encoder.usual_frames, encoder.time_stride, encoder.width) == (32, 4, 2304)
+    with torch.device("meta"):
+        whole = slowfast_r50(head_pool_kernel_sizes=((2, 2, 2), (8, 2, 2))).eval()
+    torch.manual_seed(0)
+    head = {"blocks.6.proj.weight": torch.randn(400, 2304), "blocks.6.proj.bias": torch.randn(400)}
+    whole.load_state_dict({**encoder.net.state_dict(), **head}, assign=True)  # type: ignore[union-attr]
+    clips = torch.randn(1, 3, 8, 64, 64)
+    features = encoder(clips, patches=True)
+    expected = whole([clips[:, :, [0, 7]], clips])
+    assert features.patches.shape == (1, 2, 2, 2, 2304)
+    said = features.clip @ head["blocks.6.proj.weight"].T + head["blocks.6.proj.bias"]
+    torch.testing.assert_close(said, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features.clip, features.frames.mean(dim=1))
+    shuffled = encoder(clips[:, :, [0, 2, 1, 3, 4, 5, 6, 7]]).clip  # frames of the fast pathway alone
+    assert not torch.allclose(shuffled, features.clip)
+    with pytest.raises(VidsslError, match="6 frames: must be a multiple of 4"):
+        encoder(clips[:, :, :6])
+
+
+@torch.no_grad()
+def test_a_multiscale_transformer_of_images() -> None:
+    from pytorchvideo.models.hub import mvit_base_16
+
+    encoder = vidssl.create_model("pytorchvideo/mvit_base_16", image_size=64).eval()
+    assert (encoder.sees, encoder.mean) == ("frame", (0.485, 0.456, 0.406))
+    whole = mvit_base_16(spatial_size=64, head=None).eval()
+    whole.load_state_dict(encoder.net.state_dict())  # type: ignore[union-attr]
+    clips = torch.randn(1, 3, 3, 64, 64)
+    found = encoder(clips, patches=True).patches
+    expected = whole(clips[0].transpose(0, 1))[:, 1:]
+    torch.testing.assert_close(found.flatten(2, 3)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_x3d_for_mobile_processors(tmp_path: Path) -> None:
+    from pytorchvideo.models.hub import efficient_x3d_xs
+
+    torch.manual_seed(0)
+    whole = efficient_x3d_xs().eval()
+    for module in whole.modules():  # batch norm that matters
+        if isinstance(module, torch.nn.BatchNorm3d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+    torch.save(whole.state_dict(), tmp_path / "x.pyth")
+    encoder = vidssl.load_encoder(f"pytorchvideo/efficient_x3d_xs:{tmp_path}/x.pyth")
+    clips = torch.randn(1, 3, 4, 160, 160)
+    seen: list[torch.Tensor] = []
+    whole.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    whole(clips)
+    found = encoder(clips, patches=True).patches
+    torch.testing.assert_close(found.permute(0, 4, 1, 2, 3), seen[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_every_network_of_full_size_reads_its_published_form(name: str, tmp_path: Path) -> None:
+    """A file as published, with heads; shown clips of its own length and size, its features are what reaches its head."""
+    from pytorchvideo.models import hub
+
+    torch.manual_seed(0)
+    whole = getattr(hub, name)().eval()
+    torch.save({"model_state": whole.state_dict()}, tmp_path / "x.pyth")
+    encoder = vidssl.load_encoder(f"pytorchvideo/{name}:{tmp_path}/x.pyth")
+    (tmp_path / "x.pyth").unlink()
+    length = encoder.usual_frames
+    clips = torch.randn(1, 3, length, encoder.image_size, encoder.image_size)
+    seen: list[Any] = []
+    core = getattr(whole, "model", whole)
+    if name.startswith("mvit"):
+        core.head = torch.nn.Identity()
+    elif name.startswith("efficient"):
+        core.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    elif "detection" not in name or "slowfast" in name:
+        place = -2 if "slowfast" in name and "detection" not in name else -1
+        core.blocks[place].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    shown: Any = clips
+    if "slowfast" in name:
+        shown = [clips[:, :, torch.linspace(0, length - 1, length // 4).long()], clips]
+    elif name == "mvit_base_16":
+        shown = clips[:, :, 0]
+    output = core(shown)
+    reached = seen[0] if seen else output
+    if isinstance(reached, list):
+        expected = torch.cat([part.mean(dim=(2, 3, 4)) for part in reached], dim=1)
+    else:
+        expected = reached[:, 1:].mean(dim=1) if name.startswith("mvit") else reached.mean(dim=(2, 3, 4))
+    torch.testing.assert_close(encoder(clips).clip, expected, atol=1e-5, rtol=1e-4)

@@ -22,6 +22,7 @@ TEXT: dict[str, Any] = {
     "intermediate_size": 32,
     "vocab_size": 99,
     "max_position_embeddings": 12,
+    "eos_token_id": 2,
 }
 DINO = SMALL | {"mlp_ratio": 2}
 BOTH: dict[str, Any] = {"text_config": TEXT, "vision_config": SMALL}

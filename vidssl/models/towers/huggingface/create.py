@@ -31,15 +31,17 @@ from vidssl.models.towers.huggingface.images import TransformersImageEncoder
 from vidssl.models.towers.huggingface.kinds import find_kind
 from vidssl.models.towers.huggingface.network import build_network, load_network
 from vidssl.models.towers.huggingface.package import Package, is_package, read_package, statistics
+from vidssl.models.towers.huggingface.text import build_text, load_text, tokenizer_of
 from vidssl.models.towers.huggingface.video import TransformersVideoEncoder
 from vidssl.models.towers.images import load_over_time
+from vidssl.models.towers.text import TextEncoder
 from vidssl.models.towers.training import read_training
 from vidssl.models.weights import load_strict
 
 TRANSFORMERS = "transformers/"
 FAMILY = "transformers"
 _NORM = "fc_norm"  # of a finetuned VideoMAE: behind the mean of tokens, kept beside the classifier
-_VISUAL = "visual."
+_VISUAL, _OF_TEXT = "visual.", ("text.", "logit_")
 
 
 def create_transformers(source: str, pretrained: str | None, temporal: str, **options: Any) -> VideoEncoder:
@@ -64,7 +66,8 @@ def create_transformers(source: str, pretrained: str | None, temporal: str, **op
     if wanted:
         return _loaded(spec, package.tensors(), name, package)
     if pretrained is None:
-        return _around(build_network(package.config, name), spec, package)
+        text = build_text(spec) if spec.get("tokenizer") else None
+        return _around(build_network(package.config, name), spec, package, text)
     place = Path(pretrained).expanduser()
     if place.is_dir() and not is_package(place):
         return _stored(spec, place, pretrained, package)
@@ -99,6 +102,7 @@ def _spec(name: str, package: Package, temporal: str, options: Mapping[str, Any]
         "temporal": temporal,
         "options": {key: heeded[key] for key in ("time_signal", "causal", "chunk_frames")},
         "image_size": options.get("image_size"),
+        "tokenizer": tokenizer_of(package.config, package.source) if heeded["load_text"] else None,
     }
 
 
@@ -116,12 +120,12 @@ def _of_file(spec: dict[str, Any], file: Path, *, configure: bool) -> dict[str, 
     return tensors
 
 
-def build_transformers(spec: Mapping[str, Any]) -> VideoEncoder:
-    """The encoder of a spec, with random weights."""
+def build_transformers(spec: Mapping[str, Any], text: bool, tokenizer_folder: Path | None) -> VideoEncoder:
+    """The encoder of a spec, with random weights; see `build_from_spec`."""
     network = build_network(spec["config"], str(spec["name"]))
     if spec.get(_NORM):
         _add_norm(network, spec[_NORM])
-    return _encoder(network, spec)
+    return _encoder(network, spec, build_text(spec, tokenizer_folder) if text else None)
 
 
 def _loaded(
@@ -134,7 +138,8 @@ def _loaded(
     if norm:
         spec[_NORM] = eps
         load_strict(_add_norm(network, eps), norm, f"{source}: {_NORM}")
-    return _around(network, spec, package)
+    text = load_text(spec, tensors, source) if spec.get("tokenizer") else None
+    return _around(network, spec, package, text)
 
 
 def _stored(spec: dict[str, Any], place: Path, pretrained: str, package: Package) -> VideoEncoder:
@@ -152,8 +157,15 @@ def _stored(spec: dict[str, Any], place: Path, pretrained: str, package: Package
     if theirs.get(_NORM):
         spec[_NORM] = theirs[_NORM]
         _add_norm(network, theirs[_NORM])
-    encoder = _around(network, spec, package)
     tensors = stored_tensors(folder)
+    of_text = {key: tensors.pop(key) for key in list(tensors) if key.startswith(_OF_TEXT)}
+    text = build_text(spec) if spec.get("tokenizer") and of_text else None
+    if text is not None:
+        weights = {key.removeprefix("text."): x for key, x in of_text.items() if key.startswith("text.")}
+        load_strict(text.tower, weights, f"{pretrained}: text tower")
+        text.logit_scale = float(of_text["logit_scale"])
+        text.logit_bias = float(of_text["logit_bias"]) if "logit_bias" in of_text else None
+    encoder = _around(network, spec, package, text)
     over_time = {key: value for key, value in tensors.items() if not key.startswith(_VISUAL)}
     if isinstance(encoder, TransformersVideoEncoder):
         load_strict(encoder, tensors, pretrained)
@@ -166,19 +178,21 @@ def _stored(spec: dict[str, Any], place: Path, pretrained: str, package: Package
     return encoder
 
 
-def _around(network: nn.Module, spec: dict[str, Any], package: Package) -> VideoEncoder:
+def _around(
+    network: nn.Module, spec: dict[str, Any], package: Package, text: TextEncoder | None
+) -> VideoEncoder:
     """The encoder; what the network says of its clips or images goes into the spec."""
     if spec["config"]["model_type"] in PARTS:
         spec["max_frames"] = PARTS[spec["config"]["model_type"]](network).frames
     elif spec["image_size"] is None:
         spec["image_size"] = _shown_size(package.preprocess) or _made_for(network)
-    return _encoder(network, spec)
+    return _encoder(network, spec, text)
 
 
-def _encoder(network: nn.Module, spec: Mapping[str, Any]) -> VideoEncoder:
+def _encoder(network: nn.Module, spec: Mapping[str, Any], text: TextEncoder | None) -> VideoEncoder:
     if spec["config"]["model_type"] in PARTS:
         return TransformersVideoEncoder(network, spec)
-    return TransformersImageEncoder(network, spec)
+    return TransformersImageEncoder(network, spec, text)
 
 
 def _add_norm(network: Any, eps: float) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vidssl.models.encoder import ClipFeatures
+from vidssl.models.encoder import ClipFeatures, TextTower
 from vidssl.models.towers.frame_average import FrameAverageEncoder
 
 
@@ -91,7 +91,7 @@ class TransformersImageEncoder(FrameAverageEncoder):
         text: see :class:`VideoEncoder`.
     """
 
-    def __init__(self, network: nn.Module, spec: Mapping[str, Any], text: Any = None) -> None:
+    def __init__(self, network: nn.Module, spec: Mapping[str, Any], text: TextTower | None) -> None:
         tower = ImageTower(network, spec["config"]["model_type"])
         mean, std = (tuple(float(value) for value in spec["preprocess"][key]) for key in ("mean", "std"))
         options = spec["options"]

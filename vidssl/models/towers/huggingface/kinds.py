@@ -75,6 +75,14 @@ KINDS = {
     "dinov3_convnext": Kind("DINOv3ConvNextModel", False, _CLASSIFIER, _IMAGENET),
 }
 
+_OF_IMAGES = r"vision_model\.|visual_projection\.|logit_scale$|logit_bias$"
+# The text towers beside image towers. That of X-CLIP is none: what it says of a text depends on the video.
+TEXTS = {
+    "clip": Kind("CLIPTextModelWithProjection", False, _OF_IMAGES, _CLIP, section="text_config"),
+    "siglip": Kind("SiglipTextModel", False, _OF_IMAGES, _HALF, section="text_config"),
+    "siglip2": Kind("Siglip2TextModel", False, _OF_IMAGES, _HALF, section="text_config"),
+}
+
 
 def find_kind(config: Mapping[str, Any], source: str) -> Kind:
     """What a config's model is.

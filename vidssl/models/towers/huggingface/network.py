@@ -21,13 +21,16 @@ from vidssl.models.weights import first_of
 _TOLERANCE = 1e-9  # of sums of squares in float64 over the same numbers in another order
 
 
-def build_network(config: Mapping[str, Any], source: str) -> nn.Module:
+def build_network(config: Mapping[str, Any], source: str, kind: Kind | None = None) -> nn.Module:
     """The network with random values from torch's default generator.
+
+    Args:
+        config: of the model. source: named in errors. kind: a text tower's; None: the encoder that the config is of.
 
     Raises:
         VidsslError: for a config that makes none.
     """
-    kind = find_kind(config, source)
+    kind = kind or find_kind(config, source)
     import transformers
 
     with _made_of(config, source):
@@ -35,19 +38,22 @@ def build_network(config: Mapping[str, Any], source: str) -> nn.Module:
     return _without(network.to(torch.float32), kind)
 
 
-def load_network(config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> nn.Module:
+def load_network(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str, kind: Kind | None = None
+) -> nn.Module:
     """The network with weights, named as in any release of transformers.
 
     Args:
         config: of the model.
         tensors: as in the file; those that `Kind.left_out` names are left out.
         source: named in errors.
+        kind: as in `build_network`.
 
     Raises:
         VidsslError: naming the missing, unexpected and differently shaped weights, those that are not finite, and a sum that is
             another than in the file.
     """
-    kind = find_kind(config, source)
+    kind = kind or find_kind(config, source)
     import transformers
 
     left_out = re.compile(rf"(?:^|\.)(?:{kind.left_out})")
