@@ -335,3 +335,16 @@ def test_a_size_that_the_tower_cannot_take_is_one_line_before_a_video_is_opened(
         video.write_bytes(b"not a video")
     message = one_line(*vidssl("zero-shot", checkpoint, data, *FAST, "--size", 30))
     assert "clips of 30x30 pixels: both sides must be multiples of 8" in message
+
+
+def test_attentive_probe(vidssl, checkpoint, sprites, tmp_path):
+    file = tmp_path / "r.json"
+    grid = ("--rate", 1e-3, "--rate", 1e-2, "--decay", 0.1, "--epochs", 2)
+    command = ("attentive-probe", checkpoint, sprites / "train", sprites / "val", *FAST)
+    code, out, _ = vidssl(*command, *grid, "--output", file)
+    assert code == 0 and "untrained" in out
+    result = json.loads(file.read_text())
+    assert result["task"] == "attentive-probe" and result["rate_grid"] == [1e-3, 1e-2]
+    assert list(result["scores"]) == ["trained", "untrained", "majority class", "chance"]
+    assert result["comparisons"]["trained"]["to"] == "untrained"
+    assert "layer=1: is of patches" in one_line(*vidssl(*command, "--layer", 1))

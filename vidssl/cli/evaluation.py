@@ -8,12 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from vidssl.cli.options import Checkpoint, Result, Templates, with_eval_options
-
-Select = Annotated[
-    Literal["train", "val"],
-    Option(help="choose settings on held-out training videos, or (scores too good) on the test itself"),
-]
+from vidssl.cli.options import Checkpoint, Result, Select, Templates, finish, with_eval_options
 
 
 @with_eval_options
@@ -36,7 +31,7 @@ def zero_shot(
     from vidssl.evaluation import zero_shot as run
 
     result = run(checkpoint, data, classes=classes, templates=templates, texts=texts, options=options)
-    _finish(result, "zero-shot", checkpoint, data, output)
+    finish(result, "zero-shot", checkpoint, data, output)
 
 
 @with_eval_options
@@ -64,7 +59,7 @@ def linear_probe(
 
     fit = LinearOptions(head, shots, draws, select, seed)
     result = run(checkpoint, train, val, fit=fit, options=options)
-    _finish(result, "linear probe", checkpoint, val, output)
+    finish(result, "linear probe", checkpoint, val, output)
 
 
 @with_eval_options
@@ -82,7 +77,7 @@ def knn(
     from vidssl.evaluation import knn as run
 
     result = run(checkpoint, train, val, k=k, temperature=temperature, options=options)
-    _finish(result, "k-NN", checkpoint, val, output)
+    finish(result, "k-NN", checkpoint, val, output)
 
 
 @with_eval_options
@@ -160,16 +155,3 @@ def interpolate(
 
     result = interpolate_run(checkpoint, output, alpha, other)
     typer.echo(f"{output}: {alpha:g} of {result['trained']} and {1 - alpha:g} of {result['other']}")
-
-
-def _finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, output: Path | None) -> None:
-    """Print the table and write the JSON, on the first process."""
-    from vidssl import distributed
-    from vidssl.evaluation.report import result_file, show_result
-    from vidssl.files import write_json
-
-    if distributed.rank() == 0:
-        file = output or result_file(Path(checkpoint), result["task"], data, result)
-        write_json(file, result)
-        show_result(f"{title} on {data}", result)
-        typer.echo(f"written to {file}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import typer
 from typer import Argument, Option
 
 from vidssl.errors import VidsslError
@@ -30,12 +31,29 @@ Result = Annotated[
     ),
 ]
 Templates = Annotated[str | None, Option(help="preset, file, own (of the class file), or a template with {}")]
+Select = Annotated[
+    Literal["train", "val"],
+    Option(help="choose settings on held-out training videos, or (scores too good) on the test itself"),
+]
 Videos = Annotated[Path, Argument(help="folder of videos or CSV")]
 Missing = Annotated[
     Literal["error", "skip", "count"],
     Option(help="listed videos that do not exist: an error, left out, or counted as failed"),
 ]
 Report = Annotated[Path | None, Option("--output", help="write the report as JSON")]
+
+
+def finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, output: Path | None) -> None:
+    """Print the table and write the JSON, on the first process."""
+    from vidssl import distributed
+    from vidssl.evaluation.report import result_file, show_result
+    from vidssl.files import write_json
+
+    if distributed.rank() == 0:
+        file = output or result_file(Path(checkpoint), result["task"], data, result)
+        write_json(file, result)
+        show_result(f"{title} on {data}", result)
+        typer.echo(f"written to {file}")
 
 
 def eval_arguments(

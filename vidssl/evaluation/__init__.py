@@ -2,14 +2,17 @@
 
 from vidssl.evaluation.classify import classify
 from vidssl.evaluation.features.extract import extract
+from vidssl.evaluation.probes.attentive import AttentiveOptions, attentive_probe
 from vidssl.evaluation.probes.knn import knn, knn_accuracy
 from vidssl.evaluation.probes.linear import LinearOptions, linear_probe
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.evaluation.zero_shot import zero_shot
 
 __all__ = [
+    "AttentiveOptions",
     "EvalOptions",
     "LinearOptions",
+    "attentive_probe",
     "classify",
     "extract",
     "knn",

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from tests.evaluation.probes.test_linear import blobs
 from vidssl.errors import VidsslError
-from vidssl.evaluation.probes.sgd import Setting, best_head, fit_heads, probe_sgd
+from vidssl.evaluation.probes.selection import Setting, best_head
+from vidssl.evaluation.probes.sgd import fit_heads, probe_sgd
 
 GRID = [Setting(1e-3, 0.0), Setting(0.1, 1e-2), Setting(1.0, 1e-4)]
 HOW = {"epochs": 3, "batch_size": 16, "seed": 3}

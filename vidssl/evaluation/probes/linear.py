@@ -22,8 +22,8 @@ from vidssl.evaluation.metrics import chance_scores, correct_rows, majority_scor
 from vidssl.evaluation.probes.few import chosen_rows, few_shot_score
 from vidssl.evaluation.probes.holdout import can_hold_out
 from vidssl.evaluation.probes.logistic import L2_GRID, probe
-from vidssl.evaluation.probes.selection import SELECT, selection_notes
-from vidssl.evaluation.probes.sgd import DECAYS, RATES, Setting, probe_sgd
+from vidssl.evaluation.probes.selection import SELECT, Setting, edge_note, selection_notes
+from vidssl.evaluation.probes.sgd import DECAYS, RATES, probe_sgd
 from vidssl.evaluation.probes.splits import Frozen, Splits, read_splits
 from vidssl.evaluation.report import Result, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject
@@ -176,9 +176,6 @@ def _record(chosen: Mapping[str, Any], how: LinearOptions) -> Result:
 
 
 def _edges(title: str, chosen: Any, how: LinearOptions) -> list[str]:
-    value, grid, name = (chosen, L2_GRID, "penalty") if how.head == "lbfgs" else (chosen.rate, RATES, "rate")
-    if value not in (min(grid), max(grid)):
-        return []
-    return [
-        f"{title}: the {name}, {value:g}, lies at the edge of the grid, {min(grid):g} to {max(grid):g}; a better one may lie outside"
-    ]
+    if how.head == "lbfgs":
+        return edge_note(title, "penalty", chosen, L2_GRID)
+    return edge_note(title, "rate", chosen.rate, RATES)

@@ -1,8 +1,38 @@
-"""By which videos a setting is chosen, and what has to be said where they are those of the test."""
+"""Which setting of a grid is taken, by which videos it is chosen, and what has to be said of that."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
 SELECT = ("train", "val")
+
+
+class Setting(NamedTuple):
+    """Of one head: the rate of its first step, and its weight decay."""
+
+    rate: float
+    decay: float
+
+
+def best_head(logits: Tensor, labels: Tensor) -> int:
+    """The head of the lowest cross-entropy, of (H, N, K) logits; one that diverged never is."""
+    labels = labels.to(logits.device).expand(len(logits), -1)
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
+    return int(losses.nan_to_num(nan=math.inf).argmin())
+
+
+def edge_note(title: str, name: str, value: float, grid: Sequence[float]) -> list[str]:
+    """A line where what was chosen lies at the edge of its grid."""
+    if value not in (min(grid), max(grid)):
+        return []
+    return [
+        f"{title}: the {name}, {value:g}, lies at the edge of the grid, {min(grid):g} to {max(grid):g}; a better one may lie outside"
+    ]
 
 
 def selection_notes(select: str) -> list[str]:

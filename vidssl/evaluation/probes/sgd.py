@@ -13,22 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vidssl.evaluation.metrics import require_finite
 from vidssl.evaluation.probes.holdout import Rows, held_out_parts
+from vidssl.evaluation.probes.selection import Setting, best_head
 
 RATES = tuple(float(x) for x in np.logspace(-4, 0.5, 10))
 DECAYS = (0.0, 1e-4)
 CHUNK = 16_384  # rows looked at at a time
-
-
-class Setting(NamedTuple):
-    """Of one head."""
-
-    rate: float
-    decay: float
 
 
 GRID = tuple(Setting(*pair) for pair in product(RATES, DECAYS))
@@ -138,10 +131,3 @@ def probe_sgd(
     return fit_heads(train_features, train_labels, num_classes, [grid[best]], **how)(test_features)[0], grid[
         best
     ]
-
-
-def best_head(logits: Tensor, labels: Tensor) -> int:
-    """The head of the lowest cross-entropy, of (H, N, K) logits; one that diverged never is."""
-    labels = labels.to(logits.device).expand(len(logits), -1)
-    losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
-    return int(losses.nan_to_num(nan=math.inf).argmin())

@@ -1,0 +1,130 @@
+"""What probes cost: grids of heads against single ones, and large sets.
+
+    python benchmarks/probes.py linear
+    python benchmarks/probes.py attentive
+    python benchmarks/probes.py large --rows 240000 --head sgd --epochs 1
+
+CPU seconds of this process, median and range over repeats; features are synthetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vidssl.evaluation.features.room import Room
+from vidssl.evaluation.features.shelf import Shelf
+from vidssl.evaluation.features.tokens import Tokens
+from vidssl.evaluation.probes.attentive import DECAYS, RATES
+from vidssl.evaluation.probes.grid import fit_attentive
+from vidssl.evaluation.probes.logistic import fit_logistic
+from vidssl.evaluation.probes.selection import Setting
+from vidssl.evaluation.probes.sgd import GRID, fit_heads
+
+
+def seconds(work: Callable[[], Any], repeats: int) -> list[float]:
+    """CPU seconds of each repeat, ascending; the first run, which warms up, is not counted."""
+    work()
+    found = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        found.append(time.process_time() - start)
+    return sorted(found)
+
+
+def show(name: str, one: list[float], many: list[float], heads: int) -> None:
+    """A line of the table."""
+    ratio = many[len(many) // 2] / one[len(one) // 2]
+    print(
+        f"{name}: one head {one[0]:.3f} to {one[-1]:.3f} s, {heads} heads {many[0]:.3f} to {many[-1]:.3f} s: "
+        f"{ratio:.2f} x one, {ratio / heads:.2f} x {heads} runs",
+        flush=True,
+    )
+
+
+def linear(repeats: int) -> None:
+    """A grid of linear heads against one."""
+    for n, d, k, batch in ((2000, 512, 10, 64), (4000, 512, 101, 256)):
+        x, y = torch.randn(n, d), torch.randint(k, (n,))
+        how = {"epochs": 2, "batch_size": batch}
+        one = seconds(lambda x=x, y=y, k=k, how=how: fit_heads(x, y, k, [Setting(0.1, 0.0)], **how), repeats)
+        many = seconds(lambda x=x, y=y, k=k, how=how: fit_heads(x, y, k, GRID, **how), repeats)
+        show(f"linear, {n} x {d}, {k} classes, batches of {batch}", one, many, len(GRID))
+
+
+def attentive(repeats: int) -> None:
+    """A grid of attentive heads against one, on tokens read from a disk."""
+    grid = [Setting(*pair) for pair in product(RATES, DECAYS)]
+    videos = 96
+    for d, k, batch, tokens in ((64, 10, 16, 8), (256, 10, 16, 8), (512, 101, 48, 8), (256, 10, 16, 392)):
+        with tempfile.TemporaryDirectory() as folder:
+            names = [str(number) for number in range(videos)]
+            shelf = Shelf(Room(folder, 2.0), {})
+            shelf.keep(names, torch.randn(videos, 3, tokens, d), torch.ones(videos, 3, dtype=torch.bool))
+            shelf.flush()
+            kept, y = Tokens(shelf.open(names)), torch.randint(k, (videos,))
+
+            def run(
+                settings: list[Setting], kept: Tokens = kept, y: Any = y, k: int = k, batch: int = batch
+            ) -> None:
+                fit_attentive(kept, torch.arange(videos), y, k, settings, epochs=1, batch_size=batch)
+
+            one, many = (
+                seconds(lambda run=run: run(grid[:1]), repeats),
+                seconds(lambda run=run: run(grid), repeats),
+            )
+        show(f"attentive, {3 * tokens} tokens of {d}, {k} classes, batches of {batch}", one, many, len(grid))
+
+
+def large(rows: int, head: str, epochs: int, iterations: int) -> None:
+    """One fit to rows of 768 numbers and 400 classes, float32, in a file that is mapped into memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = np.memmap(Path(folder) / "rows", np.float32, "w+", shape=(rows, 768))
+        generator = np.random.default_rng(0)
+        centres, y = generator.normal(size=(400, 768)), generator.integers(400, size=rows)
+        for start in range(0, rows, 10_000):
+            part = y[start : start + 10_000]
+            file[start : start + 10_000] = centres[part] + 6 * generator.normal(size=(len(part), 768))
+        file.flush()
+        x, labels = torch.from_numpy(file), torch.from_numpy(y)
+        start = time.process_time()
+        if head == "sgd":
+            heads = fit_heads(x, labels, 400, [Setting(0.01, 0.0)], epochs=epochs)
+            right = (heads(x[:10_000])[0].argmax(1) == labels[:10_000]).double().mean().item()
+        else:
+            model = fit_logistic(x, labels, 400, 1e-3, max_iterations=iterations)
+            right = (model(x[:10_000]).argmax(1) == labels[:10_000]).double().mean().item()
+        used = time.process_time() - start
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        what = f"{epochs} epochs" if head == "sgd" else f"{iterations} iterations at most"
+        print(
+            f"{head}, {rows} x 768, 400 classes, {what}: {used:.0f} s of CPU, at most {memory:.2f} GB, the mapped file included; "
+            f"{100 * right:.1f} % of the first 10,000 rows right"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["linear", "attentive", "large"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=240_000)
+    parser.add_argument("--head", choices=["lbfgs", "sgd"], default="lbfgs")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--iterations", type=int, default=100)
+    given = parser.parse_args()
+    if given.what == "large":
+        large(given.rows, given.head, given.epochs, given.iterations)
+    else:
+        {"linear": linear, "attentive": attentive}[given.what](given.repeats)

@@ -1,0 +1,46 @@
+"""``vidssl attentive-probe``: trained heads on frozen encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Argument, Option
+
+from vidssl.cli.options import Checkpoint, Result, Select, finish, with_eval_options
+
+
+@with_eval_options
+def attentive_probe(
+    checkpoint: Checkpoint,
+    train: Annotated[Path, Argument(help="labelled folder or CSV to train on")],
+    val: Annotated[Path, Argument(help="labelled folder or CSV to test on")],
+    tokens: Annotated[
+        Literal["frames", "patches"], Option(help="what the heads look at: features of frames, or of patches")
+    ] = "frames",
+    layer: Annotated[int | None, Option(min=0, help="of the patches (default: the last)")] = None,
+    blocks: Annotated[int, Option(min=1, max=4, help="of attention; the last gathers")] = 1,
+    epochs: Annotated[int, Option(min=1, help="passes over the training videos")] = 20,
+    probe_batch_size: Annotated[int, Option(min=1, help="videos in a step of training the heads")] = 64,
+    rate: Annotated[
+        list[float],
+        Option(help="learning rates of the grid; may be given several times (default: V-JEPA 2's five)"),
+    ] = [],  # noqa: B006
+    decay: Annotated[
+        list[float],
+        Option(help="weight decays of the grid; may be given several times (default: V-JEPA 2's four)"),
+    ] = [],  # noqa: B006
+    select: Select = "train",
+    seed: Annotated[int, Option(help="of the held-out part, the heads' start and the order of videos")] = 0,
+    *,
+    options: Any,
+    output: Result = None,
+) -> None:
+    """Train attentive heads, a grid of them at once, on frozen features."""
+    from vidssl.evaluation import AttentiveOptions
+    from vidssl.evaluation import attentive_probe as run
+
+    grid = {name: values for name, values in (("rates", rate), ("decays", decay)) if values}
+    fit = AttentiveOptions(tokens, layer, blocks, epochs, probe_batch_size, select=select, seed=seed, **grid)
+    result = run(checkpoint, train, val, fit=fit, options=options)
+    finish(result, "attentive probe", checkpoint, val, output)
