@@ -106,25 +106,25 @@ def _there_and_back(number: int, count: int) -> int:
 
 def ours(
     index: VideoIndex, opener: Callable[[Path], VideoReader], rendered: bool = False
-) -> Callable[[int, int], Any]:
+) -> Callable[[int], Any]:
     data = ClipDataset(index, VIEWS, window_seconds=WINDOW, opener=opener)
     memory = handing_over.Outbox()
 
-    def sample(epoch: int, i: int) -> Any:
+    def load(epoch: int) -> Any:
         memory.clear([])
-        batch = collate_clips(data.__getitems__([(epoch, i)]), memory.empty)
+        batch = collate_clips(data.__getitems__([(epoch, i) for i in range(len(index))]), memory.empty)
         return render_views(batch, VIEWS, (0.5,) * 3, (0.5,) * 3) if rendered else batch
 
-    return sample
+    return load
 
 
-def torchcodec(index: VideoIndex) -> Callable[[int, int], Any]:
+def torchcodec(index: VideoIndex) -> Callable[[int], Any]:
     from torchcodec.decoders import VideoDecoder
     from torchcodec.samplers import clips_at_random_timestamps
 
     crops = [v2.RandomResizedCrop(spec.size, spec.scale, spec.ratio, antialias=True) for spec in VIEWS]
 
-    def sample(epoch: int, i: int) -> Any:
+    def sample(i: int) -> Any:
         decoder = VideoDecoder(str(index.path(i)), num_ffmpeg_threads=1)
         views = []
         for spec, crop in zip(VIEWS, crops, strict=True):
@@ -135,14 +135,14 @@ def torchcodec(index: VideoIndex) -> Callable[[int, int], Any]:
             views += [crop(clip) for clip in clips.data]
         return views
 
-    return sample
+    return lambda epoch: [sample(i) for i in range(len(index))]
 
 
-def pytorchvideo(index: VideoIndex) -> Callable[[int, int], Any]:
+def pytorchvideo(index: VideoIndex) -> Callable[[int], Any]:
     from pytorchvideo.data.clip_sampling import RandomClipSampler
     from pytorchvideo.data.encoded_video import EncodedVideo
 
-    def sample(epoch: int, i: int) -> Any:
+    def sample(i: int) -> Any:
         video = EncodedVideo.from_path(str(index.path(i)), decode_audio=False)
         views = []
         for spec in VIEWS:
@@ -157,7 +157,7 @@ def pytorchvideo(index: VideoIndex) -> Callable[[int, int], Any]:
         video.close()
         return views
 
-    return sample
+    return lambda epoch: [sample(i) for i in range(len(index))]
 
 
 def cpu(run: Callable[[], Any]) -> float:
@@ -188,7 +188,7 @@ def one_kind(name: str, sources: list[Path], work: Path, rounds: int) -> dict[st
         "pytorchvideo": pytorchvideo(index),
     }
     for load in loaders.values():
-        load(0, 0)  # imports, and the first epoch of what is kept
+        load(0)  # imports, and the first epoch of what is kept
     for opener in openers.values():
         for i in range(len(index)):
             opener(index.path(i)).close()
@@ -197,9 +197,7 @@ def one_kind(name: str, sources: list[Path], work: Path, rounds: int) -> dict[st
         for key, load in loaders.items():
             if key == "pytorchvideo" and epoch >= max(rounds // 3, 1):
                 continue
-            times[key].append(
-                cpu(lambda load=load, epoch=epoch: [load(epoch, i) for i in range(len(index))]) / len(index)
-            )
+            times[key].append(cpu(partial(load, epoch)) / len(index))
     with open_video(index.path(0)) as video, openers["jpeg"](index.path(0)) as kept:
         some = np.arange(0, video.info.num_frames, 25)
         exact = resize_short_side(torch.from_numpy(video.frames(some)), 256).numpy().astype(float)

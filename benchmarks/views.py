@@ -78,7 +78,7 @@ def presets(frames: int) -> dict[str, list[ViewSpec]]:
 
 
 def make_batch(specs: list[ViewSpec], batch: int, height: int, width: int) -> ClipBatch:
-    """Noise frames with real draws; the content does not matter for the time."""
+    """Noise frames with real draws; the content does not matter for the time. Strong operations stand equally often."""
     rng = np.random.default_rng(0)
     views = expand_views(specs)
     num = max(spec.frames for spec in views)
@@ -89,7 +89,9 @@ def make_batch(specs: list[ViewSpec], batch: int, height: int, width: int) -> Cl
             times=[torch.zeros(spec.frames) for spec in views],
             video_id=row,
             draws=[
-                draw_view(stream(0, Purpose.SPACE, 0, row, number), spec, height, width)
+                draw_view(stream(0, Purpose.SPACE, 0, row, number), spec, height, width)._replace(
+                    strong=(row + 5 * torch.arange(spec.strong)) % len(OPERATIONS)
+                )
                 for number, spec in enumerate(views)
             ],
             failures=[],
@@ -172,7 +174,9 @@ def main() -> None:
 
     rows: list[dict[str, Any]] = []
     for name, specs in presets(args.frames).items():
-        batch = make_batch(specs, args.batch, args.height, args.width).to(args.device)
+        # Every strong operation as often as the others.
+        rows_of = len(OPERATIONS) if specs[0].strong else args.batch
+        batch = make_batch(specs, rows_of, args.height, args.width).to(args.device)
         ours = render_views(batch, specs, MEAN, STD)
         theirs = torchvision_views(batch, specs)
         error = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
@@ -182,7 +186,7 @@ def main() -> None:
             "memcpy": partial(copy_all, buffers, ours),
             "torchvision": partial(torchvision_views, batch, specs),
         }
-        clips = args.batch * len(ours)
+        clips = rows_of * len(ours)
         ms = {key: clock(run, args.device, args.repeats) / clips * 1e3 for key, run in runs.items()}
         rows.append(
             {

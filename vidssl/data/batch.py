@@ -104,9 +104,11 @@ def collate_clips(samples: Sequence[ClipSample], empty: Callable[..., Tensor] = 
     num, height, width = shapes.amax(0).tolist()
     # Not zeroed as a whole: most of it is overwritten, and writing to memory is what collating costs.
     frames = empty(len(samples), num, height, width, 3)
-    for canvas, sample in zip(frames, samples, strict=True):
+    for canvas, sample in zip(
+        frames.numpy(), samples, strict=True
+    ):  # numpy copies bytes twice as fast as torch
         n, h, w, _ = sample.frames.shape
-        canvas[:n, :h, :w] = sample.frames
+        canvas[:n, :h, :w] = sample.frames.numpy()
         canvas[n:], canvas[:n, h:], canvas[:n, :h, w:] = 0, 0, 0
     return ClipBatch(
         frames=frames,

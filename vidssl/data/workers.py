@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import errno
+import gc
 import multiprocessing
 import os
 import signal
@@ -247,6 +248,7 @@ def _work(dataset: VideoDataset, connection: Connection, slot: Any, parent: int)
     ):  # of the whole group: the parent decides
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    gc.freeze()  # what the parent made is not looked through, which would copy its pages too
     torch.set_num_threads(1)  # decoding and resizing are parallel over workers; more threads only cost CPU
 
     def announce(video_id: int | None) -> None:

@@ -76,6 +76,18 @@ def test_translations_move_by_whole_pixels_where_asked(name: str, dim: int) -> N
     assert ours.narrow(dim, S - pixels, pixels).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize(("name", "row"), [("translate_x", 0), ("translate_y", 1)])
+def test_translations_by_parts_of_a_pixel_are_bilinear(name: str, row: int) -> None:
+    x, strength = clips(), torch.tensor([-1.0, -0.7, -0.013, 0.0, 0.31, 1.0])
+    matrix = torch.eye(2, 3).repeat(6, 1, 1)
+    matrix[:, row, 2] = 2 * (150 / 331) * strength
+    frames = x.flatten(1, 2)
+    grid = torch.nn.functional.affine_grid(matrix, list(frames.shape), align_corners=False)
+    expected = torch.nn.functional.grid_sample(frames, grid, align_corners=False).view_as(x)
+    torch.testing.assert_close(OPERATIONS[name](x, strength), expected, atol=2e-5, rtol=0)
+    assert not torch.allclose(OPERATIONS[name](x, strength.flip(0)), expected, atol=0.1)
+
+
 def test_batched_equals_single_and_a_clip_keeps_its_own_operations() -> None:
     x, generator = clips(), torch.Generator().manual_seed(0)
     operations = torch.randint(len(OPERATIONS), (6, 3), generator=generator)

@@ -117,6 +117,7 @@ def _jitter_(x: Tensor, draw: ViewDraw, groups: Sequence[int], spec: ViewSpec) -
         groups: number of clips with the hue at place 0, 1, 2, 3, and without jitter.
     """
     steps = colour.blend_coefficients(draw.order, draw.factors.gather(1, draw.order))
+    needed = (steps[..., 1:] != 0).tolist()  # of every clip and step
     steps, shift = (v.to(x.device, non_blocking=True) for v in (steps, draw.factors[:, colour.HUE]))
     jittered = sum(groups[:4])
     first = 0
@@ -126,7 +127,8 @@ def _jitter_(x: Tensor, draw: ViewDraw, groups: Sequence[int], spec: ViewSpec) -
             colour.shift_hue_(x[first:last], shift[first:last])
         for part in (slice(0, first), slice(last, jittered)):
             if part.start < part.stop:
-                colour.blend_(x[part], steps[part, place])
+                saturates, contrasts = map(any, zip(*(clip[place] for clip in needed[part]), strict=True))
+                colour.blend_(x[part], steps[part, place], saturates, contrasts)
         first = last
 
 

@@ -9,6 +9,7 @@ Values are RGB in [0, 1], shape (B, 3, T, S, S); strengths (B,) lie in [-1, 1]. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,7 @@ from einops import rearrange
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from vidssl.data.views.colour import BRIGHTNESS, CONTRAST, SATURATION, blend_, blend_coefficients
+from vidssl.data.views.colour import BRIGHTNESS, CONTRAST, SATURATION, blend_, blend_coefficients, solarize
 
 # The largest factors, degrees, shares of the side, bits and thresholds.
 ENHANCE, DEGREES, SHEAR, SHIFT, BITS = 0.9, 30.0, 0.3, 150 / 331, 4
@@ -28,18 +29,19 @@ def enhance(kind: int) -> Callable[[Tensor, Tensor], Tensor]:
 
     def operation(x: Tensor, strength: Tensor) -> Tensor:
         kinds = torch.full(strength.shape, kind, device=x.device)
-        return blend_(x, blend_coefficients(kinds, 1 + ENHANCE * strength))
+        coefficients = blend_coefficients(kinds, 1 + ENHANCE * strength)
+        return blend_(x, coefficients, kind == SATURATION, kind == CONTRAST)
 
     return operation
 
 
 def sharpness(x: Tensor, strength: Tensor) -> Tensor:
     """Away from the mean of a pixel (weight 5) and its eight neighbours by the factor 1 + 0.9 s; the border stays."""
-    lines = x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]
-    square = lines[..., :-2] + lines[..., 1:-1] + lines[..., 2:]
+    lines = (x[..., :-2, :] + x[..., 1:-1, :]).add_(x[..., 2:, :])
+    smooth = (lines[..., :-2] + lines[..., 1:-1]).add_(lines[..., 2:])
     inner = x[..., 1:-1, 1:-1]
-    smooth = (square + 4 * inner) / 13
-    inner.copy_(torch.lerp(smooth, inner, 1 + ENHANCE * rearrange(strength, "b -> b 1 1 1 1")))
+    smooth.add_(inner, alpha=4).div_(13)
+    inner.copy_(smooth.lerp_(inner, 1 + ENHANCE * rearrange(strength, "b -> b 1 1 1 1")))
     return x.clamp_(0, 1)
 
 
@@ -53,19 +55,21 @@ def posterize(x: Tensor, strength: Tensor) -> Tensor:
 
 def solarize_above(x: Tensor, strength: Tensor) -> Tensor:
     """Values of at least 1 - |s| inverted."""
-    return torch.where(x >= rearrange(1 - strength.abs(), "b -> b 1 1 1 1"), 1 - x, x)
+    return solarize(x, rearrange(1 - strength.abs(), "b -> b 1 1 1 1"))
 
 
 def autocontrast(x: Tensor, strength: Tensor) -> Tensor:
     """Every channel of every frame stretched to [0, 1]; the strength does not matter."""
-    frames = torch.as_tensor(tvf.autocontrast(x.transpose(1, 2)))
-    return frames.transpose(1, 2)
+    return torch.as_tensor(tvf.autocontrast(_planes(x))).view_as(x)
 
 
 def equalize(x: Tensor, strength: Tensor) -> Tensor:
     """Every channel of every frame with a flat histogram of 256 levels; the strength does not matter."""
-    frames = torch.as_tensor(tvf.equalize(x.transpose(1, 2)))
-    return frames.transpose(1, 2)
+    return torch.as_tensor(tvf.equalize(_planes(x))).view_as(x)
+
+
+def _planes(x: Tensor) -> Tensor:
+    return rearrange(x, "b c t h w -> (b c t) 1 h w")  # as they lie in memory
 
 
 def affine(place: Callable[[Tensor], list[list[Tensor]]]) -> Callable[[Tensor, Tensor], Tensor]:
@@ -80,6 +84,27 @@ def affine(place: Callable[[Tensor], list[list[Tensor]]]) -> Callable[[Tensor, T
         frames = rearrange(x, "b c t h w -> b (c t) h w")
         grid = F.affine_grid(matrix, list(frames.shape), align_corners=False)
         return F.grid_sample(frames, grid, align_corners=False).view_as(x)
+
+    return operation
+
+
+def translate(dim: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Clips moved along an axis by up to `SHIFT` of the side."""
+    sampled = affine(_moved(4 - dim, 2, 2 * SHIFT))
+
+    def operation(x: Tensor, strength: Tensor) -> Tensor:
+        if x.device.type != "cpu":  # it would have to wait for the strengths
+            return sampled(x, strength)
+        out = torch.zeros_like(x)
+        for clip, there, share in zip(x, out, strength.tolist(), strict=True):
+            pixels = SHIFT * share * x.shape[dim]
+            whole = math.floor(pixels)
+            for shift, weight in ((whole, 1 - pixels + whole), (whole + 1, pixels - whole)):
+                length = x.shape[dim] - abs(shift)
+                if length > 0:
+                    shown = clip.narrow(dim - 1, max(shift, 0), length)
+                    there.narrow(dim - 1, max(-shift, 0), length).add_(shown, alpha=weight)
+        return out
 
     return operation
 
@@ -115,8 +140,8 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "rotate": affine(_turned),
     "shear_x": affine(_moved(0, 1, SHEAR)),
     "shear_y": affine(_moved(1, 0, SHEAR)),
-    "translate_x": affine(_moved(0, 2, 2 * SHIFT)),
-    "translate_y": affine(_moved(1, 2, 2 * SHIFT)),
+    "translate_x": translate(4),
+    "translate_y": translate(3),
 }
 
 
