@@ -15,8 +15,8 @@ def export(
     checkpoint: Checkpoint,
     output: Annotated[Path, Argument(help="folder to write; it must not be there yet, or be empty")],
     format: Annotated[
-        Literal["vidssl", "open_clip", "torch-export", "onnx"],
-        Option(help="torch-export and onnx run without vidssl; open_clip takes image models"),
+        Literal["vidssl", "open_clip", "torch-export", "onnx", "transformers"],
+        Option(help="torch-export and onnx run without vidssl; open_clip and transformers take image models"),
     ] = "vidssl",
     check: Annotated[
         list[Path] | None,
@@ -44,7 +44,9 @@ def export(
 
 
 def _lines(record: dict[str, Any]) -> list[str]:
-    """How the export compares with the original, and what it lacks."""
+    """How the export compares with the original, what it lacks, and how the weights were called in a training checkpoint."""
+    from vidssl.models.towers.training import lines_of
+
     check, shown = record["check"], record["input"]
     text = "" if check["text"] is None else f", {check['text']:.1e} of text features"
     lines = [
@@ -55,10 +57,14 @@ def _lines(record: dict[str, Any]) -> list[str]:
     ]
     if record.get("batch"):
         lines.append(f"takes at most {record['batch']} clips at a time")
+    if "left_behind" in record:
+        lines.append(f"left behind: {record['left_behind']}")
     if "left_out" in record:
         left = record["left_out"]
         lines.append(
             f"left out: what was learned of time (temporal={left['temporal']!r}); without it clip features differ by up to "
             f"{left['difference']:.2g}, where those of two clips are up to {left['between']:.2g} apart"
         )
+    if "read" in record:
+        lines += lines_of(record["read"])
     return lines

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vidssl.errors import check_choice
+from vidssl.errors import check_choice, check_value
 from vidssl.exporting.check import TOLERANCE, apart, check
 from vidssl.exporting.clips import check_clips
 from vidssl.exporting.formats.clip_folder import OPEN_CLIP
@@ -17,6 +17,7 @@ from vidssl.exporting.formats.form import Format
 from vidssl.exporting.formats.onnx_graph import ONNX
 from vidssl.exporting.formats.own import OWN
 from vidssl.exporting.formats.torch_program import TORCH_EXPORT
+from vidssl.exporting.formats.transformers_folder import HUGGING_FACE
 from vidssl.exporting.image_tower import image_tower
 from vidssl.exporting.places import without_places
 from vidssl.files import require_new_folder, whole_folder, write_json
@@ -28,6 +29,7 @@ FORMATS: dict[str, Format] = {
     "open_clip": OPEN_CLIP,
     "torch-export": TORCH_EXPORT,
     "onnx": ONNX,
+    "transformers": HUGGING_FACE,
 }
 RECORD = "export.json"
 
@@ -67,6 +69,11 @@ def export(
     encoder = image_tower(original) if alone else original
     form.require(encoder)
     encoder.spec = without_places(encoder.spec)
+    if form.images:
+        check_value(
+            "size", size, size in (None, encoder.image_size), f"that of the model, {encoder.image_size}"
+        )
+        size = encoder.image_size
     shown = check_clips(encoder, videos, frames, size)
     with _nothing_left(output), whole_folder(output) as folder, torch.no_grad():
         said = form.write(encoder, folder, shown.clips)
@@ -82,6 +89,8 @@ def export(
             "check": {"clips": shown.names, "tolerance": TOLERANCE, **agreement.record},
             **said,
         }
+        if "read" in encoder.spec:
+            record["read"] = encoder.spec["read"]
         if alone:
             record["left_out"] = _left_out(original, encoder, shown.clips)
         write_json(folder / RECORD, record)

@@ -93,6 +93,11 @@ def _check_name(name: str, source: str | Path) -> None:
     import open_clip
 
     known = open_clip.list_models()
+    if Path(name).is_file():
+        raise VidsslError(
+            f"{source}: is a file; name the model whose weights it holds before it, such as {TRANSFORMERS}videomae-base:{name}, "
+            f"{TIMM}vit_small_patch16_224.dino:{name} or ViT-B-16:{name}"
+        )
     if (
         not name.startswith((TIMM, TRANSFORMERS, PYTORCHVIDEO, CONV3D))
         and name.replace("/", "-") not in known

@@ -78,4 +78,5 @@ model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{folder}
 frames = torch.stack([preprocess(image) for image in images])     # PIL images, the T frames of a clip
 with torch.no_grad():
     clip = model.encode_image(frames).mean(0)                     # (D,), the mean over frames""",
+    images=True,
 )

@@ -34,6 +34,7 @@ class Format(NamedTuple):
         the result, JSON-able.
     read: what `write` wrote, with the library that others will read it with.
     library: that library, as the hub names it. usage: lines of Python that load it; ``{folder}`` stands for where it is.
+    images: whether it holds an image model, which is shown images of its own size.
     """
 
     require: Callable[[VideoEncoder], None]
@@ -41,6 +42,7 @@ class Format(NamedTuple):
     read: Callable[[Path], Loaded]
     library: str
     usage: str
+    images: bool = False
 
 
 def require_images(encoder: VideoEncoder, library: str) -> None:

@@ -56,7 +56,7 @@ class FrameAverageEncoder(VideoEncoder):
             raise VidsslError(
                 f"encoder: {self.spec['name']}: this image tower gives no patch tokens (a vision transformer would)"
             )
-        return self.over_time(self._tower(rearrange(clips, "b c t h w -> (b t) c h w")), len(clips))
+        return self.over_time(self._tower(rearrange(clips, "b c t h w -> (b t) c h w")), clips.shape[0])
 
     def over_time(self, pooled: Tensor, batch: int) -> ClipFeatures:
         """Image features (B T, D) of B clips to features of these."""

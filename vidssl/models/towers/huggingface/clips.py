@@ -122,7 +122,7 @@ class Vivit(VideoTransformer):
         first, rest = embeddings.position_embeddings[0].split(
             [1, embeddings.position_embeddings.shape[1] - 1]
         )
-        x = torch.cat([embeddings.cls_token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([embeddings.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         return embeddings.dropout(x + torch.cat([first, _in_space_and_time(rest, self.grid, grid)])), grid
 
 
@@ -149,7 +149,7 @@ class TimeSformer(VideoTransformer):
         if hasattr(embeddings, "time_embeddings"):
             time = embeddings.time_embeddings[0]
             x = embeddings.time_drop(x + resample_table(time, (len(time),), grid[:1]))
-        first = embeddings.cls_token.expand(len(x), -1, -1) + table[:1]
+        first = embeddings.cls_token.expand(x.shape[0], -1, -1) + table[:1]
         return torch.cat(
             [embeddings.pos_drop(first), rearrange(x, "b places t width -> b (places t) width")], dim=1
         ), grid
@@ -191,7 +191,7 @@ class Vjepa2(VideoTransformer):
         layer.attention.grid_size = side
         time, row, column = (torch.arange(count, device=x.device) for count in grid)
         cells = (time[:, None, None] * side + row[:, None]) * side + column
-        after: Tensor = layer(x, repeat(cells, "t h w -> b (t h w)", b=len(x)))[0]
+        after: Tensor = layer(x, repeat(cells, "t h w -> b (t h w)", b=x.shape[0]))[0]
         return after
 
     def norm(self, x: Tensor) -> Tensor:
@@ -226,7 +226,7 @@ class XClip(VideoTransformer):
         x = rearrange(cells, "n width h w -> n (h w) width") + resample_table(
             table[1:], self.grid[1:], grid[1:]
         )
-        first = (vision.embeddings.class_embedding + table[0]).expand(len(x), 1, -1)
+        first = (vision.embeddings.class_embedding + table[0]).expand(x.shape[0], 1, -1)
         return vision.pre_layernorm(torch.cat([first, x], dim=1)), grid
 
     def layer(self, index: int, x: Tensor, grid: Grid) -> Tensor:

@@ -51,7 +51,7 @@ class ImageTower(nn.Module):
         return self.net(
             pixels,
             pixel_attention_mask=torch.ones(pixels.shape[:2], dtype=torch.int32, device=images.device),
-            spatial_shapes=grid.expand(len(images), -1),
+            spatial_shapes=grid.expand(images.shape[0], -1),
             output_hidden_states=layers,
         )
 
@@ -112,7 +112,7 @@ class TransformersImageEncoder(FrameAverageEncoder):
 
     def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
-        batch = len(clips)
+        batch = clips.shape[0]
         output = self.visual.run(rearrange(clips, "b c t h w -> (b t) c h w"))
         clip, frames, _ = self.over_time(self.visual.pooled(output), batch)
         if not patches:

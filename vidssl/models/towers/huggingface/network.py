@@ -62,7 +62,7 @@ def load_network(
     if broken:
         raise VidsslError(f"{source}: {len(broken)} weights are not finite ({first_of(broken)})")
     expected = _sums(given.values())  # before the network takes the tensors for its own
-    with _made_of(config, source), _quiet():
+    with _made_of(config, source), quiet():
         network, info = getattr(transformers, kind.model).from_pretrained(
             None,
             config=_config(config, kind),
@@ -159,7 +159,7 @@ def _made_of(config: Mapping[str, Any], source: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the bars and tables of transformers: what does not fit is said in an error."""
     from transformers.utils import logging as untyped
 
