@@ -26,7 +26,7 @@ def show(
     """Show every key of a recipe: value, type, default and meaning; * marks those that differ from the default."""
     from vidssl.config import load_config
     from vidssl.files import write_json
-    from vidssl.training.keys import REQUIRED, recipe_keys
+    from vidssl.training.recipes.keys import REQUIRED, recipe_keys
 
     config = None if recipe is None else load_config(recipe, overrides or [], {"data.train": "VIDEOS"})
     rows = []
@@ -53,7 +53,7 @@ def show(
 def schema(output: Report = None) -> None:
     """Print the JSON schema of recipes, with which editors complete keys and mark mistakes."""
     from vidssl.files import write_json
-    from vidssl.training.keys import recipe_schema
+    from vidssl.training.recipes.keys import recipe_schema
 
     if output is None:
         typer.echo(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))

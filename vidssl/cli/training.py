@@ -8,10 +8,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
+
+from vidssl.errors import VidsslError
+
+if TYPE_CHECKING:
+    from vidssl.config import Config
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
@@ -32,6 +37,15 @@ def pretrain(
             help="resume under other conditions than the run was begun under, and record them",
         ),
     ] = False,
+    dry: Annotated[
+        bool,
+        Option(
+            "--dry-run", help="build everything, make one step on two videos, tell its cost, keep nothing"
+        ),
+    ] = False,
+    random_weights: Annotated[
+        bool, Option("--random-weights", help="with --dry-run: read and download no weights")
+    ] = False,
 ) -> None:
     """Pretrain a video encoder on a folder of unlabelled videos. Told to stop (SIGTERM, SIGUSR1, Ctrl-C), it writes a
     checkpoint and exits with 75; --resume goes on from there."""
@@ -40,10 +54,38 @@ def pretrain(
         from vidssl.training import pretrain as run
 
         recipe = load_config(config, overrides or [])
+    if random_weights and not dry:
+        raise VidsslError("--random-weights: is for --dry-run")
+    if dry:
+        _show_cost(recipe, random_weights)
+        return
     folder = run(recipe, resume=resume, accept_changes=accept_changes)
     typer.echo(
         f"{folder}: done; evaluate with `vidssl linear-probe {folder} TRAIN VAL` or `vidssl zero-shot {folder} DATA`"
     )
+
+
+def _show_cost(recipe: Config, random_weights: bool) -> None:
+    from vidssl.training.recipes.dry_run import dry_run
+
+    cost = dry_run(recipe, random_weights)
+    typer.echo(
+        f"{cost['videos']} videos, {cost['steps']} steps of {recipe.train.batch_size} on {cost['device']}"
+    )
+    for shape in cost["views"]:
+        typer.echo(f"  view: {' x '.join(map(str, shape))}")
+    counts, sizes, seconds = cost["parameters"], cost["bytes"], cost["seconds"]
+    typer.echo("  parameters: " + ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items()))
+    typer.echo(
+        "  memory of a step: " + ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in sizes.items())
+    )
+    typer.echo(
+        f"  time: {1000 * seconds['clip']:,.1f} ms a clip, {seconds['step']:,.1f} s a step, "
+        f"{seconds['run'] / 3600:,.2f} h in all, reckoned from two clips in one process without workers"
+    )
+    for note in cost["notes"]:
+        typer.echo(f"  note: {note}")
+    typer.echo("nothing was kept; leave out --dry-run to begin")
 
 
 def demo(

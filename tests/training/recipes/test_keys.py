@@ -5,7 +5,7 @@ import yaml
 
 from vidssl.config import load_config
 from vidssl.resources import resource_folder
-from vidssl.training.keys import REQUIRED, recipe_keys, recipe_schema
+from vidssl.training.recipes.keys import REQUIRED, recipe_keys, recipe_schema
 
 RECIPES = sorted(resource_folder("configs").glob("*.yaml"))
 

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vidssl.config import load_config
+from vidssl.errors import VidsslError
+from vidssl.resources import resource_folder
+from vidssl.training.recipes.dry_run import dry_run
+
+LARGE = {"hsic", "hsic_lss_kalman", "hsic_published", "lss_vit_b16"}
+RECIPES = [
+    pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if file.stem in LARGE else [])
+    for file in sorted(resource_folder("configs").glob("*.yaml"))
+]
+
+
+def test_a_dry_run_counts_what_a_run_needs_and_leaves_nothing(recipe: Path) -> None:
+    config = load_config(recipe, ["train.batch_size=8", "train.steps=100"])
+    before = torch.get_rng_state()
+    cost = dry_run(config)
+    assert not Path(config.output).exists()
+    assert (cost["videos"], cost["steps"]) == (24, 100)
+    assert all(shape[0] == 8 for shape in cost["views"])
+    sizes, counts = cost["bytes"], cost["parameters"]
+    assert sizes["gradients"] == 4 * counts["trained"]
+    assert sizes["optimizer"] == pytest.approx(2 * sizes["gradients"], rel=0.01)  # two moments
+    assert sizes["step"] == sum(value for name, value in sizes.items() if name != "step")
+    assert cost["seconds"]["run"] == pytest.approx(100 * cost["seconds"]["step"])
+    assert before.shape == torch.get_rng_state().shape
+
+
+def test_activations_grow_with_the_batch_and_not_with_the_weights(recipe: Path) -> None:
+    small, large = (dry_run(load_config(recipe, [f"train.batch_size={n}"]))["bytes"] for n in (4, 8))
+    assert large["activations"] == 2 * small["activations"] > 0
+    assert large["weights"] == small["weights"]
+
+
+def test_what_a_run_would_refuse_is_refused(recipe: Path) -> None:
+    with pytest.raises(VidsslError, match="no such"):
+        dry_run(load_config(recipe, ["data.train=nowhere"]))
+
+
+@pytest.mark.parametrize("file", RECIPES)
+def test_every_recipe_that_ships_dry_runs(file: Path, sprites: Path, tiny_clip: Path) -> None:
+    changes = [f"data.train={sprites / 'train'}", "data.workers=0"]
+    config = load_config(file, changes)
+    if config.model.name.startswith("local-dir:"):
+        changes += [f"model.name=local-dir:{tiny_clip}", f"model.pretrained=local-dir:{tiny_clip}"]
+    cost = dry_run(load_config(file, changes), random_weights=True)
+    assert cost["loss"] == pytest.approx(cost["loss"])  # a number
+    assert "random weights" in cost["notes"][0]

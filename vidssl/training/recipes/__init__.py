@@ -1,0 +1,1 @@
+"""What a recipe may say, and what it would do: before a run begins."""

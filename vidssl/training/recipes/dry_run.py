@@ -1,0 +1,163 @@
+"""A dry run: everything a recipe needs is built, one step is made on two videos and thrown away, and its cost is told."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from vidssl.config import Config
+from vidssl.errors import VidsslError
+from vidssl.training.accelerator import make_accelerator
+from vidssl.training.loop import train_step
+from vidssl.training.report import Report
+from vidssl.training.setup import Run, set_up, warm_start
+
+CLIPS = 2
+# Names that stand for a folder or a repository of weights, which are built without them when told so.
+_OF_WEIGHTS = ("local-dir:", "hf-hub:")
+
+
+def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
+    """Build what the recipe says, make two steps on two videos, and measure the second one.
+
+    Nothing of it stays on disk. Costs of the whole run are reckoned from it: memory is exact for weights, gradients,
+    teacher and optimiser, and activations grow with the clips; time is that of two clips a step, without workers, so an
+    upper bound where more clips at a time are faster for each.
+
+    Args:
+        config: a validated recipe.
+        random_weights: build the encoder at its full size without its weights, which are then not downloaded.
+
+    Returns:
+        JSON-able: `videos`, `steps`, `views` (shapes), `parameters`, `bytes`, `seconds`, `loss`, `device`, `notes`.
+
+    Raises:
+        VidsslError: for anything that `vidssl.training.pretrain` would refuse, but for the output folder; for several
+            processes.
+    """
+    accelerator = make_accelerator(config)
+    if accelerator.num_processes > 1:
+        raise VidsslError(f"--dry-run: {accelerator.num_processes} processes; run it in one")
+    with tempfile.TemporaryDirectory() as place:
+        run = set_up(_shortened(config, Path(place) / "run", random_weights), accelerator)
+        with closing(run):
+            return _measured(run, config, random_weights)
+
+
+def _shortened(config: Config, output: Path, random_weights: bool) -> Config:
+    clips = CLIPS * config.data.repeats
+    changes: dict[str, Any] = {
+        "output": str(output),
+        "data": config.data.model_copy(update={"check": False, "workers": 0}),
+        "train": config.train.model_copy(
+            update={"batch_size": clips, "accumulation": 1, "steps": 2, "epochs": None, "trackers": ()}
+        ),
+    }
+    if random_weights:
+        # Which is for weights that came from elsewhere, and refused without them.
+        changes["train"] = changes["train"].model_copy(update={"layer_decay": 1.0})
+        model = config.model
+        options = model.options | ({"load_weights": False} if model.name.startswith(_OF_WEIGHTS) else {})
+        changes["model"] = model.model_copy(update={"pretrained": None, "options": options})
+    return config.model_copy(update=changes)
+
+
+def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
+    notes: list[str] = ["random weights: none were read or downloaded"] if random_weights else []
+    warm_start(run)
+    saved = _Saved()
+    quiet = cast(Report, _Quiet(notes))  # of a report, a step asks no more than this
+    seconds, loss = 0.0, torch.tensor(torch.nan)
+    with closing(run.batches()) as batches:
+        for number, (batch, waited) in enumerate(islice(batches, 2)):
+            started = time.perf_counter()
+            with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+                loss = train_step(run, batch, quiet)["loss"]
+            if run.accelerator.device.type == "cuda":
+                torch.cuda.synchronize()
+            saved.clear(keep=number > 0)
+            seconds = waited + time.perf_counter() - started
+        views = [list(view.shape) for view in run.render(batch)]
+    if not torch.isfinite(loss):
+        notes.append(f"the loss of {CLIPS} videos is {loss.item()}")
+    clips = CLIPS * config.data.repeats
+    size, videos = config.train.batch_size, len(run.dataset)
+    per_epoch = videos * config.data.repeats // size
+    steps = config.train.steps or max(round((config.train.epochs or 0.0) * per_epoch), 1)
+    if per_epoch == 0:
+        notes.append(f"train.batch_size={size}: more than the {videos} videos there are")
+    fixed = {
+        "weights": _bytes(run.student.parameters()) + _bytes(run.objective.parameters()),
+        "gradients": _bytes(p for p in run.student.parameters() if p.requires_grad),
+        "optimizer": _bytes(x for state in run.optimizer.state.values() for x in state.values()),
+        "teacher": _bytes(run.teacher.parameters()) if run.objective.needs_teacher else 0,
+    }
+    activations = saved.bytes // clips * size
+    return {
+        "videos": videos,
+        "steps": steps,
+        "views": [[size, *shape[1:]] for shape in views],
+        "parameters": {
+            "encoder": _count(run.student.encoder),
+            "heads": _count(run.student.heads),
+            "trained": sum(p.numel() for p in run.student.parameters() if p.requires_grad),
+        },
+        "bytes": {**fixed, "activations": activations, "step": sum(fixed.values()) + activations},
+        "seconds": {
+            "clip": seconds / clips,
+            "step": seconds / clips * size,
+            "run": seconds / clips * size * steps,
+        },
+        "loss": loss.item(),
+        "device": str(run.accelerator.device),
+        "notes": notes,
+    }
+
+
+class _Saved:
+    """Counts the bytes that a forward pass keeps for the backward pass, each storage once."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._seen: set[int] = set()
+
+    def pack(self, x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if not isinstance(x, nn.Parameter) and storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return x
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return x
+
+    def clear(self, keep: bool) -> None:
+        self._seen.clear()
+        if not keep:
+            self.bytes = 0
+
+
+class _Quiet:
+    """Takes what a step would say in its report."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.say = notes.append
+
+    def is_due(self, step: int) -> bool:
+        return True
+
+
+def _bytes(tensors: Iterable[Any]) -> int:
+    return sum(x.nbytes for x in tensors if isinstance(x, Tensor))
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
