@@ -348,3 +348,35 @@ def test_attentive_probe(vidssl, checkpoint, sprites, tmp_path):
     assert list(result["scores"]) == ["trained", "untrained", "majority class", "chance"]
     assert result["comparisons"]["trained"]["to"] == "untrained"
     assert "layer=1: is of patches" in one_line(*vidssl(*command, "--layer", 1))
+
+
+def test_retrieval(vidssl, checkpoint, sprites, tmp_path):
+    file, val = tmp_path / "r.json", sprites / "val"
+    command = ("retrieval", checkpoint, val, *FAST, "--output", file)
+    code, out, _ = vidssl(*command)
+    assert code == 0 and "R@1 [95 % interval]" in out
+    result = json.loads(file.read_text())
+    assert list(result["scores"]) == ["trained", "untrained", "motion energy", "chance"]
+    assert result["scores"]["chance"]["R@1"] == pytest.approx(2 / 8)
+    assert result["scores"]["trained"]["total"] == 9
+    code, out, _ = vidssl(*command, "--gallery", val)
+    scores = json.loads(file.read_text())["scores"]
+    assert code == 0 and scores["trained"]["R@1"] == 1 and scores["chance"]["R@1"] == pytest.approx(1 / 3)
+    assert "9 of 9 test videos are in the training split too" in out
+    captions = tmp_path / "captions.csv"
+    names = sorted(path.relative_to(val) for path in val.rglob("*.mp4"))
+    captions.write_text(
+        "video_id,sentence\n" + "".join(f"{name},a {name.parent}\n" * 2 for name in names[:4])
+    )
+    code, out, _ = vidssl(*command, "--captions", captions)
+    result = json.loads(file.read_text())
+    assert code == 0 and "trained, text to video" in out
+    assert result["scores"]["trained, text to video"]["total"] == 8 == result["captions"]["sentences"]
+    assert result["scores"]["trained, video to text"]["total"] == 4 == result["data"]["videos"]
+    with captions.open("a") as stream:
+        stream.write("gone,nothing\n")
+    assert "1 of its videos are not in" in one_line(*vidssl(*command, "--captions", captions))
+    assert vidssl(*command, "--captions", captions, "--missing", "count")[0] == 0
+    score = json.loads(file.read_text())["scores"]["trained, text to video"]
+    assert (score["total"], score["failed"]) == (9, 1)
+    assert "leave it out" in one_line(*vidssl(*command, "--captions", captions, "--gallery", val))

@@ -19,7 +19,7 @@ from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_p
 from vidssl.cli.exporting import export
 from vidssl.cli.extraction import extract, pca
 from vidssl.cli.options import Report
-from vidssl.cli.probes import attentive_probe
+from vidssl.cli.probes import attentive_probe, retrieval
 from vidssl.cli.runs import runs
 from vidssl.cli.tracking import track
 from vidssl.cli.training import STOPPED, demo, pretrain
@@ -41,6 +41,7 @@ for command in (
     linear_probe,
     attentive_probe,
     knn,
+    retrieval,
     extract,
     pca,
     classify,

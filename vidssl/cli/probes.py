@@ -1,4 +1,4 @@
-"""``vidssl attentive-probe``: trained heads on frozen encoders."""
+"""``vidssl attentive-probe | retrieval``: trained heads on frozen encoders, and what is near to what."""
 
 from __future__ import annotations
 
@@ -44,3 +44,24 @@ def attentive_probe(
     fit = AttentiveOptions(tokens, layer, blocks, epochs, probe_batch_size, select=select, seed=seed, **grid)
     result = run(checkpoint, train, val, fit=fit, options=options)
     finish(result, "attentive probe", checkpoint, val, output)
+
+
+@with_eval_options
+def retrieval(
+    checkpoint: Checkpoint,
+    data: Annotated[Path, Argument(help="labelled folder or CSV of queries; with --captions, of videos")],
+    gallery: Annotated[
+        Path | None, Option(help="labelled folder or CSV to find videos in (default: the other ones of DATA)")
+    ] = None,
+    captions: Annotated[
+        Path | None, Option(help="CSV such as video_id,sentence: find videos by text, and text by videos")
+    ] = None,
+    *,
+    options: Any,
+    output: Result = None,
+) -> None:
+    """Find videos by videos, by text, and text by videos."""
+    from vidssl.evaluation import retrieval as run
+
+    result = run(checkpoint, data, gallery=gallery, captions=captions, options=options)
+    finish(result, "retrieval", checkpoint, data, output)

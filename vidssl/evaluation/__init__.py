@@ -5,6 +5,7 @@ from vidssl.evaluation.features.extract import extract
 from vidssl.evaluation.probes.attentive import AttentiveOptions, attentive_probe
 from vidssl.evaluation.probes.knn import knn, knn_accuracy
 from vidssl.evaluation.probes.linear import LinearOptions, linear_probe
+from vidssl.evaluation.retrieval import retrieval
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.evaluation.zero_shot import zero_shot
 
@@ -18,5 +19,6 @@ __all__ = [
     "knn",
     "knn_accuracy",
     "linear_probe",
+    "retrieval",
     "zero_shot",
 ]

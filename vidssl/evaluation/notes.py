@@ -39,6 +39,10 @@ def _sampling(sampling: Mapping[str, Any]) -> str:
 
 
 def _classes(result: Mapping[str, Any]) -> Iterator[str]:
+    if "cut_texts" in result:
+        yield from cut_texts_note(result["cut_texts"])
+    if "classes" not in result:
+        return
     classes = result["classes"]
     if "templates" in result:
         templates = result["templates"]["list"]
@@ -60,8 +64,6 @@ def _classes(result: Mapping[str, Any]) -> Iterator[str]:
         )
     if classes["unused"]:
         yield f"{len(classes['unused'])} of {total} classes have no video in the test: {_first(classes['unused'])}"
-    if "cut_texts" in result:
-        yield from cut_texts_note(result["cut_texts"])
 
 
 def cut_texts_note(cut: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
@@ -19,6 +19,9 @@ from vidssl.evaluation.notes import result_notes
 from vidssl.evaluation.setup import Subject
 from vidssl.files import newest_checkpoint
 from vidssl.models.sources import CONFIG_FILE
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Result = dict[str, Any]
 
@@ -110,16 +113,37 @@ def show_result(title: str, result: Mapping[str, Any]) -> None:
 
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for column in ("top-1 [95 % interval]", "mean class", "top-5"):
-        table.add_column(column, justify="right")
-    settings = any("setting" in score for score in result["scores"].values())
-    if settings:
-        table.add_column("class names")
-    for name, score in result["scores"].items():
-        others = (f"{100 * score[key]:.1f} %" if key in score else "" for key in ("mean_class", "top5"))
-        names = [score.get("setting", {}).get("names", "")] if settings else []
-        table.add_row(name, format_score(score), *others, *names)
+    if result["task"] == "retrieval":
+        _add_recalls(table, result["scores"])
+    else:
+        _add_accuracies(table, result["scores"])
     console = Console(highlight=False)
     console.print(table)
     for line in result_notes(result):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _add_accuracies(table: Table, scores: Mapping[str, Any]) -> None:
+    for column in ("top-1 [95 % interval]", "mean class", "top-5"):
+        table.add_column(column, justify="right")
+    settings = any("setting" in score for score in scores.values())
+    if settings:
+        table.add_column("class names")
+    for name, score in scores.items():
+        others = (f"{100 * score[key]:.1f} %" if key in score else "" for key in ("mean_class", "top5"))
+        names = [score.get("setting", {}).get("names", "")] if settings else []
+        table.add_row(name, format_score(score), *others, *names)
+
+
+def _add_recalls(table: Table, scores: Mapping[str, Any]) -> None:
+    keys = [key for key in next(iter(scores.values())) if re.fullmatch(r"R@\d+", key)]
+    for column in ("R@1 [95 % interval]", *keys[1:], "median rank"):
+        table.add_column(column, justify="right")
+    for name, score in scores.items():
+        others = (f"{100 * score[key]:.1f} %" for key in keys[1:])
+        first = {
+            "top1": score["R@1"],
+            **({"top1_interval": score["R@1_interval"]} if "R@1_interval" in score else {}),
+        }
+        median = score.get("median_rank")
+        table.add_row(name, format_score(first), *others, "" if median is None else f"{median:g}")
