@@ -1,6 +1,6 @@
 """One file with the frames of one video: each can be read alone, and whatever is not as it was written is noticed.
 
-The frames lie one after the other. Behind them stand a table with a row for each (time, place, length, CRC-32), a JSON
+The frames lie one after the other. Behind them stand a table with a row for each (time, place, length, 32 bits of XXH3), a JSON
 object with what is known of the video, and 24 bytes: a magic word, the number of frames, the length of the JSON and the
 CRC-32 of table and JSON.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from vidssl.data.cache.forms import FORMS, Frame
@@ -25,7 +26,7 @@ from vidssl.data.decode.reader import VideoInfo
 
 _MAGIC = b"vidframe"
 _END = struct.Struct("<8sQLL")
-_ROW = np.dtype([("time", "<f8"), ("place", "<i8"), ("length", "<u4"), ("crc", "<u4")])
+_ROW = np.dtype([("time", "<f8"), ("place", "<i8"), ("length", "<u4"), ("hash", "<u4")])
 
 
 class DamagedError(Exception):
@@ -78,7 +79,7 @@ def write_entry(file: Path, form: str, source: Source, most: int) -> None:
     with file.open("wb") as stream:
         for row, frame in zip(rows, source.frames, strict=True):
             data = FORMS[form].write(frame)
-            row["place"], row["length"], row["crc"] = place, len(data), zlib.crc32(data)
+            row["place"], row["length"], row["hash"] = place, len(data), _hash(data)
             place += len(data)
             if place + rows.nbytes > most:
                 raise NoRoomError
@@ -107,11 +108,16 @@ class Entry:
     def frames(self, indices: NDArray[np.int64]) -> Frame:
         """See `Kept`."""
         frames = np.empty((len(indices), self.info.height, self.info.width, 3), np.uint8)
-        for frame, (_, place, length, crc) in zip(frames, self._rows[indices], strict=True):
-            data = self._bytes(int(length), int(place))
-            if zlib.crc32(data) != crc:
+        for frame, (_, place, length, expected) in zip(frames, self._rows[indices], strict=True):
+            if self._form.read is None:
+                data = memoryview(frame).cast("B")
+                self._fill(data, int(place))
+            else:
+                data = memoryview(self._bytes(int(length), int(place)))
+            if _hash(data) != expected:
                 raise DamagedError
-            self._form.read(data, frame)
+            if self._form.read is not None:
+                self._form.read(data, frame)
         return frames
 
     def close(self) -> None:
@@ -135,10 +141,19 @@ class Entry:
         self.times = np.ascontiguousarray(self._rows["time"])
 
     def _bytes(self, length: int, place: int) -> bytes:
+        data = bytearray(length)
+        self._fill(memoryview(data), place)
+        return bytes(data)
+
+    def _fill(self, data: memoryview[int], place: int) -> None:
         assert self._descriptor is not None
-        data = b""
+        read = 0
         with suppress(OSError):  # a disk that cannot read it any more: the frames are decoded anew
-            data = os.pread(self._descriptor, length, place)
-        if len(data) != length:
+            read = os.preadv(self._descriptor, [data], place)
+        if read != data.nbytes:
             raise DamagedError
-        return data
+
+
+def _hash(data: bytes | memoryview[int]) -> int:
+    # Ten times as fast as zlib's CRC-32, which takes longer than reading a frame does.
+    return xxhash.xxh3_64_intdigest(data) & 0xFFFFFFFF

@@ -14,12 +14,11 @@ Frame = NDArray[np.uint8]
 
 
 class Form(NamedTuple):
-    """Of one frame (H, W, 3) uint8: `write` gives its bytes, `read` fills a frame of the right size with them, which `changes`
-    its pixels or not."""
+    """Of one frame (H, W, 3) uint8: `write` gives its bytes, `read` fills a frame of the right size with them, with other pixels
+    than it had; None where the bytes are the frame's own."""
 
     write: Callable[[Frame], bytes | memoryview]
-    read: Callable[[bytes, Frame], None]
-    changes: bool
+    read: Callable[[bytes | memoryview, Frame], None] | None
 
 
 def _to_jpeg(frame: Frame) -> bytes:
@@ -31,17 +30,13 @@ def _to_jpeg(frame: Frame) -> bytes:
     return data
 
 
-def _from_jpeg(data: bytes, frame: Frame) -> None:
+def _from_jpeg(data: bytes | memoryview, frame: Frame) -> None:
     import simplejpeg
 
     simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=frame)
 
 
-def _from_raw(data: bytes, frame: Frame) -> None:
-    frame[...] = np.frombuffer(data, np.uint8).reshape(frame.shape)
-
-
 FORMS = {
-    "raw": Form(lambda frame: np.ascontiguousarray(frame).data.cast("B"), _from_raw, changes=False),
-    "jpeg": Form(_to_jpeg, _from_jpeg, changes=True),
+    "raw": Form(lambda frame: np.ascontiguousarray(frame).data.cast("B"), None),
+    "jpeg": Form(_to_jpeg, _from_jpeg),
 }

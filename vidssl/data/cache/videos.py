@@ -22,7 +22,7 @@ from vidssl.data.manifest.content import content_hash, file_stamp
 from vidssl.data.views.crop import resize_short_side
 from vidssl.errors import VidsslError
 
-VERSION = 1  # of what is kept
+VERSION = 2  # of what is kept
 
 
 class CachedVideos:
@@ -162,8 +162,9 @@ class _PlainVideo(VideoReader):
     def _decode(self, wanted: NDArray[np.int64]) -> Frame:
         frames = self._shrunk(torch.from_numpy(self._video.frames(self._chosen[wanted]))).numpy()
         frames = np.ascontiguousarray(frames)
-        for frame in frames if self._form.changes else ():
-            self._form.read(bytes(self._form.write(frame)), frame)
+        if self._form.read is not None:
+            for frame in frames:
+                self._form.read(self._form.write(frame), frame)
         return frames
 
     def _shrunk(self, frames: torch.Tensor) -> torch.Tensor:
