@@ -110,7 +110,7 @@ class Entry:
         frames = np.empty((len(indices), self.info.height, self.info.width, 3), np.uint8)
         for frame, (_, place, length, expected) in zip(frames, self._rows[indices], strict=True):
             if self._form.read is None:
-                data = memoryview(frame).cast("B")
+                data = frame.data.cast("B")
                 self._fill(data, int(place))
             else:
                 data = memoryview(self._bytes(int(length), int(place)))
