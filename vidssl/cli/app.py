@@ -16,6 +16,7 @@ from typer import Option
 from vidssl.cli import concepts, config, data
 from vidssl.cli.disentanglement import disentangle
 from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_probe, zero_shot
+from vidssl.cli.everything import evaluate_all
 from vidssl.cli.exporting import export
 from vidssl.cli.extraction import extract, pca
 from vidssl.cli.options import Report
@@ -42,6 +43,7 @@ for command in (
     attentive_probe,
     knn,
     retrieval,
+    evaluate_all,
     extract,
     pca,
     classify,

@@ -1,0 +1,60 @@
+"""``vidssl evaluate-all``: every protocol on a list of data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from vidssl.cli.options import Checkpoint, Report, with_eval_options
+from vidssl.errors import VidsslError
+
+
+@with_eval_options
+def evaluate_all(
+    checkpoint: Checkpoint,
+    sets: Annotated[list[Path], Argument(help="data sets: folders with train/ and val/ in them")],
+    protocol: Annotated[
+        list[str], Option(help="zero-shot, knn, linear-probe; again for more (default: all)")
+    ] = [],  # noqa: B006
+    *,
+    options: Any,
+    output: Report = None,
+) -> None:
+    """Run every protocol on a list of data sets, and show one table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vidssl import distributed
+    from vidssl.evaluation.everything import PROTOCOLS, evaluate_all, rows
+    from vidssl.evaluation.metrics import format_score
+    from vidssl.evaluation.report import result_file
+    from vidssl.files import write_json
+
+    outcomes = []
+    for one in evaluate_all(checkpoint, sets, protocols=protocol or list(PROTOCOLS), options=options):
+        outcomes.append(one)
+        if one.result is not None and distributed.rank() == 0:
+            file = write_json(
+                result_file(Path(checkpoint), one.result["task"], one.data, one.result), one.result
+            )
+            typer.echo(f"{one.protocol} on {one.data}: written to {file}")
+    if distributed.rank() > 0:
+        return
+    table = Table()
+    for name in ("data", "protocol", "trained", "untrained", "chance"):
+        table.add_column(name, overflow="fold")
+    for row in rows(outcomes):
+        scores = (row[name] for name in ("trained", "untrained", "chance"))
+        table.add_row(row["data"], row["protocol"], *("" if x is None else format_score(x) for x in scores))
+    Console(highlight=False).print(table)
+    failed = [one for one in outcomes if one.result is None]
+    for one in failed:
+        typer.echo(f"{one.protocol} on {one.data}: not run: {one.why_not}")
+    if output is not None:
+        not_run = [{"data": str(x.data), "protocol": x.protocol, "why": x.why_not} for x in failed]
+        write_json(output, {"checkpoint": checkpoint, "rows": rows(outcomes), "not_run": not_run})
+    if len(failed) == len(outcomes):
+        raise VidsslError(f"{checkpoint}: no protocol could be run")
