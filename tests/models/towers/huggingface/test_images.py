@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 import vidssl
-from tests.models.towers.huggingface.tiny import noise, tiny
+from tests.models.towers.huggingface.tiny import SMALL, full, noise, tiny
 from vidssl.errors import VidsslError
 from vidssl.models.export import save_encoder
 
@@ -38,8 +38,9 @@ def theirs(model: Any, name: str, images: Tensor) -> Tensor:
     if name.startswith("Siglip2"):
         from transformers.models.siglip2.image_processing_siglip2 import convert_image_to_patches
 
-        patches = torch.stack([convert_image_to_patches(image, 8) for image in images])
-        h, w = (side // 8 for side in images.shape[2:])
+        patch = getattr(model.config, "vision_config", model.config).patch_size
+        patches = torch.stack([convert_image_to_patches(image, patch) for image in images])
+        h, w = (side // patch for side in images.shape[2:])
         mask = torch.ones(patches.shape[:2], dtype=torch.int32)
         inputs = {
             "pixel_values": patches,
@@ -152,3 +153,34 @@ def test_the_size_that_a_processor_shows(tmp_path: Path) -> None:
     encoder = vidssl.load_encoder(f"transformers/{tmp_path}")
     assert (encoder.image_size, encoder.mean, encoder.std) == (24, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert vidssl.create_model(f"transformers/{tmp_path}", temporal="none", image_size=32).image_size == 32
+
+
+@pytest.mark.parametrize("name", ["DINOv3ViTModel", "Dinov2Model", "CLIPModel"])
+def test_a_network_in_training_draws_nothing(name: str, tmp_path: Path) -> None:
+    """DINOv3 of transformers scales its rotary positions at random in training, and configs may ask for dropout."""
+    half = {"drop_path_rate": 0.5} if name != "CLIPModel" else {}
+    if name == "CLIPModel":
+        half = {"vision_config": {**SMALL, "attention_dropout": 0.5, "projection_dim": 16}}
+    tiny(name, tmp_path, **half)
+    encoder = vidssl.create_model(f"transformers/{tmp_path}", temporal="none")
+    assert encoder.training
+    clips = noise(1, 3, 2, 16, 16)
+    assert torch.equal(encoder(clips).clip, encoder(clips).clip)
+    torch.testing.assert_close(encoder(clips).clip, encoder.eval()(clips).clip)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "Dinov2ForImageClassification"])
+def test_features_of_full_size_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    """Sizes that the configs have by themselves, mostly the published base models, one in memory at a time."""
+    model = full(name, tmp_path)
+    encoder = vidssl.create_model(f"transformers/{tmp_path}", temporal="none", load_text=False).eval()
+    clips = noise(1, 3, 2, encoder.image_size, encoder.image_size)
+    expected = theirs(model, name, rearrange(clips, "b c t h w -> (b t) c h w"))
+    with torch.no_grad():
+        found = encoder(clips).frames[0]
+    largest = float((found - expected).abs().max())
+    print(
+        f"{name}: {encoder.image_size} pixels, largest difference {largest:.1e}, features up to {float(expected.abs().max()):.2g}"
+    )
+    assert largest < 1e-5

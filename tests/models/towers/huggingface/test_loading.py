@@ -241,6 +241,25 @@ def test_a_hub_out_of_reach(offline: None) -> None:
         vidssl.load_encoder("transformers/models/of/mine")
 
 
+def test_a_repository_of_the_hub(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are asked for by name; what a repository lacks is no error unless it is needed."""
+    asked: list[str] = []
+
+    def hub_file(repo: str, name: str) -> Path:
+        asked.append(f"{repo}/{name}")
+        if not (sound / name).is_file():
+            raise VidsslError(f"hf-hub:{repo}: the repository has no {name}")
+        return sound / name
+
+    monkeypatch.setattr("vidssl.models.towers.huggingface.package.hub_file", hub_file)
+    encoder = vidssl.load_encoder("transformers/org/videomae-tiny")
+    assert encoder.spec["name"] == encoder.spec["pretrained"] == "transformers/org/videomae-tiny"
+    expected = vidssl.load_encoder(f"transformers/{sound}").state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in encoder.state_dict().items())
+    assert asked[0] == "org/videomae-tiny/config.json"
+    assert not any(name.endswith((".bin", ".py")) for name in asked)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

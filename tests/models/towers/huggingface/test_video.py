@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 import vidssl
-from tests.models.towers.huggingface.tiny import noise, tiny
+from tests.models.towers.huggingface.tiny import full, noise, tiny
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.export import save_encoder
@@ -36,26 +37,27 @@ def clips() -> Tensor:
 
 
 @torch.no_grad()
-def theirs(model: object, clips: Tensor) -> tuple[Tensor, Tensor]:
+def theirs(model: object, clips: Tensor, tubelet: int, patch: int) -> tuple[Tensor, Tensor]:
     """The feature of the clip and the tokens (B, T', h, w, W) as transformers computes them."""
+    t, h = clips.shape[2] // tubelet, clips.shape[3] // patch
     frames = rearrange(clips, "b c t h w -> b t c h w")
     name = type(model).__name__
     base = getattr(model, getattr(model, "base_model_prefix"), model)  # noqa: B009
     if name.startswith("XCLIP"):
         output = base.get_video_features(frames)
         tokens = base.vision_model.post_layernorm(output.last_hidden_state)[:, 1:]
-        return output.pooler_output, rearrange(tokens, "(b t) (h w) d -> b t h w d", t=4, h=2)
+        return output.pooler_output, rearrange(tokens, "(b t) (h w) d -> b t h w d", t=t, h=h)
     if name.startswith("VJEPA2"):
         tokens = base.get_vision_features(frames)
-        return tokens.mean(dim=1), rearrange(tokens, "b (t h w) d -> b t h w d", t=2, h=2)
+        return tokens.mean(dim=1), rearrange(tokens, "b (t h w) d -> b t h w d", t=t, h=h)
     tokens = base(frames).last_hidden_state
     if name.startswith("VideoMAE"):
         clip = tokens.mean(dim=1)
         norm = getattr(model, "fc_norm", None)
-        return (clip if norm is None else norm(clip)), rearrange(tokens, "b (t h w) d -> b t h w d", t=2, h=2)
+        return (clip if norm is None else norm(clip)), rearrange(tokens, "b (t h w) d -> b t h w d", t=t, h=h)
     if name.startswith("Timesformer"):
-        return tokens[:, 0], rearrange(tokens[:, 1:], "b (h w t) d -> b t h w d", t=4, h=2)
-    return tokens[:, 0], rearrange(tokens[:, 1:], "b (t h w) d -> b t h w d", t=2, h=2)
+        return tokens[:, 0], rearrange(tokens[:, 1:], "b (h w t) d -> b t h w d", t=t, h=h)
+    return tokens[:, 0], rearrange(tokens[:, 1:], "b (t h w) d -> b t h w d", t=t, h=h)
 
 
 @torch.no_grad()
@@ -69,12 +71,13 @@ def test_features_are_those_of_transformers(name: str, tmp_path: Path, clips: Te
     model = tiny(name, tmp_path / "theirs")
     encoder = vidssl.load_encoder(f"transformers/{tmp_path}/theirs")
     features = ours(encoder, clips)
-    clip, tokens = theirs(model, clips)
+    clip, tokens = theirs(model, clips, encoder.time_stride, 8)
     torch.testing.assert_close(features.clip, clip, atol=1e-5, rtol=0)
     assert features.patches is not None
     torch.testing.assert_close(features.patches, tokens, atol=1e-5, rtol=0)
     assert features.frames.shape == (2, tokens.shape[1], encoder.embed_dim)
-    assert (encoder.width, encoder.time_stride, encoder.image_size) == (24, 4 // tokens.shape[1], 16)
+    assert (encoder.width, encoder.image_size) == (24, 16)
+    assert encoder.time_stride == (1 if name.startswith(("Timesformer", "XCLIP")) else 2)
     *_, last = encoder.maps(clips)
     torch.testing.assert_close(last, features.patches)
     again = vidssl.load(save_encoder(encoder, tmp_path / "ours"))
@@ -140,3 +143,26 @@ def test_patch_features_of_frames_of_any_size(name: str, tmp_path: Path) -> None
     shown = noise(1, 3, 4, 16, 16)  # the grid it was made for, after others were shown
     [*_, last] = encoder.maps(shown)
     assert torch.equal(last, ours(encoder, shown).patches)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_features_of_full_size_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    """Sizes of the published base models (V-JEPA 2: ViT-L, shown 16 frames), one in memory at a time."""
+    model: Any = full(name, tmp_path)
+    config = getattr(model.config, "vision_config", model.config)
+    frames = min(getattr(config, "num_frames", 16), 32)
+    side = getattr(config, "image_size", 256)
+    patch = 32 if name.startswith("XCLIP") else 16
+    tubelet = 1 if name.startswith(("Timesformer", "XCLIP")) else 2
+    clips = noise(1, 3, frames, side, side)
+    clip, tokens = theirs(model, clips, tubelet, patch)
+    del model
+    encoder = vidssl.load_encoder(f"transformers/{tmp_path}")
+    features = ours(encoder, clips)
+    assert features.patches is not None
+    largest = max(float((a - b).abs().max()) for a, b in ((features.clip, clip), (features.patches, tokens)))
+    print(
+        f"{name}: {frames} frames, largest difference {largest:.1e}, features up to {float(clip.abs().max()):.2g}"
+    )
+    assert largest < 1e-5

@@ -97,5 +97,20 @@ def tiny(name: str, folder: Path, family: str | None = None, **changes: Any) -> 
     return model
 
 
+def full(name: str, folder: Path) -> Any:
+    """A model of transformers of the size that its config has by itself, as it is initialised, saved in a folder."""
+    import transformers
+
+    family = next(known for known in CONFIGS if name.startswith(known))
+    torch.manual_seed(1)
+    model = getattr(transformers, name)(getattr(transformers, f"{family}Config")()).eval()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if key.endswith("bias"):  # which start as zeros, and would hide that they are lost
+                parameter.copy_(torch.randn_like(parameter) * 0.02)
+    model.save_pretrained(folder)
+    return model
+
+
 def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))

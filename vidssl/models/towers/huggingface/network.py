@@ -115,15 +115,26 @@ def _sums(tensors: Iterable[Tensor]) -> tuple[int, float]:
 def _config(config: Mapping[str, Any], kind: Kind) -> Any:
     from transformers import CONFIG_MAPPING
 
-    whole = CONFIG_MAPPING[config["model_type"]](
-        **{key: value for key, value in config.items() if key != "model_type"}
-    )
+    whole = CONFIG_MAPPING[config["model_type"]](**_without_chance(config))
     if kind.section is None:
         return whole
     part = getattr(whole, kind.section)
     if "projection_dim" in config:  # a section may know another one, which is not heeded
         part.projection_dim = config["projection_dim"]
     return part
+
+
+def _without_chance(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a config, such that a network in training draws nothing: views are what differs, the same on all processes."""
+    steady: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            steady[key] = _without_chance(value)
+        elif key != "model_type":
+            steady[key] = 0.0 if "drop" in key and isinstance(value, float) else value
+    if config.get("model_type") == "dinov3_vit":  # moves and scales its rotary positions
+        steady |= dict.fromkeys(("pos_embed_shift", "pos_embed_jitter", "pos_embed_rescale"))
+    return steady
 
 
 def _unused(key: str, kind: Kind) -> bool:
