@@ -55,6 +55,10 @@ def _lines(record: dict[str, Any]) -> list[str]:
         f"checked on {len(check['clips'])} clips of {shown['frames']} frames at {shown['size']} pixels, together and one by "
         f"itself: {', '.join(check['clips'])}; their features are up to {check['between']:.2g} apart",
     ]
+    if "read" in record:  # of a training program's checkpoint
+        from vidssl.models.towers.training import lines_of
+
+        lines = [*lines_of(record["read"]), *lines]
     if record.get("batch"):
         lines.append(f"takes at most {record['batch']} clips at a time")
     if "left_behind" in record:

@@ -144,7 +144,7 @@ class PytorchVideoEncoder(VideoEncoder):
         """See :meth:`VideoEncoder.maps`; a layer is a block of the network, any size will do, also for an MViT."""
         if self.by_frame:
             for grid in _mvit_maps(self.net, rearrange(clips, "b c t h w -> (b t) c h w")):
-                yield rearrange(grid, "(b t) 1 h w width -> b t h w width", b=len(clips))
+                yield rearrange(grid, "(b t) 1 h w width -> b t h w width", b=clips.shape[0])
         elif self.fixed_size:
             yield from _mvit_maps(self.net, clips)
         elif self.network.pathways > 1:
@@ -212,7 +212,7 @@ def _mvit_embed(net: Any, clips: Tensor) -> tuple[Tensor, list[int]]:
 
 def _mvit_tokens(net: Any, cells: Tensor, position: Tensor) -> Tensor:
     tokens = rearrange(cells, "b width t h w -> b (t h w) width")
-    token = net.cls_positional_encoding.cls_token.expand(len(tokens), -1, -1)
+    token = net.cls_positional_encoding.cls_token.expand(tokens.shape[0], -1, -1)
     x = torch.cat([token, tokens], dim=1) + position
     normed: Tensor = x if net.norm_patch_embed is None else net.norm_patch_embed(x)
     return normed

@@ -188,7 +188,8 @@ class Vjepa2(VideoTransformer):
         """See :class:`VideoTransformer`; a layer takes positions as numbers of cells of a square grid of its own."""
         side = max(grid[1:])
         layer = self.layers[index]
-        layer.attention.grid_size = side
+        if layer.attention.grid_size != side:
+            layer.attention.grid_size = side
         time, row, column = (torch.arange(count, device=x.device) for count in grid)
         cells = (time[:, None, None] * side + row[:, None]) * side + column
         after: Tensor = layer(x, repeat(cells, "t h w -> b (t h w)", b=x.shape[0]))[0]
@@ -232,7 +233,8 @@ class XClip(VideoTransformer):
     def layer(self, index: int, x: Tensor, grid: Grid) -> Tensor:
         """See :class:`VideoTransformer`."""
         layer = self.layers[index]
-        layer.num_frames = grid[0]
+        if layer.num_frames != grid[0]:
+            layer.num_frames = grid[0]
         after: Tensor = layer(x, None)
         return after
 

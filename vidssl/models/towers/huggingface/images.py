@@ -127,4 +127,4 @@ class TransformersImageEncoder(FrameAverageEncoder):
     def maps(self, clips: Tensor) -> Iterator[Tensor]:
         """See :meth:`VideoEncoder.maps`; a layer is a block, or a stage of a convolutional network."""
         for grid in self.visual.maps(rearrange(clips, "b c t h w -> (b t) c h w")):
-            yield rearrange(grid, "(b t) h w width -> b t h w width", b=len(clips))
+            yield rearrange(grid, "(b t) h w width -> b t h w width", b=clips.shape[0])
