@@ -380,3 +380,16 @@ def test_retrieval(vidssl, checkpoint, sprites, tmp_path):
     score = json.loads(file.read_text())["scores"]["trained, text to video"]
     assert (score["total"], score["failed"]) == (9, 1)
     assert "leave it out" in one_line(*vidssl(*command, "--captions", captions, "--gallery", val))
+
+
+def test_finetune(vidssl, checkpoint, sprites, tmp_path):
+    file, saved = tmp_path / "r.json", tmp_path / "tuned"
+    command = ("finetune", checkpoint, sprites / "train", sprites / "val", *FAST, "--output", file)
+    code, out, _ = vidssl(*command, "--epochs", 1, "--shots", 2, "--train-batch-size", 3, "--save", saved)
+    assert code == 0 and "untrained" in out
+    result = json.loads(file.read_text())
+    assert result["tuned_on"] == 6 and len(result["losses"]["trained"]) == 1
+    assert list(result["scores"]) == ["trained", "untrained", "majority class", "chance"]
+    before, after = (load(folder).state_dict() for folder in (checkpoint, saved))
+    assert before.keys() == after.keys() and any(not torch.equal(before[key], after[key]) for key in before)
+    assert "is not empty" in one_line(*vidssl(*command, "--save", saved))

@@ -20,7 +20,7 @@ from vidssl.cli.everything import evaluate_all
 from vidssl.cli.exporting import export
 from vidssl.cli.extraction import extract, pca
 from vidssl.cli.options import Report
-from vidssl.cli.probes import attentive_probe, retrieval
+from vidssl.cli.probes import attentive_probe, finetune, retrieval
 from vidssl.cli.runs import runs
 from vidssl.cli.tracking import track
 from vidssl.cli.training import STOPPED, demo, pretrain
@@ -41,6 +41,7 @@ for command in (
     zero_shot,
     linear_probe,
     attentive_probe,
+    finetune,
     knn,
     retrieval,
     evaluate_all,

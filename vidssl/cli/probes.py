@@ -1,4 +1,4 @@
-"""``vidssl attentive-probe | retrieval``: trained heads on frozen encoders, and what is near to what."""
+"""``vidssl attentive-probe | finetune | retrieval``: heads and encoders trained on labels, and what is near to what."""
 
 from __future__ import annotations
 
@@ -65,3 +65,29 @@ def retrieval(
 
     result = run(checkpoint, data, gallery=gallery, captions=captions, options=options)
     finish(result, "retrieval", checkpoint, data, output)
+
+
+@with_eval_options
+def finetune(
+    checkpoint: Checkpoint,
+    train: Annotated[Path, Argument(help="labelled folder or CSV to train on")],
+    val: Annotated[Path, Argument(help="labelled folder or CSV to test on")],
+    epochs: Annotated[int, Option(help="passes over the training videos")] = 10,
+    train_batch_size: Annotated[int, Option(help="videos in a step of training")] = 16,
+    rate: Annotated[float, Option(help="learning rate of the encoder")] = 3e-5,
+    head_factor: Annotated[float, Option(help="by which the head's rate is higher")] = 10.0,
+    decay: Annotated[float, Option(help="weight decay")] = 0.05,
+    shots: Annotated[int | None, Option(help="so many training videos of each class (default: all)")] = None,
+    save: Annotated[Path | None, Option(help="folder to export the tuned encoder to")] = None,
+    seed: Annotated[int, Option(help="of videos chosen, order, crops, and the head's start")] = 0,
+    *,
+    options: Any,
+    output: Result = None,
+) -> None:
+    """Train the whole encoder and a head on labels, and test once."""
+    from vidssl.evaluation import TuningOptions
+    from vidssl.evaluation import finetune as run
+
+    fit = TuningOptions(epochs, train_batch_size, rate, head_factor, decay, shots=shots, seed=seed)
+    result = run(checkpoint, train, val, fit=fit, save=save, options=options)
+    finish(result, "finetune", checkpoint, val, output)

@@ -3,8 +3,10 @@
 from vidssl.evaluation.classify import classify
 from vidssl.evaluation.features.extract import extract
 from vidssl.evaluation.probes.attentive import AttentiveOptions, attentive_probe
+from vidssl.evaluation.probes.finetune import finetune
 from vidssl.evaluation.probes.knn import knn, knn_accuracy
 from vidssl.evaluation.probes.linear import LinearOptions, linear_probe
+from vidssl.evaluation.probes.tuning import TuningOptions
 from vidssl.evaluation.retrieval import retrieval
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.evaluation.zero_shot import zero_shot
@@ -13,9 +15,11 @@ __all__ = [
     "AttentiveOptions",
     "EvalOptions",
     "LinearOptions",
+    "TuningOptions",
     "attentive_probe",
     "classify",
     "extract",
+    "finetune",
     "knn",
     "knn_accuracy",
     "linear_probe",
