@@ -12,6 +12,7 @@ less so: rounds go through all loaders in turn, and the median of the rounds is 
 - jpeg, raw: the same from kept frames (`data.cache`), that is in epochs after the first.
 - prepared: the same from what `vidssl data prepare` makes of the files.
 - torchcodec: its random clip sampler for each kind of view, then random crops of torchvision (bytes, antialiased).
+- floor: the frames of "ours" decoded and converted by a decoder that is open already, nothing else.
 - pytorchvideo: `EncodedVideo.get_clip` at a random place for each view, as `RandomClipSampler` has it, without crops.
 
 Then a loader with two decoding processes: how much of the CPU time of all processes is decoding, and where the rest goes.
@@ -34,6 +35,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from decode import least
 from torchvision.transforms import v2
 
 from vidssl.data import dataset, handing_over, workers
@@ -118,6 +120,17 @@ def ours(
     return load
 
 
+def floor(index: VideoIndex, epoch: int) -> float:
+    """Milliseconds a sample where the frames of "ours" are decoded and converted by a decoder that is open, and nothing else."""
+    data, spent = ClipDataset(index, VIEWS, window_seconds=WINDOW), 0.0
+    for i in range(len(index)):
+        timeline = index.timeline(i)
+        assert timeline is not None
+        clips = data._clips(timeline.times, (epoch, i))
+        spent += least(index.path(i), timeline, [np.unique(np.concatenate([clip.indices for clip in clips]))])
+    return spent / len(index)
+
+
 def torchcodec(index: VideoIndex) -> Callable[[int], Any]:
     from torchcodec.decoders import VideoDecoder
     from torchcodec.samplers import clips_at_random_timestamps
@@ -192,8 +205,9 @@ def one_kind(name: str, sources: list[Path], work: Path, rounds: int) -> dict[st
     for opener in openers.values():
         for i in range(len(index)):
             opener(index.path(i)).close()
-    times: dict[str, list[float]] = {key: [] for key in loaders}
+    times: dict[str, list[float]] = {key: [] for key in ("floor", *loaders)}
     for epoch in range(rounds):
+        times["floor"].append(floor(index, epoch))
         for key, load in loaders.items():
             if key == "pytorchvideo" and epoch >= max(rounds // 3, 1):
                 continue

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
+import pytest
+
 from tests.command_line import one_line
+from vidssl.data.manifest.manifest import VideoIndex
 
 
 def test_data_commands(vidssl, sprites, tmp_path):
@@ -81,3 +85,16 @@ def test_the_defaults_of_the_command_are_those_of_the_library():
 
     given = {name: parameter.default for name, parameter in signature(objects).parameters.items()}
     assert {name: given[name] for name in asdict(Difficulty())} == asdict(Difficulty())
+
+
+@pytest.mark.slow
+def test_prepared_videos_have_a_manifest(vidssl, sprites, tmp_path):
+    shutil.copytree(sprites / "val" / "growing", tmp_path / "data" / "growing")
+    code, out, _ = vidssl("data", "prepare", tmp_path / "data", tmp_path / "new", "--workers", 1)
+    assert code == 0
+    assert "new/videos.csv: 3 clips" in out
+    listed, known = (VideoIndex.read(tmp_path / "new" / name) for name in ("videos.csv", "videos.arrow"))
+    assert (known.paths, known.labels, known.digest) == (listed.paths, listed.labels, listed.digest)
+    for i in range(3):
+        assert listed.timeline(i) is None
+        assert np.diff(known.timeline(i).times).min() > 0

@@ -94,7 +94,8 @@ def prepare(
     workers: Annotated[int, Option(help="encoding processes")] = 2,
     report: Annotated[Path | None, Option(help="write the report as JSON")] = None,
 ) -> None:
-    """Write all videos anew in a form that is cheap to train on; exit code 1 when some cannot be read."""
+    """Write all videos anew in a form that is cheap to train on, with a list and a manifest; exit code 1 when some cannot be read."""
+    from vidssl.data.manifest.indexing import write_index
     from vidssl.data.manifest.manifest import VideoIndex
     from vidssl.data.prepare.form import Form
     from vidssl.data.prepare.pieces import Split
@@ -110,6 +111,9 @@ def prepare(
         f"{made.list}: {len(made.clips)} clips, {size:.1f} MB of {made.source_bytes / 1e6:.1f} MB, {psnr:.1f} dB; "
         f"{made.done_before} sources were done before, {len(made.bad)} are unreadable"
     )
+    if made.clips:
+        manifest = write_index(VideoIndex.read(made.list), made.list.with_suffix(".arrow"), workers)
+        typer.echo(f"{manifest.file}: their manifest")
     if report is not None:
         write_json(report, made.record)
     if made.bad:
