@@ -18,8 +18,9 @@ from torch import Tensor
 from vidssl.errors import VidsslError
 from vidssl.models.weights import first_of, read_wrapped
 
-# What training programs put before the names of the encoder's weights, and what stands beside the encoder then.
-_BEFORE = ("backbone.", "encoder.", "model.")
+# What training programs, and transformers around models of timm, put before the names of the encoder's weights, and what
+# stands beside the encoder then.
+_BEFORE = ("backbone.", "timm_model.", "encoder.", "model.")
 _BESIDE = re.compile(r"(head|decoder|encoder_to_decoder|predictor|projector)\.|mask_token$")
 _PATCHES = "patch_embed.proj.weight"  # what such programs call the first weight of a transformer
 
@@ -54,7 +55,7 @@ def read_training(file: Path) -> Training:
 
 
 def _stands_before(prefix: str, tensors: Mapping[str, Tensor]) -> bool:
-    if prefix == "backbone.":
+    if prefix in ("backbone.", "timm_model."):
         return any(key.startswith(prefix) for key in tensors)
     return f"{prefix}{_PATCHES}" in tensors or f"{prefix}backbone.{_PATCHES}" in tensors
 

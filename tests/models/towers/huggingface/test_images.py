@@ -138,6 +138,29 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         vidssl.create_model(name, str(tmp_path / "siglip"), temporal="none")
 
 
+def test_models_of_timm_in_a_folder_of_transformers(tmp_path: Path) -> None:
+    from transformers import TimmWrapperConfig, TimmWrapperModel
+
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {"img_size": 96}
+    model = TimmWrapperModel(
+        TimmWrapperConfig(architecture="test_vit", num_labels=0, model_args=arguments)
+    ).eval()
+    model.save_pretrained(tmp_path)
+    encoder = vidssl.create_model(f"transformers/{tmp_path}", temporal="none").eval()
+    clips = noise(1, 3, 2, 96, 96)
+    with torch.no_grad():
+        expected = model(rearrange(clips, "b c t h w -> (b t) c h w")).pooler_output
+        torch.testing.assert_close(encoder(clips).frames[0], expected, atol=1e-5, rtol=0)
+    assert (encoder.spec["name"], encoder.image_size) == ("timm/test_vit", 96)
+    assert (
+        vidssl.create_model(f"transformers/{tmp_path}").spec["temporal"] == "divided"
+    )  # timm's have all modes
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_vit"}))  # as timm keeps it
+    with pytest.raises(VidsslError, match="a model of timm; name it timm/test_vit"):
+        vidssl.create_model(f"transformers/{tmp_path}", temporal="none")
+
+
 def test_the_size_that_a_processor_shows(tmp_path: Path) -> None:
     """DINOv2 has positions for another size than the one that it is shown."""
     tiny("Dinov2Model", tmp_path)

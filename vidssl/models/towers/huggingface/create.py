@@ -35,11 +35,13 @@ from vidssl.models.towers.huggingface.text import build_text, load_text, tokeniz
 from vidssl.models.towers.huggingface.video import TransformersVideoEncoder
 from vidssl.models.towers.images import load_over_time
 from vidssl.models.towers.text import TextEncoder
+from vidssl.models.towers.timm import create_timm
 from vidssl.models.towers.training import read_training
 from vidssl.models.weights import load_strict
 
 TRANSFORMERS = "transformers/"
 FAMILY = "transformers"
+TIMM_WRAPPER = "timm_wrapper"  # model_type of what transformers wraps around models of timm
 _NORM = "fc_norm"  # of a finetuned VideoMAE: behind the mean of tokens, kept beside the classifier
 _VISUAL, _OF_TEXT = "visual.", ("text.", "logit_")
 
@@ -62,6 +64,8 @@ def create_transformers(source: str, pretrained: str | None, temporal: str, **op
     bare = source in ARCHITECTURES and not Path(source).is_dir()
     wanted = pretrained is None and options.get("load_weights", True) is True and not bare
     package = Package(name, ARCHITECTURES[source], {}, ()) if bare else read_package(source, weights=wanted)
+    if package.config["model_type"] == TIMM_WRAPPER:
+        return _of_timm(package, pretrained, temporal, options)
     spec = _spec(name, package, temporal, options) | {"pretrained": name if wanted else pretrained}
     if wanted:
         return _loaded(spec, package.tensors(), name, package)
@@ -74,6 +78,22 @@ def create_transformers(source: str, pretrained: str | None, temporal: str, **op
     if place.is_dir():
         return _loaded(spec, read_package(pretrained).tensors(), pretrained, package)
     return _loaded(spec, _of_file(spec, place, configure=bare), pretrained, package)
+
+
+def _of_timm(
+    package: Package, pretrained: str | None, temporal: str, options: Mapping[str, Any]
+) -> VideoEncoder:
+    """The model of timm that transformers has wrapped."""
+    if pretrained is None and options.get("load_weights", True):
+        package.tensors()  # raises where there are none
+        if len(package.weights) > 1:
+            raise VidsslError(
+                f"{package.source}: models of timm are read from one file, not {len(package.weights)}"
+            )
+        pretrained = str(package.weights[0])
+    size = (package.config.get("model_args") or {}).get("img_size")
+    options = {"image_size": size, **options}
+    return create_timm(str(package.config["architecture"]), pretrained, temporal, **options)
 
 
 def _spec(name: str, package: Package, temporal: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,10 @@ def read_package(source: str, weights: bool = True) -> Package:
             f"{source}: wants code of its repository to be run ({CONFIG}: auto_map), which is refused; models that transformers itself "
             "has need none"
         )
+    if "model_type" not in config and "architecture" in config:
+        raise VidsslError(
+            f"{source}: a model of timm; name it timm/{config['architecture']}, with its weights as pretrained (hf-hub:ORG/NAME or a file)"
+        )
     if "model_type" not in config:
         raise VidsslError(f"{file}: not the config of a model of transformers (it has no model_type)")
     preprocess = next((read_json(found) for name in PREPROCESSORS if (found := get(name))), {})
