@@ -2,6 +2,7 @@
 
     python benchmarks/probes.py linear
     python benchmarks/probes.py attentive
+    python benchmarks/probes.py features --data ../shared/data/videos/ucf101
     python benchmarks/probes.py large --rows 240000 --head sgd --epochs 1
 
 CPU seconds of this process, median and range over repeats; features are synthetic.
@@ -21,6 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.features.room import Room
 from vidssl.evaluation.features.shelf import Shelf
 from vidssl.evaluation.features.tokens import Tokens
@@ -29,6 +32,7 @@ from vidssl.evaluation.probes.grid import fit_attentive
 from vidssl.evaluation.probes.logistic import fit_logistic
 from vidssl.evaluation.probes.selection import Setting
 from vidssl.evaluation.probes.sgd import GRID, fit_heads
+from vidssl.evaluation.setup import EvalOptions, load_subject
 
 
 def seconds(work: Callable[[], Any], repeats: int) -> list[float]:
@@ -86,6 +90,28 @@ def attentive(repeats: int) -> None:
         show(f"attentive, {3 * tokens} tokens of {d}, {k} classes, batches of {batch}", one, many, len(grid))
 
 
+def features(data: str, videos: int, repeats: int) -> None:
+    """The first look at some videos, which decodes and encodes them, and later ones."""
+    index = VideoIndex.read(data)
+    index = index.subset(range(min(videos, len(index))))
+    for name in ("conv3d/small", "timm/vit_tiny_patch16_224"):
+        with tempfile.TemporaryDirectory() as folder:
+            options = EvalOptions(
+                clips=2, frames=4, workers=0, batch_size=4, device="cpu", cache=Path(folder)
+            )
+            subject, found = load_subject(name, options), []
+            for _ in range(1 + repeats):
+                start = time.process_time()
+                extract_features(subject, index, motion=True, description="features")
+                found.append(time.process_time() - start)
+            first, later = found[0], sorted(found[1:])
+            print(
+                f"{name}, {len(index)} videos: first {first:.2f} s, later {later[0]:.3f} to {later[-1]:.3f} s, at most "
+                f"{100 * later[-1] / first:.1f} %",
+                flush=True,
+            )
+
+
 def large(rows: int, head: str, epochs: int, iterations: int) -> None:
     """One fit to rows of 768 numbers and 400 classes, float32, in a file that is mapped into memory."""
     with tempfile.TemporaryDirectory() as folder:
@@ -117,8 +143,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["linear", "attentive", "large"])
+    parser.add_argument("what", choices=["linear", "attentive", "features", "large"])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--data", default="../shared/data/videos/ucf101")
+    parser.add_argument("--videos", type=int, default=10)
     parser.add_argument("--rows", type=int, default=240_000)
     parser.add_argument("--head", choices=["lbfgs", "sgd"], default="lbfgs")
     parser.add_argument("--epochs", type=int, default=20)
@@ -126,5 +154,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.what == "large":
         large(given.rows, given.head, given.epochs, given.iterations)
+    elif given.what == "features":
+        features(given.data, given.videos, given.repeats)
     else:
         {"linear": linear, "attentive": attentive}[given.what](given.repeats)

@@ -23,6 +23,11 @@ def extract(
     checkpoint: Checkpoint,
     data: Annotated[Path, Argument(help="folder of videos or CSV; labels are optional")],
     output: Annotated[Path, Argument(help="features file, .safetensors; names go into a .json beside it")],
+    pooling: Annotated[
+        Literal["clip", "unit"] | None,
+        Option(help="clip: the encoder's own (default); unit: mean of the unit-length frame features"),
+    ] = None,
+    apart: Annotated[bool, Option("--apart", help="features of each clip and crop, not their means")] = False,
     patches: Annotated[
         bool,
         Option(
@@ -43,6 +48,9 @@ def extract(
 
     given = {"layer": layer, "patch-stride": patch_stride, "mode": mode, "half": half or None}
     if patches:
+        if pooling is not None or apart:
+            named = "pooling" if pooling is not None else "apart"
+            raise VidsslError(f"--{named}: is not of patch features; leave --patches out")
         record = extract_patches(
             checkpoint,
             data,
@@ -62,7 +70,7 @@ def extract(
         for name, value in given.items():
             if value is not None:
                 raise VidsslError(f"--{name}: is of patch features; give --patches too")
-        record = run(checkpoint, data, output, options=options)
+        record = run(checkpoint, data, output, pooling=pooling or "clip", apart=apart, options=options)
         typer.echo(f"{output}: features {record['shape']} of {record['data']['videos']} videos")
     for remark in record["data"]["remarks"]:
         typer.echo(remark)

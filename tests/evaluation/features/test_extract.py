@@ -6,6 +6,8 @@ import json
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import vidssl
 from vidssl import files
@@ -68,3 +70,17 @@ def test_names_and_features_are_replaced_together(encoder, sprites, tmp_path, mo
 def test_features_do_not_go_where_the_names_go(encoder, sprites, tmp_path):
     with pytest.raises(VidsslError, match="the features need another ending"):
         extract(encoder, sprites / "val", tmp_path / "features.json", options=OPTIONS)
+
+
+def test_clips_may_be_written_apart(encoder, sprites, tmp_path):
+    options = EvalOptions(**{**vars(OPTIONS), "clips": 2, "seconds": 0.5})
+    for name, more in (("mean", {}), ("apart", {"apart": True}), ("unit", {"pooling": "unit"})):
+        extract(
+            encoder, sprites / "val" / "growing", tmp_path / f"{name}.safetensors", options=options, **more
+        )
+    mean, apart, unit = (load_file(tmp_path / f"{name}.safetensors") for name in ("mean", "apart", "unit"))
+    assert apart["features"].shape[:2] == apart["shown"].shape == (3, 2) and bool(apart["shown"].all())
+    torch.testing.assert_close(apart["features"].mean(1), mean["features"])
+    assert not torch.equal(unit["features"], mean["features"])
+    with pytest.raises(VidsslError, match="pooling='max': unknown"):
+        extract(encoder, sprites / "val", tmp_path / "x.safetensors", pooling="max", options=options)

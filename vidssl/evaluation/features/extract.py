@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, check_choice
 from vidssl.evaluation.features.means import extract_features
 from vidssl.evaluation.report import Result, data_record, result_header
 from vidssl.evaluation.setup import EvalOptions, load_subject
@@ -18,7 +18,13 @@ from vidssl.models.weights import read_tensors
 
 
 def extract(
-    checkpoint: str | Path, data: str | Path, output: str | Path, *, options: EvalOptions | None = None
+    checkpoint: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    pooling: str = "clip",
+    apart: bool = False,
+    options: EvalOptions | None = None,
 ) -> Result:
     """Write the clip features (N, D) of every video of a folder to `output` (safetensors), names to a JSON beside it.
 
@@ -26,17 +32,25 @@ def extract(
     are zero and not ok, and named in the JSON. Files already there are replaced, unless they hold features of videos that
     have none now.
 
+    Args:
+        pooling: "clip", the encoder's own, or "unit", the mean of the unit-length frame features.
+        apart: (N, V, D) of all clips and crops instead of their means, the crops of a clip next to each other, and ``shown``
+            (N, V) bool, False for a clip of the same frames as an earlier one, whose row is zero.
+
     Raises:
-        VidsslError: in that case, and for an `output` that is the JSON itself.
+        VidsslError: in that case, for another pooling, and for an `output` that is the JSON itself.
     """
+    check_choice("pooling", pooling, ("clip", "unit"))
     names_file = names_beside(output)
     subject = replace(load_subject(checkpoint, options), untrained=None)
     index = VideoIndex.read(data, subject.options.missing)
-    features = extract_features(subject, index, description="extract")
-    rows = features.features["trained"]
+    features = extract_features(subject, index, apart=apart, description="extract")
+    name = "trained" if pooling == "clip" else "trained/unit"
+    rows = features.features[name]
     record = {
         **result_header("extract", subject),
         "shape": list(rows.shape),
+        "pooling": pooling,
         "data": data_record(data, index, features.failures, fewer_clips=features.fewer_clips),
         "videos": [
             {"path": path, "label": label} for path, label in zip(index.paths, index.labels, strict=True)
@@ -46,7 +60,8 @@ def extract(
         failed = [index.paths[failure.video_id] for failure in features.failures]
         refuse_loss(output, _lost(Path(output), names_file, {*failed, *index.missing}))
         with whole_file(output) as tensors, whole_file(names_file) as names:  # both or none
-            write_tensors(tensors, {"features": rows, "ok": features.ok["trained"]})
+            shown = {"shown": features.shown} if apart else {}
+            write_tensors(tensors, {"features": rows, "ok": features.ok[name], **shown})
             write_json(names, record)
     return record
 
