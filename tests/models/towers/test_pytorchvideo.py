@@ -55,7 +55,7 @@ def test_x3d_is_the_published_network_up_to_its_head() -> None:
     torch.testing.assert_close(head, expected, atol=1e-5, rtol=0)
 
 
-def test_multiscale_transformer() -> None:
+def test_multiscale_transformer(tmp_path: Path) -> None:
     encoder = vidssl.create_model("pytorchvideo/mvit_base_16x4", image_size=64, max_frames=4).eval()
     assert isinstance(encoder, PytorchVideoEncoder)
     clips = torch.randn(1, 3, 4, 64, 64)
@@ -66,6 +66,13 @@ def test_multiscale_transformer() -> None:
     assert features.patches is not None
     assert features.patches.shape == (1, 2, 2, 2, 768)
     torch.testing.assert_close(features.patches.flatten(1, 3), tokens[:, 1:])
+    weights = {**encoder.net.state_dict(), "head.proj.weight": torch.zeros(1)}  # type: ignore[union-attr]
+    torch.save({"model_state": weights}, tmp_path / "mvit.pyth")
+    options = {"image_size": 64, "max_frames": 4}
+    again = vidssl.create_model("pytorchvideo/mvit_base_16x4", str(tmp_path / "mvit.pyth"), **options)
+    assert all(
+        torch.equal(value, weights[key.removeprefix("net.")]) for key, value in again.state_dict().items()
+    )
     with pytest.raises(VidsslError, match="max_frames=4, image_size=64"):
         encoder(torch.randn(1, 3, 8, 64, 64))
     encoder.check_size(4, 64)

@@ -241,12 +241,8 @@ def create_pytorchvideo(name: str, pretrained: str | None, **options: Any) -> Py
         tensors = read_tensors(Path(pretrained).expanduser())
         if name.endswith("_detection"):
             tensors = {key.removeprefix("model."): value for key, value in tensors.items()}
-        heads = (
-            "head.",
-            "projection.",
-            "detection_head.",
-            *(f"blocks.{n}." for n in range(network.layers, 9)),
-        )
+        beyond = () if encoder.fixed_size else (f"blocks.{n}." for n in range(network.layers, 9))
+        heads = ("head.", "projection.", "detection_head.", *beyond)
         kept = {key: value for key, value in tensors.items() if not key.startswith(heads)}
         load_strict(encoder.net, kept, pretrained)
     return encoder
