@@ -20,7 +20,7 @@ from tests.tiny_towers import OTHERS, TRANSFORMERS, write_tower
 from vidssl.errors import VidsslError
 from vidssl.exporting import export
 from vidssl.exporting.export import FORMATS
-from vidssl.exporting.formats.form import Format, Loaded
+from vidssl.exporting.formats.form import Loaded
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import save_encoder
 
@@ -247,9 +247,3 @@ def test_away_from_vidssl(encoder: VideoEncoder, source: Path, tmp_path: Path) -
         code = f"{program}; torch.save(tuple(x.detach() for x in f), '{name}.pt')"
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
         agree(torch.load(tmp_path / f"{name}.pt"), encoder, some_clips())
-
-
-def test_every_format_says_how_it_is_loaded() -> None:
-    for form in FORMATS.values():
-        assert isinstance(form, Format)
-        assert len(form.usage.splitlines()) <= 5

@@ -33,14 +33,37 @@ def export(
     image_tower: Annotated[
         bool, Option("--image-tower", help="the image tower alone, without what was learned of time")
     ] = False,
+    card: Annotated[
+        Path | None,
+        Option(help="Markdown of your own for the card (README.md): what it is for, and what not"),
+    ] = None,
+    licence: Annotated[
+        str | None, Option("--licence", "--license", help="of the weights, as the hub names it: apache-2.0")
+    ] = None,
+    push: Annotated[str | None, Option(help="upload the folder too: hub:ORG/NAME of Hugging Face")] = None,
+    private: Annotated[bool, Option("--private", help="with --push: a new repository is private")] = False,
 ) -> None:
     """Write an encoder in a format that others load, checked against the original."""
     from vidssl.exporting import export as run
 
-    record = run(checkpoint, output, format, videos=check or (), frames=frames, size=size, alone=image_tower)
+    record = run(
+        checkpoint,
+        output,
+        format,
+        videos=check or (),
+        frames=frames,
+        size=size,
+        alone=image_tower,
+        words=card,
+        licence=licence,
+        push_to=push,
+        private=private,
+    )
     for line in _lines(record):
         typer.echo(line)
     typer.echo(f"written to {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+    if "pushed" in record:
+        typer.echo(f"pushed to {record['pushed']}")
 
 
 def _lines(record: dict[str, Any]) -> list[str]:

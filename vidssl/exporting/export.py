@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from vidssl.errors import check_choice, check_value
+from vidssl.errors import VidsslError, check_choice, check_value
+from vidssl.exporting.card import README, card
 from vidssl.exporting.check import TOLERANCE, apart, check
 from vidssl.exporting.clips import check_clips
 from vidssl.exporting.formats.clip_folder import OPEN_CLIP
@@ -18,9 +19,11 @@ from vidssl.exporting.formats.onnx_graph import ONNX
 from vidssl.exporting.formats.own import OWN
 from vidssl.exporting.formats.torch_program import TORCH_EXPORT
 from vidssl.exporting.formats.transformers_folder import HUGGING_FACE
+from vidssl.exporting.history import history
 from vidssl.exporting.image_tower import image_tower
 from vidssl.exporting.places import without_places
-from vidssl.files import require_new_folder, whole_folder, write_json
+from vidssl.exporting.push import push, repo_of, require_login
+from vidssl.files import require_new_folder, whole_folder, write_json, write_text
 from vidssl.models.load import load_encoder
 from vidssl.version import __version__
 
@@ -43,6 +46,10 @@ def export(
     frames: int | None = None,
     size: int | None = None,
     alone: bool = False,
+    words: str | Path | None = None,
+    licence: str | None = None,
+    push_to: str | None = None,
+    private: bool = False,
 ) -> dict[str, Any]:
     """Write an encoder as others can load it. The folder appears complete and checked, or not at all.
 
@@ -53,18 +60,25 @@ def export(
         videos: files whose clips the export is checked on, see `check_clips`.
         frames, size: T and pixels a side of the clips. Programs (torch-export, onnx) are for these only.
         alone: write the image tower alone, as a mean over frames, without what was learned of time.
+        words: file with Markdown of the author's own for the card, `README.md` in the folder.
+        licence: of the weights, as the hub names it.
+        push_to: ``hub:ORG/NAME``, where the folder is uploaded to when it is there. private: whether a new repository is.
 
     Returns:
-        JSON-able, as in `export.json` of the folder: format, model, input, check.
+        JSON-able, as in `export.json` of the folder: format, model, input, check; and `pushed`, the address of the commit.
 
     Raises:
-        VidsslError: when the format has no place for the encoder, features differ by more than the check allows, or the folder
-            is there.
+        VidsslError: when the format has no place for the encoder, features differ by more than the check allows, the folder
+            is there, or nobody is logged in who could push it.
     """
     output = Path(output)
     check_choice("format", format, FORMATS)
     require_new_folder(output)
-    form = FORMATS[format]
+    repo = None if push_to is None else repo_of(push_to)
+    own_words = None if words is None else _text(Path(words))
+    if repo is not None:
+        require_login(repo)
+    form, past = FORMATS[format], history(source)
     original = load_encoder(source).requires_grad_(False)
     encoder = image_tower(original) if alone else original
     form.require(encoder)
@@ -94,7 +108,20 @@ def export(
         if alone:
             record["left_out"] = _left_out(original, encoder, shown.clips)
         write_json(folder / RECORD, record)
+        title = output.absolute().name if repo is None else repo
+        began = encoder.spec.get("pretrained")
+        text = card(title, record, form, past, pretrained=began, licence=licence, words=own_words, repo=repo)
+        write_text(folder / README, text)
+    if repo is not None:
+        record["pushed"] = push(output, repo, private)
     return record
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise VidsslError(f"--card {file}: cannot be read: {error}") from None
 
 
 def _left_out(original: Any, encoder: Any, clips: torch.Tensor) -> dict[str, Any]:

@@ -74,9 +74,10 @@ OPEN_CLIP = Format(
     library="open_clip",
     usage="""\
 import open_clip, torch
-model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{folder}")
-frames = torch.stack([preprocess(image) for image in images])     # PIL images, the T frames of a clip
-with torch.no_grad():
-    clip = model.encode_image(frames).mean(0)                     # (D,), the mean over frames""",
+model, _, preprocess = open_clip.create_model_and_transforms({place})
+frames = torch.stack([preprocess(image) for image in images])  # PIL images, the T frames of a clip
+clip = model.eval().encode_image(frames).mean(0)  # (D,), the mean over frames""",
+    here='"local-dir:{name}"',
+    hub='"hf-hub:{name}"',
     images=True,
 )

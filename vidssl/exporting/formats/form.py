@@ -33,7 +33,8 @@ class Format(NamedTuple):
     write: the encoder into an empty folder; the clips are examples of what it will be shown. Returns what is to be said of
         the result, JSON-able.
     read: what `write` wrote, with the library that others will read it with.
-    library: that library, as the hub names it. usage: lines of Python that load it; ``{folder}`` stands for where it is.
+    library: that library, as the hub names it. usage: at most four lines of Python that load it; ``{place}`` stands for where it
+        is, ``{mean}`` and ``{std}`` for how clips are normalised. here, hub: Python for that place, a folder or a repository ``{name}``.
     images: whether it holds an image model, which is shown images of its own size.
     """
 
@@ -42,6 +43,8 @@ class Format(NamedTuple):
     read: Callable[[Path], Loaded]
     library: str
     usage: str
+    here: str = '"{name}"'
+    hub: str = 'snapshot_download("{name}")'
     images: bool = False
 
 

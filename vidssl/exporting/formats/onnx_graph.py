@@ -75,8 +75,7 @@ ONNX = Format(
     library="onnx",
     usage="""\
 import numpy as np, onnxruntime
-encoder = onnxruntime.InferenceSession("{folder}/encoder.onnx")
-clips = np.random.rand(1, 3, {frames}, {size}, {size})        # RGB in [0, 1]; any number of clips
-mean, std = (np.reshape(x, (3, 1, 1, 1)) for x in ({mean}, {std}))
-clip, frames = encoder.run(None, {{"clips": ((clips - mean) / std).astype(np.float32)}})""",
+encoder = onnxruntime.InferenceSession({place} + "/encoder.onnx")
+mean, std = (np.float32(x).reshape(3, 1, 1, 1) for x in ({mean}, {std}))
+clip, frames = encoder.run(None, {{"clips": (clips - mean) / std}})  # clips (B, 3, T, H, W), float32 RGB in [0, 1]""",
 )

@@ -34,8 +34,7 @@ OWN = Format(
     library="vidssl",
     usage="""\
 import torch, vidssl
-encoder = vidssl.load_encoder("{folder}")
-clips = torch.rand(1, 3, {frames}, {size}, {size})            # RGB in [0, 1]
+encoder = vidssl.load_encoder({place})
 mean, std = (torch.tensor(x).view(3, 1, 1, 1) for x in (encoder.mean, encoder.std))
-features = encoder((clips - mean) / std)              # .clip (B, D), .frames (B, T, D)""",
+features = encoder((clips - mean) / std)  # clips (B, 3, T, H, W), RGB in [0, 1]; .clip (B, D), .frames (B, T, D)""",
 )

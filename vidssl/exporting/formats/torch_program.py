@@ -84,8 +84,7 @@ TORCH_EXPORT = Format(
     library="pytorch",
     usage="""\
 import torch
-encoder = torch.export.load("{folder}/encoder.pt2").module()
-clips = torch.rand(1, 3, {frames}, {size}, {size})            # RGB in [0, 1]; any number of clips
+encoder = torch.export.load({place} + "/encoder.pt2").module()
 mean, std = (torch.tensor(x).view(3, 1, 1, 1) for x in ({mean}, {std}))
-clip, frames = encoder((clips - mean) / std)          # (B, D), (B, T, D)""",
+clip, frames = encoder((clips - mean) / std)  # clips (B, 3, T, H, W), RGB in [0, 1] -> (B, D), (B, T, D)""",
 )

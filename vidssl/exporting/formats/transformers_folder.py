@@ -175,10 +175,10 @@ HUGGING_FACE = Format(
     read=quiet()(_read),
     library="transformers",
     usage="""\
-import torch
 from transformers import AutoImageProcessor, AutoModel
-processor, model = AutoImageProcessor.from_pretrained("{folder}"), AutoModel.from_pretrained("{folder}")
-with torch.no_grad():                                              # images: PIL images, the T frames of a clip
-    output = model.{call}(**processor(images, return_tensors="pt"))""",
+processor, model = AutoImageProcessor.from_pretrained({place}), AutoModel.from_pretrained({place})
+frames = processor(images, return_tensors="pt").pixel_values  # PIL images, the T frames of a clip
+output = getattr(model, "get_image_features", model)(frames)  # .pooler_output; of video networks: model(frames[None])""",
+    hub='"{name}"',
     images=True,
 )
