@@ -35,7 +35,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from harm import machine, processes, videos  # noqa: E402
+from harm import machine, processes, readers, videos  # noqa: E402
 from harm.runs import STEPS, Bench, Fault, require_equal  # noqa: E402, F401
 
 RESULTS = ROOT / "benchmarks/results"
@@ -63,6 +63,14 @@ def cases(odd: Path) -> dict[str, tuple[Case, int, int]]:
         "kill_rank": (processes.kill_rank, 8, 0),
         "stop_group_of_two": (processes.stop_group_of_two, 2, 0),
         "odd_videos": (functools.partial(videos.odd_videos, folder=odd), 1000, 20),
+        **{
+            f"damaged_{kind.replace(', ', '_').replace(' ', '_')}": (
+                functools.partial(readers.damaged, kind=kind),
+                300,
+                20,
+            )
+            for kind in readers.KINDS
+        },
     }
 
 
@@ -92,7 +100,7 @@ def main() -> None:
     for row in run_cases(wanted_cases, arguments.seed):
         rows.append(row)
         if arguments.write:  # after each, so that a long run that is ended has something to show
-            write(rows, report(rows, arguments.seed, len(wanted_cases)), arguments.seed)
+            write(rows, list(table), arguments.seed)
     print(report(rows, arguments.seed, len(wanted_cases)))
     if any(row["failure"] for row in rows):
         sys.exit(1)
@@ -140,21 +148,27 @@ def report(rows: list[dict[str, Any]], seed: int, wanted: int) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[dict[str, Any]], text: str, seed: int) -> None:
-    """The results with the command, the commit and the machine."""
+def write(new: list[dict[str, Any]], names: list[str], seed: int) -> None:
+    """The results with the command, the commit and the machine; rows that were not tried stay, with the commit they had."""
     commit = subprocess.run(
         ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         check=False,
     ).stdout.strip()
+    file = RESULTS / "faults.json"
+    earlier = json.loads(file.read_text()) if file.is_file() else {"rows": []}
+    known = {row["name"]: {"commit": earlier.get("commit"), **row} for row in earlier["rows"]}
+    known |= {row["name"]: {**row, "commit": commit} for row in new}
+    rows = [known[name] for name in names if name in known]
+    commits = ", ".join(dict.fromkeys(str(row["commit"]) for row in rows))
     where = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
-    command = "OMP_NUM_THREADS=1 python " + " ".join(["benchmarks/faults.py", *sys.argv[1:]])
+    command = "OMP_NUM_THREADS=1 python benchmarks/faults.py --write"
     record = {"command": command, "commit": commit, "machine": where, "seed": seed, "rows": rows}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "faults.json").write_text(json.dumps(record, indent=2) + "\n")
-    head = f"# Disturbed runs\n\n`{command}` at commit {commit} on {where}, shared with other work.\n\n"
-    (RESULTS / "faults.md").write_text(f"{head}{text}\n")
+    file.write_text(json.dumps(record, indent=2) + "\n")
+    head = f"# Disturbed runs\n\n`{command}` at commits {commits} on {where}, shared with other work.\n\n"
+    (RESULTS / "faults.md").write_text(f"{head}{report(rows, seed, len(names))}\n")
 
 
 if __name__ == "__main__":

@@ -76,3 +76,31 @@ def test_killed_runs_end_as_those_never_killed(faults):
     assert [row["failure"] for row in rows] == [None, None]
     assert rows[0]["figures"]["kills"] == 2
     assert "passed" in faults.report(rows, 0, 2)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "PNG frames",
+        "JPEG frames",
+        "tar shards",
+        "manifest",
+        "kept as JPEG",
+        pytest.param("datasets, saved", marks=pytest.mark.slow),
+    ],
+)
+def test_damaged_sets_end_in_right_frames_or_a_reason(faults, sprites, tmp_path, kind):
+    found = faults.readers.read_damaged(kind, 6, 4, tmp_path / "sets", sprites / "train")
+    assert found.pop("copies") == 6 == sum(found.values())
+    exact = {"a reason", "right frames", "fewer videos"}
+    assert found.keys() <= (exact if faults.readers.KINDS[kind].exact else exact | {"other frames"})
+
+
+def test_wrong_frames_are_seen(faults):
+    right = np.arange(12 * 3).reshape(12, 3)
+    is_part = faults.readers._is_part
+    assert is_part(right, right) and is_part(right[1:], right) and is_part(right[:-1], right)
+    assert not any(
+        is_part(one, right) for one in (right[2:], right[::-1], right + 1, np.delete(right, 5, axis=0))
+    )
+    assert not is_part(right, None)

@@ -46,13 +46,15 @@ Report = Annotated[Path | None, Option("--output", help="write the report as JSO
 def finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, output: Path | None) -> None:
     """Print the table and write the JSON, on the first process."""
     from vidssl import distributed
+    from vidssl.evaluation.official import show_splits
     from vidssl.evaluation.report import result_file, show_result
     from vidssl.files import write_json
 
     if distributed.rank() == 0:
         file = output or result_file(Path(checkpoint), result["task"], data, result)
         write_json(file, result)
-        show_result(f"{title} on {data}", result)
+        show = show_splits if "splits" in result else show_result
+        show(f"{title} on {data}", result)
         typer.echo(f"written to {file}")
 
 

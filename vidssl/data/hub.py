@@ -51,6 +51,8 @@ def saved_videos(folder: Path) -> tuple[Any, str]:
         else:
             files = sorted(map(str, folder.glob("*.parquet")))
             found = datasets.load_dataset("parquet", data_files=files, split="train")
+        for part in found.values() if isinstance(found, datasets.DatasetDict) else [found]:
+            part.data.validate(full=True)  # else Arrow reads beyond its memory where a length is damaged
     except Exception as error:
         raise VidsslError(f"{folder}: cannot be read by `datasets` ({str(error).splitlines()[0]})") from error
     if isinstance(found, datasets.DatasetDict):
@@ -65,6 +67,13 @@ def saved_videos(folder: Path) -> tuple[Any, str]:
     return found.cast_column(columns[0], datasets.Video(decode=False)), columns[0]
 
 
+@lru_cache(maxsize=64)
+def _arrow_rows(folder: Path) -> tuple[Any, str]:
+    """The same, whose rows are Arrow's; made once, since a data set is copied for it."""
+    found, column = saved_videos(folder)
+    return found.with_format("arrow"), column
+
+
 def row_bytes(folder: Path, number: int) -> Any:
     """The video of a row as a file in memory; its bytes stay on the disk until they are read.
 
@@ -74,10 +83,10 @@ def row_bytes(folder: Path, number: int) -> Any:
     """
     import pyarrow as pa
 
-    found, column = saved_videos(folder)
+    found, column = _arrow_rows(folder)
     if number >= len(found):
         raise FileNotFoundError(f"{folder} has {len(found)} rows, none with number {number}")
-    video = found.with_format("arrow")[number : number + 1].column(column)[0]
+    video = found[number : number + 1].column(column)[0]
     if not video.is_valid or not video["bytes"].is_valid:
         raise FileNotFoundError(f"{folder}: row {number} holds no bytes of a video")
     return pa.BufferReader(video["bytes"].as_buffer())

@@ -125,8 +125,9 @@ def find_classes(data: Path, names: Sequence[str], given: str | None) -> ClassLi
     if given is not None:
         is_list = Path(given).suffix in (".csv", ".txt")
         return read_classes(Path(given)) if is_list else concept_classes(given)
-    folder = data if data.is_dir() else data.parent
-    for candidate in (place / name for place in (folder, folder.parent) for name in CLASS_LISTS):
+    place = data if data.exists() else Path(str(data).partition("#")[0])  # without a split or a rate
+    folder = place if place.is_dir() else place.parent
+    for candidate in (where / name for where in (folder, folder.parent) for name in CLASS_LISTS):
         if candidate.is_file():
             found = read_classes(candidate)
             if None not in match_names(names, found.names):

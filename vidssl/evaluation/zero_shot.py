@@ -29,8 +29,9 @@ from vidssl.evaluation.metrics import (
     correct_rows,
     majority_scores,
 )
+from vidssl.evaluation.official import over_splits
 from vidssl.evaluation.report import Result, data_record, list_hash, result_header
-from vidssl.evaluation.setup import EvalOptions, load_subject, read_labelled
+from vidssl.evaluation.setup import EvalOptions, Subject, load_subject, read_labelled
 from vidssl.models.encoder import TextTower, VideoEncoder
 from vidssl.runs import CONFIG, find_initial
 
@@ -50,7 +51,7 @@ def zero_shot(
 
     Args:
         checkpoint: run folder, checkpoint folder or exported encoder with a text tower.
-        data: folder ``<class>/<file>`` or a ``path,label`` CSV.
+        data: folder ``<class>/<file>`` or a ``path,label`` CSV; ``videos#split=test`` for three official splits, see `over_splits`.
         classes: class list file or a vocabulary such as ``ucf101``; by default a ``classes.csv`` beside the data, else the
             folder names.
         templates: preset, file, or one template with ``{}``.
@@ -62,6 +63,12 @@ def zero_shot(
         videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
     """
     subject = load_subject(checkpoint, options)
+    return over_splits(lambda one: _measured(subject, one, classes, templates, texts), data)
+
+
+def _measured(
+    subject: Subject, data: str | Path, classes: str | None, templates: str | None, texts: str
+) -> Result:
     index, unlabelled = read_labelled(data, subject.options)
     listed = find_classes(Path(data), index.classes, classes)
     joined = join_labels(index.labels, listed, str(data))

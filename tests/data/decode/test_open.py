@@ -364,3 +364,12 @@ def test_opening_imports_no_decoder_before_it_is_needed() -> None:
     code = "import sys, vidssl.data.decode.open, vidssl.data.manifest.check; print({'av', 'decord', 'torch'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("backend", ["auto", "pyav"])
+def test_an_encrypted_video_is_no_noise_but_an_error(tmp_path: Path, backend: str) -> None:
+    """As of streams with ClearKey or Widevine: the container is open to all, the pictures are not."""
+    lock = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76" * 16, "encryption_kid": "a7" * 16}
+    file = write_numbered(tmp_path / "a.mp4", container=lock)
+    with pytest.raises(DecodeError, match=r"a\.mp4: no video stream could be decoded"):
+        open_video(file, backend)

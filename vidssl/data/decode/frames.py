@@ -157,6 +157,9 @@ def _picture(frames: Frames, index: int) -> NDArray[np.uint8]:
     from PIL import Image
 
     name = frames.names[index]
+    if name.lower().endswith(".png"):
+        with Image.open(frames.folder / name) as picture:
+            picture.verify()  # checksums, which decoding looks past
     with Image.open(frames.folder / name) as picture:
         if picture.mode not in _MODES:
             raise DecodeError(

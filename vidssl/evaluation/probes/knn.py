@@ -12,9 +12,10 @@ from torch import Tensor
 
 from vidssl.errors import check_value
 from vidssl.evaluation.metrics import require_finite
-from vidssl.evaluation.probes.splits import read_splits
+from vidssl.evaluation.official import over_splits
+from vidssl.evaluation.probes.splits import Splits, read_splits
 from vidssl.evaluation.report import Result, result_header
-from vidssl.evaluation.setup import EvalOptions, load_subject
+from vidssl.evaluation.setup import EvalOptions, Subject, load_subject
 
 
 def knn(
@@ -28,6 +29,8 @@ def knn(
 ) -> Result:
     """Weighted k-nearest-neighbour classification of frozen clip features, one score for each k.
 
+    Over three official splits where the data name them, see `over_splits`.
+
     A k beyond the number of training videos becomes that number, and says so. The top 5 are given from k = 5 on: fewer
     neighbours name fewer classes.
 
@@ -38,7 +41,12 @@ def knn(
         check_value("k", neighbours, neighbours >= 1, "at least 1")
     check_value("temperature", temperature, 0 < temperature < math.inf, "above 0")
     subject = load_subject(checkpoint, options)
-    splits = read_splits(subject, train, val)
+    return over_splits(
+        lambda *data: _measured(subject, read_splits(subject, *data), k, temperature), train, val
+    )
+
+
+def _measured(subject: Subject, splits: Splits, k: Sequence[int], temperature: float) -> Result:
     classes, total = len(splits.names), len(splits.train_labels)
     counts = list(dict.fromkeys(min(neighbours, total) for neighbours in k))
     votes = {

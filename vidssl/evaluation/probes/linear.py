@@ -19,6 +19,7 @@ from torch import Tensor
 from vidssl import distributed
 from vidssl.errors import check_choice, check_value
 from vidssl.evaluation.metrics import chance_scores, correct_rows, majority_scores
+from vidssl.evaluation.official import over_splits
 from vidssl.evaluation.probes.few import chosen_rows, few_shot_score
 from vidssl.evaluation.probes.holdout import can_hold_out
 from vidssl.evaluation.probes.logistic import L2_GRID, probe
@@ -72,7 +73,8 @@ def linear_probe(
 ) -> Result:
     """A linear classifier on frozen clip features, its penalty chosen on a held-out part of `train`.
 
-    Fitted by the first process, on its GPU if there is one.
+    Fitted by the first process, on its GPU if there is one. Over three official splits where the data name them, see
+    `over_splits`.
 
     Args:
         fit: how; by default to the optimum, on all labels, with `seed`.
@@ -82,18 +84,22 @@ def linear_probe(
     """
     how = fit or LinearOptions(seed=seed)
     subject = load_subject(checkpoint, options)
-    splits = read_splits(subject, train, val)
     header = result_header("linear-probe", subject)  # on all processes: it counts them
-    fitted = distributed.on_first(lambda: _fitted(splits, subject.device, how))
-    return {
-        **header,
-        "seed": how.seed,
-        "head": how.head,
-        "select": how.select,
-        **splits.record,
-        **fitted,
-        "notes": splits.record["notes"] + fitted["notes"],
-    }
+
+    def measure(*data: str | Path) -> Result:
+        splits = read_splits(subject, *data)
+        fitted = distributed.on_first(lambda: _fitted(splits, subject.device, how))
+        return {
+            **header,
+            "seed": how.seed,
+            "head": how.head,
+            "select": how.select,
+            **splits.record,
+            **fitted,
+            "notes": splits.record["notes"] + fitted["notes"],
+        }
+
+    return over_splits(measure, train, val)
 
 
 def _fitted(splits: Splits, device: torch.device, how: LinearOptions) -> Result:

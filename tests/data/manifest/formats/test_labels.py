@@ -7,6 +7,7 @@ import pytest
 
 from vidssl.data.manifest.formats.labels import name_labels
 from vidssl.data.manifest.formats.line import Line
+from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 
 
@@ -41,6 +42,34 @@ def test_numbers_that_are_not_whole_stay_as_they_are(tmp_path: Path) -> None:
 def test_ucf101_counts_from_one(tmp_path: Path, file: str, text: str) -> None:
     (tmp_path / file).write_text(text)
     assert named(tmp_path, ("Hugging/a.avi", "1"), ("Kicking/b.avi", "2")) == ["Hugging", "Kicking"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("test_idx2cls.csv", "0,brush hair\n1,cartwheel\n"),
+        ("raw_test_idx2cls.json", '{"0": "brush hair", "1": "cartwheel"}'),
+    ],
+)
+@pytest.mark.parametrize("listed", ["test.csv", "test_1.csv"])
+def test_classes_of_one_list_lie_beside_it_in_froster(
+    tmp_path: Path, listed: str, name: str, text: str
+) -> None:
+    for file in ("brush_hair/a.avi", "cartwheel/#20_b.avi"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).touch()
+    (tmp_path / listed).write_text("brush_hair/a.avi,0\ncartwheel/#20_b.avi,1")
+    (tmp_path / "train_idx2cls.csv").write_text("0,chew\n1,dive\n")  # of another list
+    assert VideoIndex.read(tmp_path / listed).labels == ("0", "1")
+    (tmp_path / name).write_text(text)
+    assert VideoIndex.read(tmp_path / listed).labels == ("brush hair", "cartwheel")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "{", '{"0": 1}', '{"run": "0"}'])
+def test_json_that_numbers_no_classes_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "raw_list_idx2cls.json").write_text(text)
+    with pytest.raises(VidsslError, match=r"raw_list_idx2cls\.json: numbers no classes; expected such as"):
+        named(tmp_path, ("a.mp4", "0"))
 
 
 @pytest.mark.parametrize(

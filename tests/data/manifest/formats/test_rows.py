@@ -66,8 +66,8 @@ def test_video_mae_2_writes_first_frame_and_minus_one_for_the_whole_video(
     ("text", "message"),
     [
         (
-            "b b.mp4 0 2\n",
-            r"line 1 does not hold a path and at most one label but 2 \(0, 2\): 'b b.mp4 0 2'; more ",
+            "b b.mp4 0 x\n",
+            r"line 1 does not hold a path and at most one label but 2 \(0, x\): 'b b.mp4 0 x'; more ",
         ),
         ("a.mp4 0\nb b.mp4 playing guitar\n", r"line 2 .* but 2 \(playing, guitar\)"),
         ("a.mp4,x,y,z\n", r"but 3 \(x, y, z\): 'a.mp4,x,y,z'; more columns need a header such as path,label"),
@@ -78,6 +78,17 @@ def test_several_labels_are_named(folder: Path, text: str, message: str) -> None
     with pytest.raises(VidsslError, match=message) as caught:
         read(folder, text)
     assert str(folder / "list.txt") in str(caught.value)
+
+
+@pytest.mark.parametrize("separator", [" ", ","])
+def test_mmaction2_lists_several_labels_of_a_video(folder: Path, separator: str) -> None:
+    rows = [("a.mp4", "0"), ("b b.mp4", "2", "0"), ("shaking hands/c.mp4", "1", "2", "4")]
+    (folder / "list.txt").write_text("".join(f"{separator.join(row)}\n" for row in rows))
+    with pytest.warns(UserWarning, match=r"several labels: 2, the first is line 2; no video of the list has"):
+        lines = read_lines(folder / "list.txt")
+    assert [(line.path, line.label) for line in lines] == [(row[0], None) for row in rows]
+    (folder / "list.txt").write_text(f"{separator.join(rows[0])}\n")
+    assert read_lines(folder / "list.txt")[0].label == "0"  # of one label each it is a list as any other
 
 
 def test_quoted_labels_may_hold_blanks(folder: Path) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from vidssl.data.manifest.classes import read_class_list
+from vidssl.data.manifest.classes import read_class_list, read_text
 from vidssl.data.manifest.formats.line import GAPS, Line
 from vidssl.errors import VidsslError
 
 CLASS_LISTS = ("classes.csv", "classInd.txt")  # the second is UCF101's
+OF_A_LIST = ("{}_idx2cls.csv", "raw_{}_idx2cls.json")  # beside train.csv, as FROSTER has them
 
 
 def name_labels(path: Path, lines: Sequence[Line]) -> list[Line]:
     """Lines whose labels are names where they can be, and None where -1 or a gap stands.
 
-    If all labels are whole numbers (1.0 too: a pandas column with gaps) and one of `CLASS_LISTS` lies beside the list at
-    `path`, they become the names it gives them; else they stay numbers.
+    If all labels are whole numbers (1.0 too: a pandas column with gaps) and one of `CLASS_LISTS` or `OF_A_LIST` lies beside
+    the list at `path`, they become the names it gives them; else they stay numbers.
 
     Raises:
         VidsslError: a number that the class list does not have, or numbers most of which contradict the names of the
@@ -30,9 +32,11 @@ def name_labels(path: Path, lines: Sequence[Line]) -> list[Line]:
     if not given or not all(number.removeprefix("-").isdecimal() for number in whole.values()):
         _compare_folders(path, lines)
         return lines
-    beside = next(
-        (file for name in CLASS_LISTS if (file := path.parent / name).is_file() and file != path), None
-    )
+    stems = dict.fromkeys(
+        (path.stem, path.stem.partition("_")[0])
+    )  # train_1.csv has the classes of train.csv
+    files = [*CLASS_LISTS, *(name.format(stem) for stem in stems for name in OF_A_LIST)]
+    beside = next((file for name in files if (file := path.parent / name).is_file() and file != path), None)
     names = _numbered(beside) if beside is not None else {}
     unknown = {label for label, number in whole.items() if names and int(number) not in {*names, -1}}
     for line in lines:
@@ -51,10 +55,23 @@ def name_labels(path: Path, lines: Sequence[Line]) -> list[Line]:
 
 
 def _numbered(file: Path) -> dict[int, str]:
+    if file.suffix == ".json":
+        return _numbered_in_json(file)
     listed = read_class_list(file)
     names = {} if listed is None else listed.numbered(file)
     if not names:
         raise VidsslError(f"{file}: numbers no classes; expected lines such as 0,archery or 1 archery")
+    return names
+
+
+def _numbered_in_json(file: Path) -> dict[int, str]:
+    """``{"0": "archery", "1": "bowling"}``"""
+    try:
+        names = {int(number): name for number, name in json.loads(read_text(file)).items()}
+    except (ValueError, AttributeError):
+        names = {}
+    if not names or not all(isinstance(name, str) for name in names.values()):
+        raise VidsslError(f'{file}: numbers no classes; expected such as {{"0": "archery", "1": "bowling"}}')
     return names
 
 

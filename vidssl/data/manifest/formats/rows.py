@@ -66,14 +66,15 @@ def read_lines(path: Path, rate: float | None = None) -> list[Line]:
     if layout.header:
         texts.remove(plain[0])
     lines, doubtful = [], []
+    several: list[int] = []  # numbers of lines
     for text in texts:
         if not text.is_marked:
-            lines.append(_parse(path, text, layout, rate))
+            lines.append(_parse(path, text, layout, rate, several))
             continue
         at, row = layout.column(PATH_COLUMNS, default=0) or 0, layout.fields(text)
         name = row[at] if at < len(row) else ""
         if name and is_there(path.parent / name):
-            lines.append(_parse(path, text, layout, rate))
+            lines.append(_parse(path, text, layout, rate, several))
         elif is_video_name(name) and not is_there(path.parent / name.lstrip("# ")):
             doubtful.append(text)
     if doubtful:
@@ -82,6 +83,13 @@ def read_lines(path: Path, rate: float | None = None) -> list[Line]:
             f"line {doubtful[0].number}: {doubtful[0].text[:120]!r}",
             stacklevel=4,
         )
+    if several:
+        warnings.warn(
+            f"{path}: lines with several labels: {len(several)}, the first is line {several[0]}; no video of the list has a "
+            "label then: training needs none, evaluations need one for each",
+            stacklevel=4,
+        )
+        lines = [line._replace(label=None) for line in lines]
     return lines
 
 
@@ -152,12 +160,16 @@ def _split_blanks(text: str) -> list[str]:
     return [path[1:-1] if len(path) > 1 and path[0] == path[-1] == '"' else path, *labels]
 
 
-def _parse(path: Path, text: _Text, layout: _Layout, rate: float | None) -> Line:
+def _parse(path: Path, text: _Text, layout: _Layout, rate: float | None, several: list[int]) -> Line:
+    """A line; its number goes to `several` if it has more than one whole number for labels, as mmaction2's may."""
     row, header = layout.fields(text), layout.header
     if not header and len(row) == 3 and row[1].isdecimal() and row[2] == "-1":
         row = row[:1]  # path, first frame, number of frames, as in VideoMAE v2's lists: -1 is the whole video
     if not header and row and not is_video_name(row[0]) and (listed := _listed_frames(path, text, rate)):
         return listed
+    if not header and len(row) > 2 and is_video_name(row[0]) and all(map(str.isdecimal, row[1:])):
+        several.append(text.number)
+        row = row[:1]
     at = layout.column(PATH_COLUMNS, default=0) or 0
     if len(row) != len(header or row[:2]) or not row or not row[at]:
         expected = f"the {len(header)} columns of its header" if header else "a path and at most one label"

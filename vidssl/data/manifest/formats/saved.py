@@ -8,6 +8,7 @@ from typing import Any
 from vidssl.data.hub import row_name, saved_videos
 from vidssl.data.manifest.formats.folders import Found, first_names
 from vidssl.data.manifest.formats.line import LABEL_COLUMNS, Line, is_there
+from vidssl.errors import VidsslError
 
 
 def read_saved(folder: Path) -> Found:
@@ -23,6 +24,8 @@ def read_saved(folder: Path) -> Found:
     videos = found.with_format("arrow").data.column(column)
     lines, gone = [], []
     for number, label in enumerate(labels):
+        if names and label is not None and not -1 <= label < len(names):
+            raise VidsslError(f"{folder}: row {number}: label {label} is none of its {len(names)} classes")
         shown = None if label is None or label == -1 else str(names[label] if names else label)
         video = videos[number]
         place = row_name(number)

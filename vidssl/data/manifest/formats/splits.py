@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from vidssl.data.decode.address import local_form, split_rate
 from vidssl.data.manifest.formats.line import Line
 from vidssl.errors import VidsslError, check_choice
 from vidssl.resources import resource_folder
@@ -67,6 +69,16 @@ def assign_split(paths: Iterable[str | Path], dataset: str, number: int) -> list
     names = [Path(path).name.casefold() for path in paths]
     # A name of HMDB51 may hold dots, so that a suffix can be told from a name only by looking.
     return [known.get(name, known.get(name.rsplit(".", 1)[0])) for name in names]
+
+
+def three_splits(source: str | Path) -> tuple[str, str, str] | None:
+    """The same part of each official split, where a folder is named with ``#split=train`` or ``#split=test``; else None."""
+    match = re.fullmatch(r"(.+)#split=(train|test)(#.*)?", str(source), re.DOTALL)
+    if match is None or not split_rate(local_form(match[1]))[0].is_dir():
+        return None
+    folder, part, rate = match[1], match[2], match[3] or ""
+    first, second, third = (f"{folder}#split={part}{number}{rate}" for number in (1, 2, 3))
+    return first, second, third
 
 
 def official_lines(folder: Path, lines: Sequence[Line], name: str) -> list[Line]:

@@ -31,7 +31,7 @@ from vidssl.progress import Progress
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1  # of the columns
+FORMAT = 2  # of the columns
 FLUSH = 2.0  # seconds after which answers are written down at the latest
 FLUSH_ROWS = 256
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidssl.data.manifest.content import file_stamp
+from vidssl.data.manifest.store.checksums import read_sealed
 from vidssl.errors import VidsslError
 
 if TYPE_CHECKING:
@@ -42,23 +43,28 @@ def map_again(file: Path, stamp: Stamp | None) -> Mapped:
         raise VidsslError(
             f"{file}: is not the same file as where it was opened first; every process needs it"
         )
-    return Mapped.of(file)
+    return Mapped(read_table(file, believed=True), file)
 
 
-def read_table(file: Path) -> pa.Table:
+def read_table(file: Path, believed: bool = False) -> pa.Table:
     """The rows of a finished Arrow file, mapped into memory, or of a stream as far as it was written.
 
+    Args:
+        believed: its checksums were right before, in another process.
+
     Raises:
-        OSError, pyarrow.ArrowInvalid: it is neither.
+        OSError, ValueError, pyarrow.ArrowInvalid: it is neither, or damaged.
     """
     import pyarrow as pa
 
     source = pa.memory_map(str(file))
     if source.read(6) == b"ARROW1":
-        return pa.ipc.open_file(source).read_all()
+        reader = pa.ipc.open_file(source)
+        return reader.read_all() if believed else read_sealed(reader)
     source.seek(0)
     reader, batches = pa.ipc.open_stream(source), []
     with suppress(StopIteration, pa.ArrowInvalid, OSError):  # its writer was killed over the last one
         while True:
             batches.append(reader.read_next_batch())
+            batches[-1].validate(full=True)
     return pa.Table.from_batches(batches, reader.schema)

@@ -16,6 +16,7 @@ import numpy as np
 from vidssl.data.decode.reader import DecodeError, VideoInfo
 from vidssl.data.decode.timeline import Timeline
 from vidssl.data.manifest.content import file_stamp
+from vidssl.data.manifest.store.checksums import KEY, head_checksum, write_sealed
 from vidssl.data.manifest.store.columns import Column, Rows
 from vidssl.data.manifest.store.facts import INFO, fact_schema, timeline_of
 from vidssl.data.manifest.store.mapped import Mapped
@@ -135,18 +136,27 @@ def write_table(
             block = table.take(rows[start : start + BLOCK])
             for name, values in extra.items():
                 block = block.append_column(name, values.slice(start, BLOCK))
-            writer.write_table(block.cast(schema) if block.schema != schema else block)
+            write_sealed(writer, block.cast(schema) if block.schema != schema else block)
 
 
 def with_head(schema: pa.Schema, head: Mapping[str, Any]) -> pa.Schema:
     """A schema that holds JSON data about the whole table."""
-    return schema.with_metadata({HEAD: json.dumps(dict(head))})
+    text = json.dumps(dict(head)).encode()
+    return schema.with_metadata({HEAD: text, KEY: head_checksum(text, schema.names)})
 
 
 def head_of(table: pa.Table) -> dict[str, Any]:
-    """What `write_table` was given as head; empty where it is none of its tables."""
-    text = (table.schema.metadata or {}).get(HEAD)
-    return dict(json.loads(text)) if text is not None else {}
+    """What `write_table` was given as head; empty where it is none of its tables.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    said = table.schema.metadata or {}
+    if (text := said.get(HEAD)) is None:
+        return {}
+    if said.get(KEY) != head_checksum(text, table.schema.names):
+        raise ValueError("its checksum is missing or wrong: it is damaged, or of an older vidssl")
+    return dict(json.loads(text))
 
 
 def _facts_again(

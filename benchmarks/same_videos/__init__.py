@@ -1,0 +1,1 @@
+"""The same videos in every form that a data set may have."""
