@@ -6,6 +6,7 @@ What is not finite is never right: a row of scores that holds a nan or an infini
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,13 @@ def group_interval(correct: Tensor, groups: Tensor, seed: int = 0) -> tuple[floa
     both = np.concatenate(draws)
     low, high = np.quantile(both[:, 0] / both[:, 1], [0.025, 0.975])
     return float(low), float(high)
+
+
+def group_numbers(groups: Sequence[str | None]) -> Tensor | None:
+    """A number for each name, and one of its own for each video without; None where nothing is known of groups."""
+    numbers: dict[str | int, int] = {}
+    keys = [row if name is None else name for row, name in enumerate(groups)]
+    return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys]) if groups else None
 
 
 def correct_rows(scores: Tensor, labels: Tensor, ok: Tensor, best: int = 1) -> Tensor:

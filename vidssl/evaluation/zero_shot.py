@@ -27,6 +27,7 @@ from vidssl.evaluation.metrics import (
     chance_scores,
     classification_scores,
     correct_rows,
+    group_numbers,
     majority_scores,
 )
 from vidssl.evaluation.official import over_splits
@@ -75,7 +76,7 @@ def _measured(
     chosen = resolve_templates(templates, listed)
     cut = cut_texts(subject.encoder, class_prompts(listed, chosen, texts))
     features = extract_features(subject, index, description="zero-shot")
-    labels = joined.ids
+    labels, groups = joined.ids, group_numbers(index.groups)
     initial = find_initial(subject.path)
     names = name_setting(None if initial is None else initial.parent, listed)
     rated: dict[str, Rated] = {}
@@ -91,7 +92,7 @@ def _measured(
             if tower not in classifiers:
                 classifiers[tower] = text_classifier(encoder, listed, chosen, texts).cpu()
             rows, ok = features.features[f"{name}/unit"], features.ok[f"{name}/unit"]
-            rated |= rated_with_debiased(name, rows, classifiers[tower], labels, ok, setting)
+            rated |= rated_with_debiased(name, rows, classifiers[tower], labels, ok, setting, groups)
     scores = {name: row.score for name, row in rated.items()}
     scores["majority class"] = majority_scores(labels, labels[labels < len(listed.names)])
     scores["chance"] = chance_scores(labels, len(listed.names))
@@ -117,7 +118,9 @@ def _measured(
             if f"{name}/unit" in features.features and features.constant(f"{name}/unit")
         ],
         "scores": scores,
-        "comparisons": compare_to_untrained({name: row.correct for name, row in rated.items()}),
+        "comparisons": compare_to_untrained(
+            {name: row.correct for name, row in rated.items()}, groups=groups
+        ),
     }
 
 
@@ -215,7 +218,13 @@ class Rated(NamedTuple):
 
 
 def rated_with_debiased(
-    name: str, features: Tensor, classifier: Tensor, labels: Tensor, ok: Tensor, names: str
+    name: str,
+    features: Tensor,
+    classifier: Tensor,
+    labels: Tensor,
+    ok: Tensor,
+    names: str,
+    groups: Tensor | None = None,
 ) -> dict[str, Rated]:
     """Accuracies of one encoder, plain and debiased, each with the `setting` it was measured in.
 
@@ -223,11 +232,12 @@ def rated_with_debiased(
         name: of the row.
         features: (N, D). classifier: (K, D). labels: (N,). ok: (N,) videos that can be used.
         names: setting of the class names, as `name_setting` gives it.
+        groups: (N,) see `classification_scores`.
     """
     rows = {}
     for suffix, debias in (("", False), (", debiased (transductive)", True)):
         scores = zero_shot_scores(features, classifier, debias, ok)
-        score = classification_scores(scores, labels, ok)
+        score = classification_scores(scores, labels, ok, groups)
         videos = "transductive" if debias else "inductive"
         score["setting"] = {"videos": videos, "names": names}
         rows[name + suffix] = Rated(score, correct_rows(scores, labels, ok))

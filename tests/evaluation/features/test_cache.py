@@ -277,3 +277,13 @@ def test_rows_are_read_from_the_disk_one_at_a_time(tmp_path):
     with pytest.raises(VidsslError, match="lacks the features of 1 of 2 videos"):
         Shelf(room, {"of": "these"}).open(["a", "x"])
     assert Shelf(room, {"of": "others"}).has(["a"]) == [False]
+
+
+def test_a_folder_that_is_named_has_to_be_writable_and_the_default_need_not(sprites, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(VidsslError, match="features cannot be kept there"):
+        features_of(sprites, replace(PLAIN, cache=tmp_path / "file" / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert features_of(sprites, replace(PLAIN, cache=True)).read == 0
+    with pytest.raises(VidsslError, match="cache_gigabytes=0: must be above 0"):
+        features_of(sprites, replace(PLAIN, cache=True, cache_gigabytes=0))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from vidssl.data.manifest.content import content_hash
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.errors import VidsslError, check_value
 from vidssl.evaluation.features.room import Room
 from vidssl.evaluation.features.shelf import Shelf
 from vidssl.evaluation.features.sources import Kind, Source
@@ -57,15 +58,21 @@ class Shelves:
 
 
 def room_of(options: EvalOptions) -> Room | None:
-    """The folder in which features are kept; None where none are to be."""
+    """The folder in which features are kept; None where none are to be, or the user's cache cannot be written.
+
+    Raises:
+        VidsslError: a folder that was named cannot be written, or the limit is not positive.
+    """
+    check_value("cache_gigabytes", options.cache_gigabytes, options.cache_gigabytes > 0, "above 0")
     if options.cache is False:
         return None
-    folder = options.cache
-    if folder is True:
-        from platformdirs import user_cache_path
+    if options.cache is not True:
+        return Room(options.cache, options.cache_gigabytes)
+    from platformdirs import user_cache_path
 
-        folder = user_cache_path("vidssl") / "features"
-    return Room(Path(folder), options.cache_gigabytes)
+    with suppress(VidsslError):
+        return Room(user_cache_path("vidssl") / "features", options.cache_gigabytes)
+    return None
 
 
 def _name(index: VideoIndex, video: int) -> str | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from vidssl import distributed
@@ -18,7 +17,13 @@ from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
 from vidssl.evaluation.features.sources import CLIP, UNIT, Kind
-from vidssl.evaluation.metrics import chance_scores, classification_scores, correct_rows, majority_scores
+from vidssl.evaluation.metrics import (
+    chance_scores,
+    classification_scores,
+    correct_rows,
+    group_numbers,
+    majority_scores,
+)
 from vidssl.evaluation.report import data_record, list_hash
 from vidssl.evaluation.setup import Subject, read_labelled
 
@@ -147,12 +152,5 @@ def read_splits(
     }
     if known.groups and new.groups:
         record["groups_in_both_splits"] = sorted({x for x in known.groups if x} & {*new.groups})
-    groups = (_group_numbers(known.groups), _group_numbers(new.groups))
+    groups = (group_numbers(known.groups), group_numbers(new.groups))
     return Splits(classes.names, fit, test, train_labels, joined.ids, record, *groups, (known, new))
-
-
-def _group_numbers(groups: Sequence[str | None]) -> Tensor | None:
-    """A number for each name, and one of its own for each video without."""
-    numbers: dict[str | int, int] = {}
-    keys = [row if name is None else name for row, name in enumerate(groups)]
-    return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys]) if groups else None
