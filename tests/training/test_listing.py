@@ -77,7 +77,11 @@ def test_a_folder_without_runs_is_named(tmp_path) -> None:
         find_runs([tmp_path])
     with pytest.raises(VidsslError, match="no such folder"):
         find_runs([tmp_path / "not there"])
-    (tmp_path / "config.yaml").write_text("[")
-    (tmp_path / "log.jsonl").write_text("")
-    with pytest.raises(VidsslError, match="is not a recipe"):
-        find_runs([tmp_path])
+
+
+def test_a_damaged_run_does_not_hide_the_others(tmp_path) -> None:
+    run_folder(tmp_path / "a")
+    (run_folder(tmp_path / "b") / "config.yaml").write_text("[")
+    (run_folder(tmp_path / "c") / "latest.json").write_text("{")
+    states = {run.folder.name: run.state for run in find_runs([tmp_path])}
+    assert states == {"a": "done", "b": "config.yaml cannot be read", "c": "latest.json cannot be read"}

@@ -24,7 +24,8 @@ class RunRecord(NamedTuple):
 
     Attributes:
         folder: of the run.
-        state: "done"; "running"; "stopped", when it was told to; or "ended early", by a mistake or a kill.
+        state: "done"; "running"; "stopped", when it was told to; "ended early", by a mistake or a kill; or what about it
+            cannot be read.
         step, steps: the last one that was logged, and of all, None where the recipe gives epochs.
         recipe: all keys by dotted name.
         logs: by quantity its (step, value) pairs.
@@ -68,15 +69,11 @@ def _search(folder: Path) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """What the folder of a run says; a line of the log, or a result, that cannot be read is left out.
-
-    Raises:
-        VidsslError: when its recipe cannot be read.
-    """
+    """What the folder of a run says; a line of the log, or a result, that cannot be read is left out."""
     try:
         recipe = dict(_flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))))
     except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError):
-        raise VidsslError(f"{folder / CONFIG}: is not a recipe") from None
+        return RunRecord(folder, f"{CONFIG} cannot be read", 0, None, {}, {}, {})
     logs = _read_log(folder / LOG)
     step = max((pairs[-1][0] for pairs in logs.values()), default=0)
     return RunRecord(
@@ -87,11 +84,14 @@ def read_run(folder: Path) -> RunRecord:
 def _state(folder: Path, step: int, recipe: Mapping[str, Any]) -> str:
     if is_held(folder):
         return "running"
-    latest = read_json(folder / LATEST) if (folder / LATEST).is_file() else {}
+    try:
+        latest = read_json(folder / LATEST) if (folder / LATEST).is_file() else {}
+    except VidsslError:
+        return f"{LATEST} cannot be read"
     if latest.get("stopped"):
         return "stopped"
     steps = recipe.get("train.steps")
-    ended = step == steps if steps else latest.get("checkpoint", "").endswith(f"_{step:08d}")
+    ended = step == steps if steps else str(latest.get("checkpoint")).endswith(f"_{step:08d}")
     return "done" if ended else "ended early"
 
 
