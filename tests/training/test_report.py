@@ -13,6 +13,8 @@ from tests.training.small_runs import log_of
 from vidssl.config import load_config
 from vidssl.data.manifest.quarantine import Quarantine
 from vidssl.distributed import rank, world_size
+from vidssl.errors import VidsslError
+from vidssl.files import newest_checkpoint
 from vidssl.training import pretrain
 from vidssl.training.loop import train
 from vidssl.training.report import warning
@@ -43,6 +45,23 @@ def test_flat_concept_targets_are_said_in_words() -> None:
     logs = {"c/marginal_entropy_category": 1.0, "c/entropy_category": 0.99, "c/clips": 500.0}
     assert "flat" in (warning(logs, dim=32) or "")
     assert warning({**logs, "c/entropy_category": 0.5}, dim=32) is None
+
+
+@pytest.mark.parametrize(("seen", "ends_at"), [([1, 1, 1], 3), ([1, 1, 0, 1, 1, 0], None)])
+def test_a_run_that_has_collapsed_is_stopped_where_that_is_asked(recipe, monkeypatch, seen, ends_at):
+    said = iter(seen)
+    monkeypatch.setattr(
+        "vidssl.training.report.warning", lambda *_: "collapsed; lower gamma" if next(said) else None
+    )
+    config = load_config(recipe, ["train.stop_on_collapse=3", "train.checkpoint_every=2"])
+    if ends_at is None:
+        assert len(log_of(pretrain(config))) == 6
+        return
+    with pytest.raises(VidsslError, match=r"step 3, as train.stop_on_collapse=3.*collapsed; lower gamma"):
+        pretrain(config)
+    folder = Path(config.output)
+    assert len(log_of(folder)) == ends_at
+    assert newest_checkpoint(folder).name == "step_00000002"
 
 
 @pytest.fixture

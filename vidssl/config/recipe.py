@@ -200,6 +200,10 @@ class TrainConfig(Section):
     compile: bool = Field(False, description="torch.compile of the student")
     log_every: Count = Field(10, description="steps between two lines of the log")
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: ten in a run")
+    stop_on_collapse: Count | None = Field(
+        None,
+        description="end the run after so many logged steps in a row that warn of a collapse; null: only warn",
+    )
     keep_checkpoints: Count = Field(2, description="the newest so many stay on disk")
     trackers: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = Field(
         (), description="where else the log goes"

@@ -17,6 +17,7 @@ from torch import Tensor
 from vidssl.data.batch import ClipBatch
 from vidssl.data.manifest.quarantine import Quarantine
 from vidssl.distributed import gather_rows
+from vidssl.errors import VidsslError
 from vidssl.files import write_text, writing
 from vidssl.objectives import diagnostics
 from vidssl.objectives.concept.monitors import concept_warning
@@ -35,7 +36,7 @@ class Report:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.warned = False
+        self.collapsed = 0  # logged steps in a row
         self.quarantine = Quarantine(run.folder / QUARANTINE)
         self._speaks: bool = run.accelerator.is_main_process
         self._file = run.folder / "log.jsonl" if self._speaks else Path(os.devnull)
@@ -58,7 +59,11 @@ class Report:
         return step <= 10 or step % self.run.config.train.log_every == 0 or step == self.run.total_steps
 
     def step(self, batch: ClipBatch, logs: Mapping[str, Tensor], waited: float, worked: float) -> None:
-        """Report a step, which has just been counted, and its seconds of waiting for data and of work."""
+        """Report a step, which has just been counted, and its seconds of waiting for data and of work.
+
+        Raises:
+            VidsslError: when the run is to be stopped because it has collapsed; on all processes, whose logs are alike.
+        """
         run = self.run
         failures = run.failures(batch)
         for failure in failures:
@@ -92,14 +97,20 @@ class Report:
             f"loss {values['loss']:.4f}, {record['clips_per_second']:.1f} clips/s, "
             f"{record['data_wait']:.0%} waiting for data"
         )
+        said = None
         if not run.skipped:
             said = warning(values, run.student.encoder.embed_dim)
-            if said and not self.warned:  # once for each time it sets in
+            if said and not self.collapsed:  # once for each time it sets in
                 self.say(f"step {run.step}: {said}")
-            self.warned = said is not None
+            self.collapsed = self.collapsed + 1 if said else 0
         if run.config.train.trackers:
             numbers = {name: value for name, value in record.items() if isinstance(value, int | float)}
             run.accelerator.log(numbers, step=run.step)
+        if self.collapsed and self.collapsed == run.config.train.stop_on_collapse:
+            raise VidsslError(
+                f"{run.folder}: stopped at step {run.step}, as train.stop_on_collapse={self.collapsed} asks: so many logged steps "
+                f"in a row said: {said}"
+            )
 
     def close(self) -> None:
         """Close files, bar and trackers."""
