@@ -216,6 +216,28 @@ class TrainConfig(Section):
         return self
 
 
+class EvaluateConfig(Section):
+    """Evaluation while training, on labelled videos."""
+
+    train: str = Field(description="labelled videos whose features are the neighbours; few are enough")
+    val: str = Field(description="labelled videos that are classified")
+    every: Count = Field(
+        description="steps from one evaluation to the next; the last step is one in any case"
+    )
+    protocols: Annotated[tuple[Literal["knn", "zero_shot"], ...], Field(min_length=1)] = Field(
+        ("knn",), description="zero_shot needs an encoder with a text tower"
+    )
+    metric: Literal["knn", "zero_shot"] = Field("knn", description="whose best encoder is kept, in best/")
+    k: Count = Field(20, description="neighbours")
+    clips: Count = Field(1, description="clips of a video, averaged")
+
+    @model_validator(mode="after")
+    def _metric_is_measured(self) -> EvaluateConfig:
+        if self.metric not in self.protocols:
+            raise ValueError(f"metric {self.metric} is not among protocols ({', '.join(self.protocols)})")
+        return self
+
+
 class Config(Section):
     """A recipe."""
 
@@ -229,6 +251,7 @@ class Config(Section):
     )
     teacher: TeacherConfig = Field(TeacherConfig(), description="the moving average of the student")
     train: TrainConfig = Field(description="the loop")
+    evaluate: EvaluateConfig | None = Field(None, description="evaluation while training; null: none")
 
     @model_validator(mode="after")
     def _enough_views(self) -> Config:

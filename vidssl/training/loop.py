@@ -30,6 +30,7 @@ from vidssl.training.accelerator import make_accelerator
 from vidssl.training.checkpoint import generator_states, save_checkpoint
 from vidssl.training.guard import BeforeStep, all_finite, skip
 from vidssl.training.optim import set_learning_rate
+from vidssl.training.periodic import Periodic
 from vidssl.training.report import Report, representation_logs
 from vidssl.training.setup import Run, set_up, warm_start
 from vidssl.training.stop import end_on_signal, stop_on_signal
@@ -66,11 +67,15 @@ def train(run: Run) -> Path:
         stop_on_signal(run.accelerator) as request,
         closing(run.batches()) as batches,
     ):
+        evaluate = Periodic(run)
         warm_start(run)
         for batch, waited in batches:
             started = time.perf_counter()
             logs = train_step(run, batch, report)
-            report.step(batch, logs, waited, time.perf_counter() - started)
+            worked = time.perf_counter() - started
+            if evaluate.is_due(run.step):
+                logs |= evaluate()
+            report.step(batch, logs, waited, worked)
             stop = request.anywhere()
             if run.step % every == 0 or run.step == run.total_steps or stop:
                 save(run, stopped=stop)

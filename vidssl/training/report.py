@@ -76,7 +76,8 @@ class Report:
             )
             self.quarantine.save()
         self._bar.update(1)
-        if not (self.is_due(run.step) or run.skipped):
+        evaluated = any(name.startswith("evaluation/") for name in logs)
+        if not (self.is_due(run.step) or run.skipped or evaluated):
             return
         values = {name: float(value) for name, value in logs.items()}
         clips = len(batch.times) * run.config.train.batch_size

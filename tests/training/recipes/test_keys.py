@@ -14,6 +14,7 @@ def test_every_key_says_what_it_takes_and_means() -> None:
     keys = {key.name: key for key, _ in recipe_keys()}
     assert [name for name, key in keys.items() if not key.meaning or not key.kind] == []
     assert keys["output"].default is REQUIRED
+    assert keys["evaluate.k"].default == 20
     assert keys["train.batch_size"][1:3] == ("whole number ≥ 1", 64)
     assert keys["objective.hsic.gamma"].kind == "number or null"
     assert keys["objective.hsic.kappa"].default == 0.8

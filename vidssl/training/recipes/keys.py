@@ -150,7 +150,7 @@ def _walk(
         elif dotted == "model.options":
             for key in model_keys():
                 yield key._replace(name=f"{dotted}.{key.name}"), (here or {}).get(key.name, key.default)
-        elif inner is not None:
+        elif inner is not None and (here is not None or value is None):
             yield from _walk(inner, defs, f"{dotted}.", here)
         elif name == "views":
             section = defs["ViewConfig"]
@@ -176,10 +176,8 @@ def _resolved(
     given: Mapping[str, Any], defs: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
     """A property, and the section that it is, if it is one."""
-    reference = given.get("$ref")
-    if reference is None:
-        return given, None
-    return given, defs[reference.rpartition("/")[2]]
+    references = [one["$ref"] for one in (given, *given.get("anyOf", ())) if "$ref" in one]
+    return given, defs[references[0].rpartition("/")[2]] if references else None
 
 
 def _words(node: Mapping[str, Any]) -> str:
