@@ -262,7 +262,7 @@ def whole_loader(index: VideoIndex, steps: int) -> dict[str, float]:
     """Shares of the CPU time of all processes of a loader with two decoding ones."""
     places: dict[str, tuple[Any, str]] = {
         "decoding and conversion": (VideoReader, "frames"),
-        "opening": (dataset.ClipDataset, "_decode"),
+        "opening, large frames": (dataset.ClipDataset, "_decode"),  # which are decoded one by one
         "shrinking": (dataset, "resize_short_side"),
         "copy into the batch": (workers, "collate_clips"),
         "copy between processes": (handing_over.Outbox, "hand_over"),

@@ -14,6 +14,7 @@ from tests.data.fake_videos import MEAN, STD, VIEWS, FakeReader, FakeVideos, dat
 from vidssl.data.batch import collate_clips
 from vidssl.data.clips import ClipSpec
 from vidssl.data.dataset import ClipDataset, EvalClipDataset
+from vidssl.data.decode.pyav_reader import PyAVReader
 from vidssl.data.loader import build_eval_loader, build_loader
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
@@ -210,6 +211,28 @@ def test_real_videos_and_a_truncated_one() -> None:
         assert view.shape == (5, 3, 4, 64, 64)
         assert view.isfinite().all()
         assert view.std(dim=(1, 2, 3, 4)).min() > 0.05
+
+
+def test_large_frames_are_resized_one_by_one_to_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_numbered(tmp_path / "a.mp4", frames=60)
+    (tmp_path / "list.csv").write_text("path,start,end\na.mp4,0.4,\n")
+    index = VideoIndex.read(tmp_path / "list.csv")
+    spec = EvalSpec(ClipSpec(5, seconds=math.inf), size=16, resize="squash")
+
+    def samples() -> list[torch.Tensor]:
+        return [
+            ClipDataset(index, VIEWS, decode_size=24)[(0, 0)].frames,
+            ClipDataset(index, VIEWS, decode_size=None)[(0, 0)].frames,
+            EvalClipDataset(index, spec)[0].frames,
+        ]
+
+    expected = samples()
+    monkeypatch.setattr("vidssl.data.videos.LARGE", 0)
+    monkeypatch.setattr(PyAVReader, "frames", None)  # that holds all frames of a clip
+    assert all(torch.equal(x, y) for x, y in zip(samples(), expected, strict=True))
+    assert min(expected[0].shape[1:3]) == 24
 
 
 def test_a_segment_is_sampled_like_the_file_that_holds_nothing_else(tmp_path: Path) -> None:

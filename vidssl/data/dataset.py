@@ -143,10 +143,8 @@ class ClipDataset(VideoDataset):
 
     def _samples(self, keys: Sequence[Key], video_id: int, failures: list[FailedVideo]) -> list[ClipSample]:
         frames, clips = self._decode(
-            video_id, lambda times: [c for key in keys for c in self._clips(times, key)]
+            video_id, lambda times: [c for key in keys for c in self._clips(times, key)], self._resize
         )
-        if self.decode_size is not None:
-            frames = resize_short_side(frames, self.decode_size, self.upsample)
         height, width = frames.shape[1:3]
         samples = []
         for place, (visit, index) in enumerate(keys):
@@ -158,6 +156,11 @@ class ClipDataset(VideoDataset):
             told = failures if place == 0 else []
             samples.append(_pack(*_only_needed(frames, own), video_id, draws=draws, failures=told))
         return samples
+
+    def _resize(self, frames: Tensor) -> Tensor:
+        if self.decode_size is None:
+            return frames
+        return resize_short_side(frames, self.decode_size, self.upsample)
 
     def _clips(self, times: Times, key: Key) -> list[ClipIndices]:
         """The frames of every view of one sample."""
@@ -206,11 +209,12 @@ class EvalClipDataset(VideoDataset):
             clips = uniform_clips(times, spec.clip, spec.clips_per_video)
             return [ClipIndices(i, t) for i, t in zip(clips.indices, clips.times, strict=True)]
 
-        frames, clips = self._decode(index, choose)
-        if spec.resize == "squash":
-            frames = squash(frames, spec.size, spec.interpolation)
-        else:
-            frames = resize_short_side(frames, spec.decoded_side, True, spec.interpolation)
+        def resize(frames: Tensor) -> Tensor:
+            if spec.resize == "squash":
+                return squash(frames, spec.size, spec.interpolation)
+            return resize_short_side(frames, spec.decoded_side, True, spec.interpolation)
+
+        frames, clips = self._decode(index, choose, resize)
         return _pack(frames, clips, index)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,13 +17,15 @@ from vidssl.data.batch import ClipSample
 from vidssl.data.clips import ClipIndices, Times
 from vidssl.data.decode.open import Opener, open_video
 from vidssl.data.decode.part import Part, PartReader
-from vidssl.data.decode.reader import DecodeError
+from vidssl.data.decode.reader import DecodeError, VideoReader
 from vidssl.data.decode.timeline import Timeline
 from vidssl.data.decode.trouble import patiently
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.errors import VidsslError
 
 T = TypeVar("T")
+
+LARGE = 2**20  # bytes of a frame from which on many of them are more than caches hold
 
 
 class Videos(Protocol):
@@ -62,12 +65,18 @@ class VideoDataset(Dataset[ClipSample]):
         return [self[key] for key in keys]
 
     def _decode(
-        self, video_id: int, choose: Callable[[Times], Sequence[ClipIndices]]
+        self,
+        video_id: int,
+        choose: Callable[[Times], Sequence[ClipIndices]],
+        resize: Callable[[Tensor], Tensor] = lambda frames: frames,
     ) -> tuple[Tensor, list[ClipIndices]]:
         """Decode the union of the clips that `choose` picks from the timestamps, each frame once, in ascending order.
 
+        Args:
+            resize: what is done to all frames, to each alone.
+
         Returns:
-            (N, h, w, 3) uint8 frames, and the clips with indices into N.
+            (N, h, w, 3) uint8 frames as resized, and the clips with indices into N.
 
         Raises:
             DecodeError: if the video cannot be decoded, is empty, or is among those that failed.
@@ -82,10 +91,7 @@ class VideoDataset(Dataset[ClipSample]):
                 raise DecodeError(path, "auto", "the video has no frames")
             clips = choose(reader.times)
             needed = np.unique(np.concatenate([clip.indices for clip in clips]))
-            frames = torch.from_numpy(reader.frames(needed))
-        if frames.shape[0] != len(needed) or min(frames.shape) == 0:
-            reason = f"asked for {len(needed)} frames, got an array of shape {tuple(frames.shape)}"
-            raise DecodeError(path, "auto", reason)
+            frames = _resized(reader, needed, resize, path)
         return frames, [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
 
     def _watched(self, video_id: int, make: Callable[[], T]) -> T:
@@ -104,3 +110,16 @@ class VideoDataset(Dataset[ClipSample]):
         reason = " ".join(str(error.reason).split())
         name = f"{self.videos.path(video_id)}{self.videos.part(video_id) or ''}"
         return FailedVideo(video_id, name, reason, decoder=error.backend)
+
+
+def _resized(
+    reader: VideoReader, needed: NDArray[np.int64], resize: Callable[[Tensor], Tensor], path: Path
+) -> Tensor:
+    """The frames at `needed`; large ones are resized one by one as they come, while the processor has them at hand."""
+    if isinstance(reader, VideoReader) and reader.info.height * reader.info.width * 3 > LARGE:
+        return torch.cat([resize(torch.from_numpy(frame)[None]) for frame in reader.each(needed)])
+    frames = torch.from_numpy(reader.frames(needed))
+    if frames.shape[0] != len(needed) or min(frames.shape) == 0:
+        reason = f"asked for {len(needed)} frames, got an array of shape {tuple(frames.shape)}"
+        raise DecodeError(path, "auto", reason)
+    return resize(frames)

@@ -221,6 +221,22 @@ def test_decord_failing_on_frames_falls_back(numbered: Path, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("decord_first")
+def test_decord_failing_among_frames_is_followed_where_it_stopped(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = DecordReader.each
+
+    def fail(self: DecordReader, indices: Any) -> Any:
+        yield from whole(self, indices[:2])
+        raise DecodeError(self.path, "decord", "out of order")
+
+    monkeypatch.setattr(DecordReader, "each", fail)
+    with open_video(numbered) as video:
+        frames = [(numbers_of(frame[None])[0], video.backend) for frame in video.each([1, 4, 9, 30])]
+    assert frames == [(1, "decord"), (4, "decord"), (9, "pyav"), (30, "pyav")]
+
+
+@pytest.mark.usefixtures("decord_first")
 def test_a_decoder_that_was_refused_or_is_not_there_is_passed_over(
     numbered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,7 @@ from vidssl.data.decode.choice import DECODERS, decoder_order
 from vidssl.data.decode.decord_reader import DecordReader, import_decord
 from vidssl.data.decode.frames import FramesReader, frames_timeline, is_frame_folder
 from vidssl.data.decode.pyav_reader import PyAVReader
-from vidssl.data.decode.reader import DecodeError, VideoInfo, VideoReader, shown_name
+from vidssl.data.decode.reader import DecodeError, Indices, VideoInfo, VideoReader, shown_name
 from vidssl.data.decode.timeline import Timeline, read_timeline
 from vidssl.data.decode.torchcodec_reader import TorchcodecReader, import_torchcodec
 from vidssl.data.decode.trouble import MachineTroubleError
@@ -89,15 +89,31 @@ class AutoReader(VideoReader):
         self._reader = self._next()
         self.backend = self._reader.backend
 
+    def each(self, indices: Indices) -> Iterator[NDArray[np.uint8]]:
+        """See `VideoReader`; where a decoder fails the next one goes on."""
+        done = 0
+        while True:
+            try:
+                for frame in self._reader.each(indices[done:]):
+                    yield frame
+                    done += 1
+                return
+            except DecodeError as error:
+                self._go_on(error)
+
     def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
         while True:
             try:
                 return self._reader.frames(wanted)
             except DecodeError as error:
-                self._complaints.append(f"{shown_name(error.backend)}: {error.reason}")
-            self._reader.close()
-            self._reader = self._next()
-            self.backend = self._reader.backend
+                self._go_on(error)
+
+    def _go_on(self, error: DecodeError) -> None:
+        """With the next decoder."""
+        self._complaints.append(f"{shown_name(error.backend)}: {error.reason}")
+        self._reader.close()
+        self._reader = self._next()
+        self.backend = self._reader.backend
 
     def close(self) -> None:
         self._reader.close()
