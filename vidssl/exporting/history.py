@@ -25,7 +25,7 @@ class History:
     Attributes:
         recipe: the resolved one; None where the encoder is of no run.
         environment: versions, device, processes, and `data`: number of videos and digest of their list.
-        checkpoint: name of the exported one.
+        checkpoint: name of the exported one, or of the folder of an encoder made of one.
         results: of this checkpoint, with scores.
         others: how many results of other checkpoints the run has.
     """
@@ -46,28 +46,31 @@ def history(source: str | Path) -> History:
     initial = find_initial(Path(source).expanduser())
     if initial is None:
         return History()
-    run, checkpoint = initial.parent, find_encoder(source).resolve().parent
+    folder = find_encoder(source).resolve()
+    if folder == initial.resolve():
+        return History()  # the encoder before the first step was not trained
+    run, measured = initial.parent, folder.parent if folder.name == "encoder" else folder
     try:
         recipe = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise VidsslError(f"{run / CONFIG}: cannot be read: {' '.join(str(error).split())}") from None
     file = run / ENVIRONMENT
-    found = [_result(place) for place in _result_files(run, checkpoint)]
+    found = [_result(place) for place in _result_files(run, measured)]
     scored = [result for result in found if result is not None]
-    own = [result for result in scored if PurePath(result["loaded"]).name == checkpoint.name]
+    own = [result for result in scored if PurePath(result["loaded"]).name == measured.name]
     recipe = {key: value for key, value in recipe.items() if key != "output"}
     recipe["data"] = _named(recipe.get("data", {}))
     return History(
         recipe=without_places(recipe),
         environment=read_json(file) if file.is_file() else {},
-        checkpoint=checkpoint.name,
+        checkpoint=measured.name,
         results=tuple(own),
         others=len(scored) - len(own),
     )
 
 
-def _result_files(run: Path, checkpoint: Path) -> Iterator[Path]:
-    for folder in dict.fromkeys((run, checkpoint, checkpoint / "encoder")):
+def _result_files(run: Path, measured: Path) -> Iterator[Path]:
+    for folder in dict.fromkeys((run, measured, measured / "encoder")):
         yield from sorted((folder / RESULTS).glob("*.json"))
 
 
