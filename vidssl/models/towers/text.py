@@ -107,12 +107,20 @@ class TextEncoder:
         rows = []
         with torch.autocast(self.device.type, enabled=False):
             for start in range(0, len(texts), batch_size):
-                tokens = self.tokenizer(list(texts[start : start + batch_size]))
+                tokens = self._shortened(self.tokenizer(list(texts[start : start + batch_size])))
                 rows.append(self.tower(tokens.to(self.device)).float())
         if rows:
             return torch.cat(rows)
         width: Tensor = self.tower(self.tokenizer([""]).to(self.device))
         return width[:0].float()
+
+    def _shortened(self, tokens: Tensor) -> Tensor:
+        """For a model of transformers, without the columns that are padding in every row: it does not look at them."""
+        padding = getattr(getattr(self.tower, "config", None), "pad_token_id", None)
+        if padding is None:
+            return tokens
+        shown = (tokens != padding).any(dim=0).nonzero()
+        return tokens[:, : int(shown.max()) + 1] if len(shown) else tokens[:, :1]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights of the tower."""
