@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from vidssl.models.temporal.output import OutputMap
+
 KERNEL = 3  # frames
 
 
@@ -30,9 +32,7 @@ class TemporalAdapter(nn.Module):
         self.before = KERNEL - 1 if causal else KERNEL // 2
         self.down = nn.Linear(width, bottleneck)
         self.conv = nn.Conv1d(bottleneck, bottleneck, KERNEL, groups=bottleneck)
-        self.fc = nn.Linear(bottleneck, width)
-        nn.init.zeros_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
+        self.fc = OutputMap(bottleneck, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, S, W), S places in each of T frames. Returns the residual, same shape."""

@@ -4,7 +4,7 @@
 
 u_t are the image model's features of single frames, and their mean over the clip is what does not change. What changes from frame to frame is read from them, not from pixels, so
 training costs little more than a forward pass of the frozen image model; what the image model does not see in a frame
-cannot be learned. Because `fc` starts at zero, the video model starts as the image model, exactly.
+cannot be learned. Because `fc` starts at zero, the video model starts as the image model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from vidssl.models.temporal.output import OutputMap
 
 
 class TemporalConvolutions(nn.Module):
@@ -28,9 +30,7 @@ class TemporalConvolutions(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.first = nn.Conv1d(dim, width, 3, padding=1)
         self.second = nn.Conv1d(width, width, 3, padding=2, dilation=2)
-        self.fc = nn.Linear(width, dim)
-        nn.init.zeros_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
+        self.fc = OutputMap(width, dim)
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames: (B, T, D) for any T. Returns the residual, same shape."""

@@ -7,7 +7,7 @@ first lets tokens at the same place attend over the frames, then runs the image 
     X += attention_in_frame( ln_1(X) )
     X += mlp( ln_2(X) )
 
-Because `fc` starts at zero in every block, the video model starts as the image model, exactly.
+Because `fc` starts at zero in every block, the video model starts as the image model (to the rounding of float32, see `output`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from vidssl.models.temporal.output import OutputMap
 from vidssl.models.tokens.attention import attention_weights
 
 # CUDA attention kernels put the batch on a grid axis that holds at most 65,535 blocks, and here every patch of every
@@ -56,12 +57,10 @@ class TemporalAttention(nn.Module):
         self.norm = nn.LayerNorm(width) if norm is None else copy.deepcopy(norm)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.fc = nn.Linear(width, width)
+        self.fc = OutputMap(width, width)
         for linear in (self.qkv, self.out):
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
-        nn.init.zeros_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
 
     @classmethod
     def of_block(cls, block: Any, init: str, time_signal: bool = False, causal: bool = False) -> Self:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vidssl.models.temporal.divided import sinusoids
+from vidssl.models.temporal.output import OutputMap
 
 HEAD_SIZE = 64
 
@@ -37,9 +38,7 @@ class TemporalTransformer(nn.Module):
             )
             for _ in range(layers)
         )
-        self.fc = nn.Linear(dim, dim)
-        nn.init.zeros_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
+        self.fc = OutputMap(dim, dim)
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames: (B, T, D) for any T. Returns the residual, same shape."""
