@@ -57,7 +57,7 @@ def test_a_card_of_a_run(run: Path, sprites: Path, tmp_path: Path, vidssl: Run) 
     for name, score in result["scores"].items():
         assert shown[name].startswith(f"{100 * score['top1']:.1f} %")
     assert f"val, 9 videos, digest {result['val']['digest']}" in text
-    assert "1 results of other checkpoints of the run are not listed." in text
+    assert "Not listed: 1 of other checkpoints of the run." in text
     recipe = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert recipe["data"]["train"] == "train"
     assert recipe["objective"]["hsic"]["gamma"] == 1.0

@@ -95,7 +95,8 @@ def _results(record: dict[str, Any], past: History) -> Iterator[str]:
     for result in past.results:
         data = result.get("val") or result.get("data") or {}
         shown = result["sampling"]
-        protocol = f"{result['task']}, {shown['clips_per_video']} clips of {shown['frames']} frames"
+        count = shown["clips_per_video"]
+        protocol = f"{result['task']}, {count} clip{'s' * (count > 1)} of {shown['frames']} frames"
         named = (
             f"{PurePath(data.get('path', '')).name}, {data.get('videos')} videos, digest {data.get('digest')}"
         )
@@ -105,7 +106,7 @@ def _results(record: dict[str, Any], past: History) -> Iterator[str]:
             mean = f"{100 * score['mean_class']:.1f} %" if "mean_class" in score else ""
             yield f"| {protocol} | {named} | {who} | {format_score(score)} | {mean} |"
     if past.others:
-        yield f"\n{past.others} results of other checkpoints of the run are not listed."
+        yield f"\nNot listed: {past.others} of other checkpoints of the run."
 
 
 def _training(past: History, pretrained: str | None) -> Iterator[str]:
