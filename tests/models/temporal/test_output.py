@@ -40,6 +40,5 @@ def test_every_input_has_a_gradient_while_the_map_is_zero(inputs: int, outputs: 
 
 
 def test_it_is_open_in_half_precision() -> None:
-    for dtype in (torch.bfloat16, torch.float16):
-        with torch.autocast("cpu", dtype):
-            assert OutputMap(4, 4)(torch.ones(1, 4)).abs().min() > 0
+    with torch.autocast("cpu", torch.bfloat16):
+        assert OutputMap(4, 4)(torch.ones(1, 4)).abs().min() > 0

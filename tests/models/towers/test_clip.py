@@ -182,7 +182,7 @@ def numpy_temporal(x: Array, layer: TemporalAttention) -> Array:
     """Residual along time of (T, S, W)."""
     residual = np.zeros_like(x)
     weight, bias = layer.qkv.weight.detach().numpy(), layer.qkv.bias.detach().numpy()
-    output = layer.fc.weight.detach().numpy() + 1e-7 * np.eye(x.shape[2])
+    output = layer.fc.weight.detach().numpy() + 1e-9 * np.eye(x.shape[2])
     share = (np.arange(len(x)) + 0.5) / len(x)
     waves = 0.25 * 40 ** np.linspace(0, 1, x.shape[2] // 2)  # cycles over the clip, from a quarter to ten
     signal = np.concatenate(

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LEAK = 1e-7
+LEAK = 1e-9
 
 
 class OutputMap(nn.Linear):
