@@ -9,7 +9,6 @@ row of `rotary` for each patch.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vidssl.models.positions import resample_table
+from vidssl.models.sharing import sharing_copy
 
 Grid = tuple[int, int]
 
@@ -151,7 +151,7 @@ class TimmTransformer:
             positions = rope.get_embed(shape=list(grid))
         else:
             if tuple(fixed) != grid:
-                rope = copy.deepcopy(rope)  # which keeps the positions of one grid
+                rope = sharing_copy(rope)  # which keeps the positions of one grid
                 rope.update_feat_shape(list(grid))
             positions = rope.get_embed()
         return list(positions) if self.trunk.rope_mixed else [positions] * len(self.blocks)
