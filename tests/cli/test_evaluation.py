@@ -359,7 +359,9 @@ def test_retrieval(vidssl, checkpoint, sprites, tmp_path):
     assert list(result["scores"]) == ["trained", "untrained", "motion energy", "chance"]
     assert result["scores"]["chance"]["R@1"] == pytest.approx(2 / 8)
     assert result["scores"]["trained"]["total"] == 9
-    code, out, _ = vidssl(*command, "--gallery", val)
+    assert "is the data itself" in one_line(*vidssl(*command, "--gallery", val))
+    shutil.copytree(val, tmp_path / "copy")
+    code, out, _ = vidssl(*command, "--gallery", tmp_path / "copy")
     scores = json.loads(file.read_text())["scores"]
     assert code == 0 and scores["trained"]["R@1"] == 1 and scores["chance"]["R@1"] == pytest.approx(1 / 3)
     assert "9 of 9 test videos are in the training split too" in out

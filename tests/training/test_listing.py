@@ -16,7 +16,7 @@ def run_folder(place, steps=20, last=20, stopped=False, **recipe):
     keys = {"output": str(place), "train": {"steps": steps, "lr": 0.1}, "views": [{"size": 32}], **recipe}
     (place / "config.yaml").write_text(yaml.safe_dump(keys))
     rows = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, last + 1)]
-    (place / "log.jsonl").write_text("\n".join([*rows, '{"step": 99, "lo']))
+    (place / "log.jsonl").write_text("\n".join([*rows, '{"step": Infinity, "loss": 1}', '{"step": 99, "lo']))
     latest = {"checkpoint": f"checkpoints/step_{last:08d}", "stopped": stopped}
     (place / "latest.json").write_text(json.dumps(latest))
     return place
@@ -44,11 +44,18 @@ def test_scores_are_read_and_other_files_are_not(tmp_path) -> None:
     folder = run_folder(tmp_path / "run")
     (folder / "results").mkdir()
     scores = {"trained": {"top1": 0.5}, "untrained": {"top1": 0.25}, "chance": {"top1": 0.1}}
-    result = {"task": "knn", "data": {"path": "videos/val"}, "scores": scores}
+    result = {"task": "zero-shot", "data": {"path": "videos/val"}, "scores": scores}
+    probe = {"trained, k = 1": {"top1": 0.75}, "untrained, k = 1": {"top1": 0.5}}
+    other = {"task": "knn", "train": {"path": "videos/train"}, "val": {"path": "videos/val"}, "scores": probe}
+    (folder / "results" / "probe.json").write_text(json.dumps(other))
+    (folder / "results" / "gone.json").symlink_to("nowhere")
     (folder / "results" / "one.json").write_text(json.dumps(result))
     (folder / "results" / "broken.json").write_text("{")
     (folder / "results" / "other.json").write_text('{"task": "track"}')
-    assert find_runs([folder])[0].scores == {"knn val": {"trained": 0.5, "untrained": 0.25}}
+    assert find_runs([folder])[0].scores == {
+        "zero-shot videos/val": {"trained": 0.5, "untrained": 0.25},
+        "knn, k = 1 videos/val": {"trained": 0.75, "untrained": 0.5},
+    }
 
 
 def test_runs_are_chosen_and_compared_by_their_recipes(tmp_path) -> None:
@@ -59,8 +66,13 @@ def test_runs_are_chosen_and_compared_by_their_recipes(tmp_path) -> None:
     assert differences(runs) == {"seed": [1, 2]}
     with pytest.raises(VidsslError, match=r"train\.lrr.*did you mean 'train.lr'"):
         select(runs, ["train.lrr=1"])
-    with pytest.raises(VidsslError, match="expected key=value"):
-        select(runs, ["seed"])
+    for wrong, said in (
+        ("seed", "expected key=value"),
+        ("seed=[", "not a YAML value"),
+        ("state=dnoe", "did you mean 'done'"),
+    ):
+        with pytest.raises(VidsslError, match=said):
+            select(runs, [wrong])
 
 
 def test_curves_are_drawn(tmp_path) -> None:

@@ -103,7 +103,33 @@ def test_a_mistake_in_the_section_is_named(recipe, section, said) -> None:
         load_config(recipe, [f"evaluate={section}"])
 
 
-def test_zero_shot_without_a_text_tower_is_refused_before_the_first_step(recipe, asked) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("val=nowhere", r"evaluate\.val: .*nowhere"),
+        ("val=TRAIN", r"evaluate\.val: .*is evaluate\.train"),
+    ],
+)
+def test_what_is_wrong_with_its_videos_is_found_before_the_run_begins(
+    recipe, asked, sprites, tmp_path, change, said
+) -> None:
+    override = f"evaluate.{change.replace('TRAIN', str(sprites / 'train'))}"
+    with pytest.raises(VidsslError, match=said):
+        pretrain(load_config(recipe, [*asked, override]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_videos_that_vanish_do_not_end_a_run(recipe, asked, monkeypatch, capsys) -> None:
+    def gone(*_, **__):
+        raise VidsslError("videos: no such folder")
+
+    monkeypatch.setattr("vidssl.training.periodic.read_splits", gone)
+    assert len(log_of(pretrain(load_config(recipe, asked)))) == 6
+    assert "step 2: not evaluated: videos: no such folder" in "".join(capsys.readouterr())
+
+
+def test_zero_shot_without_a_text_tower_is_refused_before_the_run_begins(recipe, asked, tmp_path) -> None:
     changes = ["model={name: conv3d/small}", "train.accumulation=1", *asked]
     with pytest.raises(VidsslError, match=r"zero_shot: model.name=conv3d/small has no text tower"):
         pretrain(load_config(recipe, changes))
+    assert not (tmp_path / "run").exists()

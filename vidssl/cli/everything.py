@@ -43,18 +43,19 @@ def evaluate_all(
             typer.echo(f"{one.protocol} on {one.data}: written to {file}")
     if distributed.rank() > 0:
         return
+    failed = [one for one in outcomes if one.result is None]
+    if outcomes and len(failed) == len(outcomes):
+        why = dict.fromkeys(one.why_not for one in failed)
+        raise VidsslError(f"no protocol could be run: {'; '.join(why)}")
     table = Table()
-    for name in ("data", "protocol", "trained", "untrained", "chance"):
+    for name in ("data", "protocol", "trained", "untrained", "motion energy", "chance"):
         table.add_column(name, overflow="fold")
     for row in rows(outcomes):
-        scores = (row[name] for name in ("trained", "untrained", "chance"))
+        scores = (row[name] for name in ("trained", "untrained", "motion energy", "chance"))
         table.add_row(row["data"], row["protocol"], *("" if x is None else format_score(x) for x in scores))
     Console(highlight=False).print(table)
-    failed = [one for one in outcomes if one.result is None]
     for one in failed:
         typer.echo(f"{one.protocol} on {one.data}: not run: {one.why_not}")
     if output is not None:
         not_run = [{"data": str(x.data), "protocol": x.protocol, "why": x.why_not} for x in failed]
         write_json(output, {"checkpoint": checkpoint, "rows": rows(outcomes), "not_run": not_run})
-    if len(failed) == len(outcomes):
-        raise VidsslError(f"{checkpoint}: no protocol could be run")

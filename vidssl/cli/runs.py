@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from vidssl.cli.options import Report
+from vidssl.errors import VidsslError
 
 
 def runs(
@@ -32,15 +34,28 @@ def runs(
     from vidssl.files import write_json
     from vidssl.training.listing import differences, draw_curves, find_runs, select
 
+    if curve and plot is None:
+        raise VidsslError("--curve: is for --plot")
     found = select(find_runs(folders or ["runs"]), where or [])
     console = Console(highlight=False)
     tasks = list(dict.fromkeys(task for run in found for task in run.scores))
     table = Table()
-    for name in ("run", "state", "step", "loss", "rankme", *(f"{task} (untrained)" for task in tasks)):
+    for name in (
+        "run",
+        "state",
+        "step",
+        "loss",
+        "rankme",
+        "knn while training",
+        *(f"{task} (untrained)" for task in tasks),
+    ):
         table.add_column(name, overflow="fold")
     for run in found:
         last = {name: pairs[-1][1] for name, pairs in run.logs.items()}
-        logged = [f"{last[name]:.4g}" if name in last else "" for name in ("loss", "features/rankme")]
+        logged = [
+            f"{last[name]:.4g}" if name in last else ""
+            for name in ("loss", "features/rankme", "evaluation/knn")
+        ]
         scores = [_score(run.scores.get(task, {})) for task in tasks]
         table.add_row(str(run.folder), run.state, f"{run.step}/{run.steps or '?'}", *logged, *scores)
     console.print(table if found else "no run is like that")
@@ -68,4 +83,5 @@ def _score(tops: dict[str, float]) -> str:
 
 def _record(run: Any) -> dict[str, Any]:
     last = {name: pairs[-1][1] for name, pairs in run.logs.items()}
-    return {**run._asdict(), "folder": str(run.folder), "logs": last}
+    logs = {name: value if math.isfinite(value) else None for name, value in last.items()}
+    return {**run._asdict(), "folder": str(run.folder), "logs": logs}

@@ -61,7 +61,7 @@ def pretrain(
         return
     folder = run(recipe, resume=resume, accept_changes=accept_changes)
     typer.echo(
-        f"{folder}: done; evaluate with `vidssl linear-probe {folder} TRAIN VAL` or `vidssl zero-shot {folder} DATA`"
+        f"{folder}: done; evaluate with `vidssl evaluate-all {folder} DATA`, a folder with train/ and val/ in it"
     )
 
 

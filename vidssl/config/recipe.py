@@ -224,7 +224,7 @@ class EvaluateConfig(Section):
     every: Count = Field(
         description="steps from one evaluation to the next; the last step is one in any case"
     )
-    protocols: Annotated[tuple[Literal["knn", "zero_shot"], ...], Field(min_length=1)] = Field(
+    protocols: tuple[Literal["knn", "zero_shot"], ...] = Field(
         ("knn",), description="zero_shot needs an encoder with a text tower"
     )
     metric: Literal["knn", "zero_shot"] = Field("knn", description="whose best encoder is kept, in best/")

@@ -87,7 +87,8 @@ def _outcomes(
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A row for each score of a trained encoder: data, protocol, `trained`, `untrained` and `chance` (scores, or None)."""
+    """A row for each score of a trained encoder: data, protocol, `trained`, `untrained`, `motion energy` and
+    `chance` (scores, or None)."""
     found: list[dict[str, Any]] = []
     for outcome in outcomes:
         scores: Mapping[str, Any] = {} if outcome.result is None else outcome.result["scores"]
@@ -99,6 +100,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                         "protocol": outcome.protocol + name.removeprefix("trained"),
                         "trained": score,
                         "untrained": scores.get("un" + name),
+                        "motion energy": scores.get("motion energy" + name.removeprefix("trained")),
                         "chance": scores.get("chance"),
                     }
                 )

@@ -53,6 +53,10 @@ def retrieval(
     subject = load_subject(checkpoint, options)
     if captions is not None:
         return _with_texts(subject, data, captions)
+    if gallery is not None and Path(gallery).resolve() == Path(data).resolve():
+        raise VidsslError(
+            f"gallery: {gallery}: is the data itself, so that every video would find itself; leave it out"
+        )
     return _with_videos(subject, data, gallery)
 
 

@@ -50,7 +50,9 @@ def find_runs(folders: Sequence[str | Path]) -> list[RunRecord]:
     found: list[Path] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise VidsslError(f"{folder}: no such folder")
+            raise VidsslError(
+                f"{folder}: {'is a file; a folder is needed' if folder.is_file() else 'no such folder'}"
+            )
         found += [path for path in _search(folder) if path not in found]
     if not found:
         raise VidsslError(
@@ -102,7 +104,7 @@ def _read_log(file: Path) -> dict[str, list[tuple[int, float]]]:
         try:
             row = json.loads(line)
             step = int(row.pop("step"))
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
             continue  # the last line of a run that was killed while it wrote
         for name, value in row.items():
             if isinstance(value, int | float):
@@ -112,16 +114,19 @@ def _read_log(file: Path) -> dict[str, list[tuple[int, float]]]:
 
 def _scores(folder: Path) -> dict[str, dict[str, float]]:
     scores: dict[str, dict[str, float]] = {}
-    for file in sorted((folder / "results").glob("*.json"), key=lambda path: path.stat().st_mtime):
+    files = [file for file in (folder / "results").glob("*.json") if file.is_file()]
+    for file in sorted(files, key=lambda path: path.stat().st_mtime):
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
-            data = Path(result["data"].get("path") or result["data"]["val"]["path"])
+            data = "/".join(Path((result.get("val") or result["data"])["path"]).parts[-2:])
             tops = {name: float(score["top1"]) for name, score in result["scores"].items() if "top1" in score}
-        except (ValueError, KeyError, TypeError, AttributeError):
+            task = str(result["task"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # of another kind
-        scores[f"{result['task']} {data.name}"] = {
-            name: tops[name] for name in ("trained", "untrained") if name in tops
-        }
+        for name, top in tops.items():
+            if name.partition(",")[0] == "trained":  # such as "trained, k = 5"
+                beside = {"untrained": tops[f"un{name}"]} if f"un{name}" in tops else {}
+                scores[f"{task}{name.removeprefix('trained')} {data}"] = {"trained": top, **beside}
     return scores
 
 
@@ -148,7 +153,17 @@ def select(runs: Sequence[RunRecord], wanted: Sequence[str]) -> list[RunRecord]:
         if not equals:
             raise VidsslError(f"--where {condition!r}: expected key=value, such as model.name=ViT-B-16")
         check_choice("--where", key, known, "{name} {value!r}: no run has this key{guess}")
-        value = text if key == "state" else yaml.safe_load(text)
+        try:
+            value = text if key == "state" else yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise VidsslError(f"--where {condition!r}: {text!r} is not a YAML value") from None
+        if key == "state":
+            check_choice(
+                "--where state",
+                text,
+                {run.state for run in runs},
+                "{name} {value!r}{guess} (there is {allowed})",
+            )
         kept = [run for run in kept if (run.state if key == "state" else run.recipe.get(key)) == value]
     return kept
 

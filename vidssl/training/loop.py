@@ -21,7 +21,7 @@ from vidssl.config import Config
 from vidssl.data.batch import ClipBatch
 from vidssl.data.views.draw import token_keys
 from vidssl.distributed import average_gradients, gather_objects, on_first
-from vidssl.errors import Stopped
+from vidssl.errors import Stopped, VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
@@ -74,7 +74,10 @@ def train(run: Run) -> Path:
             logs = train_step(run, batch, report)
             worked = time.perf_counter() - started
             if evaluate.is_due(run.step):
-                logs |= evaluate()
+                try:
+                    logs |= evaluate()
+                except VidsslError as error:  # videos that were there when the run began; they do not end it
+                    report.say(f"step {run.step}: not evaluated: {error}")
             report.step(batch, logs, waited, worked)
             stop = request.anywhere()
             if run.step % every == 0 or run.step == run.total_steps or stop:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from vidssl.distributed import on_first
-from vidssl.errors import VidsslError
 from vidssl.evaluation.classes import find_classes, join_labels, resolve_templates
 from vidssl.evaluation.metrics import classification_scores
 from vidssl.evaluation.probes.knn import knn_scores
@@ -25,7 +24,6 @@ from vidssl.evaluation.setup import EvalOptions, Subject
 from vidssl.evaluation.zero_shot import text_classifier, zero_shot_scores
 from vidssl.files import read_json, write_json
 from vidssl.models.export import save_encoder
-from vidssl.models.towers.text import TextEncoder
 from vidssl.training.setup import Run
 
 BEST, BEST_RECORD = "best", "best.json"
@@ -36,18 +34,11 @@ class Periodic:
 
     What it finds is logged as ``evaluation/knn`` and ``evaluation/zero_shot`` (top-1 in [0, 1]). In the run folder ``best/`` is
     the exported encoder of the highest `evaluate.metric` so far, the earlier one of equals, and ``best.json`` says which.
-
-    Raises:
-        VidsslError: when the videos cannot be read, or zero-shot is asked of an encoder without a text tower; before the
-            first step.
+    What is wrong with the videos is found when the run is set up (`videos.check_evaluation`).
     """
 
     def __init__(self, run: Run) -> None:
         self.run, self.wanted = run, run.config.evaluate
-        if self.wanted is not None and "zero_shot" in self.wanted.protocols and not _has_text(run):
-            raise VidsslError(
-                f"evaluate.protocols: zero_shot: model.name={run.config.model.name} has no text tower; leave it out"
-            )
 
     def is_due(self, step: int) -> bool:
         """Whether it is done after so many steps."""
@@ -97,10 +88,6 @@ class Periodic:
             return
         save_encoder(self.run.averaged.encoder, self.run.folder / BEST)
         write_json(file, {"metric": self.wanted.metric, "score": score, "step": self.run.step, "all": scores})
-
-
-def _has_text(run: Run) -> bool:
-    return isinstance(run.student.encoder.text, TextEncoder)
 
 
 @contextmanager

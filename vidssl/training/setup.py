@@ -39,7 +39,7 @@ from vidssl.training.conditions import conditions, require_same
 from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
-from vidssl.training.videos import read_videos
+from vidssl.training.videos import check_evaluation, read_videos
 from vidssl.training.views import view_specs
 
 
@@ -145,6 +145,7 @@ def _set_up(
     check_accelerator(accelerator)
     claim = on_first(lambda: claim_folder(folder, resume, lock))
     student, objective = build_student(config)
+    check_evaluation(config, student.encoder)
     known = on_first(lambda: Quarantine(folder / QUARANTINE) if claim.begun else None)
     videos = on_first(lambda: read_videos(config, known))
     index = videos.index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from vidssl.config import Config
 from vidssl.data.manifest.check import check_index, require_readable_classes
@@ -11,6 +12,40 @@ from vidssl.data.manifest.join import common_root, join_indexes, moved
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
 from vidssl.data.mixture import Mixture
+from vidssl.errors import VidsslError
+from vidssl.evaluation.classes import class_list, join_labels
+from vidssl.evaluation.setup import EvalOptions, read_labelled
+from vidssl.models.encoder import VideoEncoder
+
+
+def check_evaluation(config: Config, encoder: VideoEncoder) -> None:
+    """Find what is wrong with the videos and the encoder that `evaluate` names. Every process has to call this.
+
+    Raises:
+        VidsslError: naming the key, for videos that are not there, have no label or share no class; for the same videos twice;
+            for zero-shot without a text tower.
+    """
+    wanted = config.evaluate
+    if wanted is None:
+        return
+    if "zero_shot" in wanted.protocols and encoder.text is None:
+        raise VidsslError(
+            f"evaluate.protocols: zero_shot: model.name={config.model.name} has no text tower; leave it out"
+        )
+    if Path(wanted.train).resolve() == Path(wanted.val).resolve():
+        raise VidsslError(
+            f"evaluate.val: {wanted.val}: is evaluate.train, so that every video would find itself"
+        )
+    options, found = EvalOptions(workers=config.data.workers, backend=config.data.decoder), {}
+    for key in ("train", "val"):
+        data = getattr(wanted, key)
+        try:
+            found[key] = read_labelled(data, options).videos
+        except VidsslError as error:
+            raise VidsslError(f"evaluate.{key}: {error}") from None
+    join_labels(
+        found["val"].labels, class_list(found["train"].classes, wanted.train), f"evaluate.val: {wanted.val}"
+    )
 
 
 @dataclass(frozen=True)

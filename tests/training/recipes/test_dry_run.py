@@ -41,6 +41,11 @@ def test_activations_grow_with_the_batch_and_not_with_the_weights(recipe: Path) 
 def test_what_a_run_would_refuse_is_refused(recipe: Path) -> None:
     with pytest.raises(VidsslError, match="no such"):
         dry_run(load_config(recipe, ["data.train=nowhere"]))
+    config = load_config(recipe)
+    Path(config.output).mkdir()
+    (Path(config.output) / "file").touch()
+    with pytest.raises(VidsslError, match="is not empty"):
+        dry_run(config)
 
 
 @pytest.mark.parametrize("file", RECIPES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -58,8 +59,12 @@ class AttentiveOptions:
             check_value(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         if self.layer is not None and self.tokens == "frames":
             raise VidsslError(f"layer={self.layer}: is of patches; choose these as tokens")
-        if not self.rates or not self.decays or min(self.rates) <= 0 or min(self.decays) < 0:
-            raise VidsslError("rates, decays: at least one of each, rates above 0, decays not below 0")
+        if not self.rates or not self.decays:
+            raise VidsslError("rates, decays: at least one of each")
+        for rate in self.rates:
+            check_value("rate", rate, 0 < rate < math.inf, "above 0")
+        for decay in self.decays:
+            check_value("decay", decay, 0 <= decay < math.inf, "0 or above")
 
     @property
     def kind(self) -> Kind:

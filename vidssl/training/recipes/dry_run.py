@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from vidssl.config import Config
 from vidssl.errors import VidsslError
 from vidssl.training.accelerator import make_accelerator
+from vidssl.training.folder import claim_folder
+from vidssl.training.lock import FolderLock
 from vidssl.training.loop import train_step
 from vidssl.training.report import Report
 from vidssl.training.setup import Run, set_up, warm_start
@@ -40,12 +42,12 @@ def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
         JSON-able: `videos`, `steps`, `views` (shapes), `parameters`, `bytes`, `seconds`, `loss`, `device`, `notes`.
 
     Raises:
-        VidsslError: for anything that `vidssl.training.pretrain` would refuse, but for the output folder; for several
-            processes.
+        VidsslError: for anything that `vidssl.training.pretrain` would refuse; for several processes.
     """
     accelerator = make_accelerator(config)
     if accelerator.num_processes > 1:
         raise VidsslError(f"--dry-run: {accelerator.num_processes} processes; run it in one")
+    claim_folder(Path(config.output), resume=False, lock=FolderLock(Path(config.output)))  # changes nothing
     with tempfile.TemporaryDirectory() as place:
         run = set_up(_shortened(config, Path(place) / "run", random_weights), accelerator)
         with closing(run):
