@@ -132,6 +132,8 @@ class _Saved:
         self._seen: set[int] = set()
 
     def pack(self, x: Tensor) -> Tensor:
+        if x.layout is not torch.strided:  # no storage of its own to count
+            return x
         storage = x.untyped_storage()
         if not isinstance(x, nn.Parameter) and storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
