@@ -27,6 +27,18 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def same_threads() -> Iterator[None]:
+    """No file leaves torch with another number of threads: sums of the next one's would differ in their last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert after == before, f"this file's tests leave torch with {after} threads, not {before}"
+
+
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny CLIP model (32 pixels, patch 8, width 64, 2 blocks, 32-d space) in open_clip's layout."""

@@ -56,8 +56,14 @@ def seven_of(sprites: Path) -> VideoIndex:
 
 
 def features_of(sprites: Path, options: EvalOptions, **chosen) -> FeatureSet:
-    torch.set_num_threads(1)
-    return extract_features(subject_of(options), seven_of(sprites), motion=True, description="test", **chosen)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the processes that it is compared with
+    try:
+        return extract_features(
+            subject_of(options), seven_of(sprites), motion=True, description="test", **chosen
+        )
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
