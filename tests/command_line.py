@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import vidssl.files
 from vidssl.cli import main
+from vidssl.evaluation.results.schema import mistake
 
 Run = Callable[..., tuple[int, str, str]]
 # Options of an evaluation that make it quick.
@@ -16,7 +20,16 @@ FAST = ("--clips", 1, "--workers", 0, "--device", "cpu")
 
 
 def runner(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command as the user types it; returns exit code, stdout, stderr."""
+    """Runs a command as the user types it; returns exit code, stdout, stderr. Every result that it writes is checked."""
+    write_text = vidssl.files.write_text
+
+    def checked(file: Path, text: str) -> Path:
+        said = json.loads(text) if Path(file).name.find(".json") > 0 else None
+        if isinstance(said, dict) and "task" in said:
+            assert mistake(said) is None, f"{file}: {mistake(said)}"
+        return write_text(file, text)
+
+    monkeypatch.setattr(vidssl.files, "write_text", checked)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["vidssl", *map(str, arguments)])

@@ -31,7 +31,7 @@ def test_a_table_beside_its_baselines_and_a_result_where_results_are(vidssl, che
     [file] = (checkpoint / "results").glob("track-vos-*.json")
     result = json.loads(file.read_text())
     assert str(file) in out and (data / "strip.png").is_file()
-    assert result["protocol"]["stride"] == 8 and result["protocol"]["hash"] in out
+    assert result["settings"]["stride"] == 8 and result["protocol"]["hash"] in out
     assert result["scores"]["first label copied"]["objects"] == 2
     assert {"packages", "git_commit", "python"} <= result["environment"].keys()
     vidssl(*arguments, "--preset", "crw")

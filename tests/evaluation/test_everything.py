@@ -16,7 +16,10 @@ def test_a_protocol_that_cannot_be_run_does_not_keep_the_others_from_it(monkeypa
     def works(checkpoint, train, val, options):
         assert (train, val) == (tmp_path / "train", tmp_path / "test")
         top = {"top1": 0.5}
-        return {"scores": {"untrained, k = 1": top, "trained, k = 1": top, "chance": top}}
+        return {
+            "protocol": {"hash": "h"},
+            "scores": {"untrained, k = 1": top, "trained, k = 1": top, "chance": top},
+        }
 
     monkeypatch.setitem(PROTOCOLS, "zero-shot", fails)
     monkeypatch.setitem(PROTOCOLS, "knn", works)
@@ -24,7 +27,7 @@ def test_a_protocol_that_cannot_be_run_does_not_keep_the_others_from_it(monkeypa
     assert outcomes[0].result is None
     assert outcomes[0].why_not == "no text tower"
     [row] = rows(outcomes)
-    assert row["protocol"] == "knn, k = 1"
+    assert row["protocol"] == "knn, k = 1" and row["protocol_hash"] == "h"
     assert row["untrained"] == {"top1": 0.5}
 
 

@@ -1,4 +1,4 @@
-"""``vidssl config``: every key of a recipe, and the schema that editors use."""
+"""``vidssl config``: every key of a recipe, the schema that editors use, and those of results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Annotated
 
 import typer
-from typer import Argument
+from typer import Argument, Option
 
 from vidssl.cli.options import Report
 
@@ -50,12 +50,19 @@ def show(
 
 
 @app.command()
-def schema(output: Report = None) -> None:
-    """Print the JSON schema of recipes, with which editors complete keys and mark mistakes."""
+def schema(
+    result: Annotated[
+        str | None, Option(help="of the results of a command instead, such as zero-shot, knn or retrieval")
+    ] = None,
+    output: Report = None,
+) -> None:
+    """Print the JSON schema of recipes, with which editors complete keys and mark mistakes, or that of results."""
+    from vidssl.evaluation.results.schema import result_schema
     from vidssl.files import write_json
     from vidssl.training.recipes.keys import recipe_schema
 
+    found = recipe_schema() if result is None else result_schema(result)
     if output is None:
-        typer.echo(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        write_json(output, recipe_schema())
+        write_json(output, found)

@@ -28,7 +28,7 @@ def evaluate_all(
     from rich.table import Table
 
     from vidssl import distributed
-    from vidssl.evaluation.everything import PROTOCOLS, evaluate_all, rows
+    from vidssl.evaluation.everything import PROTOCOLS, evaluate_all, record, rows
     from vidssl.evaluation.metrics import format_score
     from vidssl.evaluation.report import result_file
     from vidssl.files import write_json
@@ -57,5 +57,4 @@ def evaluate_all(
     for one in failed:
         typer.echo(f"{one.protocol} on {one.data}: not run: {one.why_not}")
     if output is not None:
-        not_run = [{"data": str(x.data), "protocol": x.protocol, "why": x.why_not} for x in failed]
-        write_json(output, {"checkpoint": checkpoint, "rows": rows(outcomes), "not_run": not_run})
+        write_json(output, record(checkpoint, outcomes))

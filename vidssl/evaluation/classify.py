@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vidssl.data.manifest.content import content_hash
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 from vidssl.evaluation.classes import class_list, read_classes, resolve_templates
 from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.report import Result, list_hash, result_header
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.evaluation.zero_shot import class_prompts, cut_texts, text_classifier, zero_shot_scores
 
@@ -54,9 +56,11 @@ def classify(
         )
     text = subject.encoder.text
     sigmoid = {} if text.bias is None else {"matches": (cosines / text.temperature + text.bias).sigmoid()}
-    return {
+    record = {
         **result_header("classify", subject),
         "video": str(video),
+        "content": content_hash(video)[:16],
+        "classes": {"source": listed.source, "names": listed.names, "hash": listed.fingerprint},
         "templates": {"list": chosen, "hash": list_hash(chosen)},
         "cut_texts": cut,
         **{
@@ -64,3 +68,4 @@ def classify(
             for key, values in {"probabilities": probabilities, **sigmoid}.items()
         },
     }
+    return sealed(record)

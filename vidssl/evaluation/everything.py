@@ -10,6 +10,7 @@ from vidssl.errors import VidsslError, check_choice
 from vidssl.evaluation.probes.knn import knn
 from vidssl.evaluation.probes.linear import linear_probe
 from vidssl.evaluation.report import Result
+from vidssl.evaluation.results.protocol import VERSION
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.evaluation.zero_shot import zero_shot
 
@@ -87,17 +88,20 @@ def _outcomes(
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A row for each score of a trained encoder: data, protocol, `trained`, `untrained`, `motion energy` and
+    """A row for each score of a trained encoder: data, protocol and its hash, `trained`, `untrained`, `motion energy` and
     `chance` (scores, or None)."""
     found: list[dict[str, Any]] = []
     for outcome in outcomes:
-        scores: Mapping[str, Any] = {} if outcome.result is None else outcome.result["scores"]
+        if outcome.result is None:
+            continue
+        scores: Mapping[str, Any] = outcome.result["scores"]
         for name, score in scores.items():
             if name == "trained" or name.startswith("trained,"):
                 found.append(
                     {
                         "data": str(outcome.data),
                         "protocol": outcome.protocol + name.removeprefix("trained"),
+                        "protocol_hash": outcome.result["protocol"]["hash"],
                         "trained": score,
                         "untrained": scores.get("un" + name),
                         "motion energy": scores.get("motion energy" + name.removeprefix("trained")),
@@ -105,3 +109,18 @@ def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                     }
                 )
     return found
+
+
+def record(checkpoint: str, outcomes: Sequence[Outcome]) -> Result:
+    """What the report says: all rows, and why there are none of what could not be run."""
+    return {
+        "schema": f"evaluate-all/{VERSION}",
+        "task": "evaluate-all",
+        "checkpoint": checkpoint,
+        "rows": rows(outcomes),
+        "not_run": [
+            {"data": str(one.data), "protocol": one.protocol, "why": one.why_not}
+            for one in outcomes
+            if one.result is None
+        ],
+    }

@@ -14,6 +14,7 @@ from vidssl.data.manifest.formats.splits import three_splits
 from vidssl.errors import VidsslError
 from vidssl.evaluation.notes import result_notes
 from vidssl.evaluation.report import Result
+from vidssl.evaluation.results.protocol import sealed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,20 +35,21 @@ def over_splits(measure: Callable[..., Result], *data: str | Path) -> Result:
     whole = next((one for one, three in zip(data, named, strict=True) if three is None), None)
     sets = [three for three in named if three is not None]
     if not sets:
-        return measure(*data)
+        return sealed(measure(*data))
     if whole is not None:
         raise VidsslError(
             f"{whole}: is one set, but the other stands for three splits; name both by #split=train and #split=test, or one "
             "split of each, such as #split=train1"
         )
-    results = [measure(*one) for one in zip(*sets, strict=True)]
+    results = [sealed(measure(*one)) for one in zip(*sets, strict=True)]
     head = ("task", "checkpoint", "loaded", "model", "sampling", "decoder", "environment")
     rows = [name for name in results[0]["scores"] if all(name in one["scores"] for one in results)]
-    return {
+    record = {
         **{key: results[0][key] for key in head if key in results[0]},
         "splits": [{key: value for key, value in one.items() if key != "environment"} for one in results],
         "scores": {name: _mean_score([one["scores"][name] for one in results]) for name in rows},
     }
+    return sealed(record)
 
 
 def _mean_score(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

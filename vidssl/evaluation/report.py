@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidssl import distributed
+from vidssl.data.manifest.digest import data_digest
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.environment import environment
@@ -56,7 +57,7 @@ def data_record(
     unlabelled: Sequence[str] = (),
     fewer_clips: int = 0,
 ) -> dict[str, Any]:
-    """What a result says of a data set: its list's hash, and every video that is not what it should be.
+    """What a result says of a data set: hashes of its list and of its files' content, and every video that is not what it should be.
 
     Args:
         index: the videos that were looked at.
@@ -64,9 +65,11 @@ def data_record(
         unlabelled: further ones, which were not looked at because they have no label.
         fewer_clips: how many are too short for as many different clips as were asked for.
     """
+    order = sorted(range(len(index)), key=index.paths.__getitem__)
     return {
         "path": str(data),
         "digest": index.digest,
+        "content": distributed.on_first(lambda: data_digest(index.subset(order))[:16]),
         "videos": len(index),
         **({"groups": len({*index.groups} - {None})} if index.groups else {}),
         "failed": [failure.record for failure in failures],

@@ -19,6 +19,7 @@ from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
 from vidssl.evaluation.ranks import chance_recalls, first_ranks, recall_scores
 from vidssl.evaluation.report import Result, data_record, list_hash, result_header
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject, read_labelled
 from vidssl.evaluation.zero_shot import cut_texts
 
@@ -52,12 +53,12 @@ def retrieval(
         )
     subject = load_subject(checkpoint, options)
     if captions is not None:
-        return _with_texts(subject, data, captions)
+        return sealed(_with_texts(subject, data, captions))
     if gallery is not None and Path(gallery).resolve() == Path(data).resolve():
         raise VidsslError(
             f"gallery: {gallery}: is the data itself, so that every video would find itself; leave it out"
         )
-    return _with_videos(subject, data, gallery)
+    return sealed(_with_videos(subject, data, gallery))
 
 
 def _with_videos(subject: Subject, data: str | Path, gallery: str | Path | None) -> Result:

@@ -14,6 +14,7 @@ from tests.evaluation.dynamics.simulation import assert_picture
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions
 from vidssl.evaluation.dynamics.report import dynamics, dynamics_lines
+from vidssl.evaluation.results.schema import mistake
 from vidssl.runs import load_run
 
 
@@ -30,6 +31,7 @@ def test_the_report_is_written_and_says_what_it_is(run, sprites, tmp_path):
         f"dynamics_{x}.png" for x in ("calibration", "eigenvalues", "forecast", "trajectories")
     ]
     assert json.loads((tmp_path / "report" / "dynamics.json").read_text()) == json.loads(json.dumps(result))
+    assert mistake(result) is None and result["protocol"]["data.content"] == result["data"]["content"]
     assert result["data"]["videos"] == 10
     assert [Path(x["path"]).name for x in result["data"]["failed"]] == ["broken.mp4"]
     assert len(result["eigenvalues"]) == 2 and result["calibration"]["expected_nis"] == 2

@@ -165,7 +165,7 @@ def test_the_probe_on_videos_reads_what_was_kept(sprites, tmp_path, monkeypatch,
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(probes, "load_subject", lambda _, options: subject_of(options))
-    monkeypatch.setattr(probes, "result_header", lambda *_: {})
+    monkeypatch.setattr(probes, "result_header", lambda *_: {"task": "attentive-probe"})
     plain = EvalOptions(clips=2, frames=4, seconds=0.5, size=32, workers=0, cache=False)
     results = [
         probes.attentive_probe("x", sprites / "train", sprites / "val", fit=how, options=options)

@@ -126,7 +126,11 @@ def fit_once(
     subject = Subject(Path("x"), nn.Identity(), None, EvalOptions(), torch.device("cpu"))
     fitted = []
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("load_subject", subject), ("read_splits", splits), ("result_header", {})):
+        for name, value in (
+            ("load_subject", subject),
+            ("read_splits", splits),
+            ("result_header", {"task": "linear-probe"}),
+        ):
             patch.setattr(probes, name, lambda *_, value=value: value)
         patch.setattr(probes, "probe", lambda *given, **options: fitted.append(1) or probe(*given, **options))
         result = probes.linear_probe("x", "x", "x", fit=probes.LinearOptions(**how))

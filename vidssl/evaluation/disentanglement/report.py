@@ -28,6 +28,7 @@ from vidssl.evaluation.disentanglement.plots import plot_disentanglement
 from vidssl.evaluation.disentanglement.probes import check_sklearn
 from vidssl.evaluation.disentanglement.signs import signs_of
 from vidssl.evaluation.report import Result, result_header
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.files import write_json
 
@@ -86,7 +87,7 @@ def disentangle(
         notes.append("no untrained encoder beside it: only of runs the weights they started from are kept")
     notes += _constant(encoded)
     information = information_of(trained, question)
-    return {
+    record = {
         **result_header("disentangle", subject),
         "data": clips.record(encoded.failures),
         "clips": len(encoded.rows),
@@ -104,6 +105,7 @@ def disentangle(
         "information": {"factors": list(question.names), "nats": information.nats.tolist()},
         "notes": notes,
     }
+    return sealed(record)
 
 
 def _question(clips: Clips, rows: NDArray[np.int64], bins: int, notes: list[str]) -> Question:

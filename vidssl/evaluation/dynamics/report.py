@@ -23,6 +23,7 @@ from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
 from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, Model, measure_dynamics
 from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
 from vidssl.evaluation.report import data_record, result_file
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions
 from vidssl.files import write_json
 from vidssl.models.encoder import VideoEncoder
@@ -142,6 +143,7 @@ def dynamics(
             for key in (weights, "against")
         ]
         result["consistency"] = {"checkpoint": str(against), **compare_latents(*pair)}
+    result = sealed(result)
     if output is not None and distributed.rank() == 0:
         folder = Path(output)
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError, check_choice
 from vidssl.evaluation.features.means import extract_features
 from vidssl.evaluation.report import Result, data_record, result_header
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.files import read_json, whole_file, write_json, write_tensors
 from vidssl.models.weights import read_tensors
@@ -47,7 +48,7 @@ def extract(
     features = extract_features(subject, index, apart=apart, description="extract")
     name = "trained" if pooling == "clip" else "trained/unit"
     rows = features.features[name]
-    record = {
+    about = {
         **result_header("extract", subject),
         "shape": list(rows.shape),
         "pooling": pooling,
@@ -56,6 +57,7 @@ def extract(
             {"path": path, "label": label} for path, label in zip(index.paths, index.labels, strict=True)
         ],
     }
+    record = sealed(about)
     if distributed.rank() == 0:
         failed = [index.paths[failure.video_id] for failure in features.failures]
         refuse_loss(output, _lost(Path(output), names_file, {*failed, *index.missing}))

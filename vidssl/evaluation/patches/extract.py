@@ -18,6 +18,7 @@ from vidssl.evaluation.features.extract import names_beside, refuse_loss
 from vidssl.evaluation.patches.stream import TensorStream
 from vidssl.evaluation.patches.videos import whole_videos
 from vidssl.evaluation.report import Result, data_record, result_header
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, Subject
 from vidssl.files import read_json, whole_file, write_json
 from vidssl.models.load import load_encoder
@@ -100,12 +101,13 @@ def extract_patches(
         )
         header = result_header("extract", subject)
         header["sampling"]["resize"] = "short side"
-        record = {
+        about = {
             **header,
             "patches": {**features.record, "dtype": str(dtype).removeprefix("torch."), "bytes": stream.size},
             "data": data_record(data, index, failures),
             "videos": videos,
         }
+        record = sealed(about)
         write_json(names, record)
     return record
 

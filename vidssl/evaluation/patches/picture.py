@@ -13,12 +13,14 @@ from torch import Tensor
 
 from vidssl.data.clips import ClipSpec
 from vidssl.data.encode import write_video
+from vidssl.data.manifest.content import content_hash
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.devices import find_device
 from vidssl.environment import environment
 from vidssl.errors import VidsslError, check_value
 from vidssl.evaluation.patches.colours import principal_colours
 from vidssl.evaluation.patches.videos import whole_videos
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.files import whole_file, write_json
 from vidssl.models.load import load_encoder
 from vidssl.models.patches.features import Mode, PatchFeatures
@@ -70,16 +72,18 @@ def pca(
         raise VidsslError(f"{video}: {shown.failure.reason}")
     pictures, shares = principal_colours(features(shown.shown))
     pairs = _pairs(shown.frames.numpy(), pictures, features.stride)
-    record = {
+    about = {
         "task": "pca",
         "checkpoint": str(checkpoint),
         "video": str(video),
+        "content": content_hash(video)[:16],
         "patches": features.record,
         "frames": len(pairs),
         "frame_size": list(shown.frames.shape[1:3]),
         "variance_shares": shares.tolist(),
         "environment": environment(),
     }
+    record = sealed(about)
     png, json_file = output.with_suffix(".png"), output.with_suffix(".json")
     with whole_file(json_file) as said, whole_file(png) as strip, whole_file(output) as movie:
         write_json(said, record)

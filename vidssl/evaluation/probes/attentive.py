@@ -22,6 +22,7 @@ from vidssl.evaluation.probes.holdout import split_rows
 from vidssl.evaluation.probes.selection import SELECT, Setting, best_head, edge_note, selection_notes
 from vidssl.evaluation.probes.splits import Frozen, Splits, read_splits
 from vidssl.evaluation.report import Result, result_header
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject
 
 RATES, DECAYS = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 0.4, 0.8)  # of V-JEPA 2
@@ -101,7 +102,8 @@ def attentive_probe(
         splits = read_splits(subject, train, val, kinds=(CLIP, how.kind), motion=False)
         header = result_header("attentive-probe", subject)
         fitted = distributed.on_first(lambda: _fitted(subject, splits, how))
-    return {**header, **splits.record, **fitted, "notes": splits.record["notes"] + fitted["notes"]}
+    notes = splits.record["notes"] + fitted["notes"]
+    return sealed({**header, **splits.record, **fitted, "notes": notes})
 
 
 def _fitted(subject: Subject, splits: Splits, how: AttentiveOptions) -> Result:

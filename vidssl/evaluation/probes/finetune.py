@@ -20,6 +20,7 @@ from vidssl.evaluation.probes.few import chosen_rows
 from vidssl.evaluation.probes.splits import Frozen, read_splits
 from vidssl.evaluation.probes.tuning import Classifier, TuningOptions, tune
 from vidssl.evaluation.report import Result, result_header
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject
 from vidssl.files import require_new_folder
 from vidssl.models.export import save_encoder
@@ -74,7 +75,7 @@ def finetune(
         predictions[frozen.title] = (frozen, _scores(classifier, subject, splits.indices[1], frozen))
         if save is not None and frozen.title == "trained":
             save_encoder(classifier.encoder, save)
-    return {
+    record = {
         **result_header("finetune", subject),
         **splits.record,
         "tuning": {**asdict(how), "scale": list(how.scale)},
@@ -83,6 +84,7 @@ def finetune(
         **({"saved": str(save)} if save is not None else {}),
         **splits.scored(predictions),
     }
+    return sealed(record)
 
 
 def _scores(classifier: Classifier, subject: Subject, index: VideoIndex, frozen: Frozen) -> Tensor:

@@ -12,6 +12,7 @@ from tests.evaluation.tracking.drawn import write_boxes, write_frames, write_mas
 from tests.evaluation.tracking.run.sources import broken, three
 from vidssl.data.decode.open import open_video
 from vidssl.errors import VidsslError
+from vidssl.evaluation.results.protocol import protocol_of
 from vidssl.evaluation.tracking.run import track as module
 from vidssl.evaluation.tracking.run.options import TrackOptions
 from vidssl.evaluation.tracking.run.summary import notes
@@ -145,7 +146,8 @@ def test_a_box_drawn_by_hand_is_where_it_starts(data: Path, tmp_path: Path) -> N
 
 def test_the_protocol_is_in_the_hash_and_the_machine_is_not() -> None:
     def digest(task: str = "vos", stride: int = 8, layer: int = 3, **others: Any) -> str:
-        return str(TrackOptions(**others).protocol(task, stride=stride, layer=layer)["hash"])
+        settings = TrackOptions(**others).settings(task, stride=stride, layer=layer)
+        return str(protocol_of({"task": f"track-{task}", "settings": settings})["hash"])
 
     chosen = [
         digest(),

@@ -1,9 +1,7 @@
-"""What can be chosen of `vidssl track`, and what of it makes up the protocol that a number belongs to."""
+"""What can be chosen of `vidssl track`, and what of it is part of the protocol that a number belongs to."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,8 +83,8 @@ class TrackOptions:
                 "static with sot, which shows windows of a frame one by one",
             )
 
-    def protocol(self, task: str, *, stride: int, layer: int) -> dict[str, Any]:
-        """What a score of this task depends on beside encoder and data, and 16 hex digits over it.
+    def settings(self, task: str, *, stride: int, layer: int) -> dict[str, Any]:
+        """What a score of this task depends on beside encoder and data.
 
         Args:
             stride, layer: those really used.
@@ -100,9 +98,7 @@ class TrackOptions:
             own["size"] = self.size
         if task in ("mot", "mots"):
             own["detections"] = self.detections
-        own |= {"max_frames": self.max_frames, "box": self.box}
-        said = json.dumps(own, sort_keys=True)
-        return {**own, "hash": hashlib.sha256(said.encode()).hexdigest()[:16]}
+        return {**own, "max_frames": self.max_frames, "box": self.box}
 
 
 def names_of(sequences: str | None) -> list[str] | None:

@@ -110,13 +110,9 @@ def _cell(row: Mapping[str, Any], metric: str, count: bool) -> str:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """What has to be said under the table: protocol, differences, and every sequence that is not in the numbers."""
-    protocol, data = result["protocol"], result["data"]
-    said = [
-        f"{key} {value}"
-        for key, value in protocol.items()
-        if key not in ("task", "hash") and value is not None
-    ]
-    lines = [f"protocol: {', '.join(said)} (hash {protocol['hash']})"]
+    settings, data = result["settings"], result["data"]
+    said = [f"{key} {value}" for key, value in settings.items() if key != "task" and value is not None]
+    lines = [f"protocol: {', '.join(said)} (hash {result['protocol']['hash']})"]
     if any(row["interval"] for row in result["scores"].values()):
         lines.append("in brackets: 95 % of the means of resampled sequences")
     for other, record in result["comparisons"].items():

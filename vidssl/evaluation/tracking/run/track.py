@@ -16,6 +16,7 @@ import numpy as np
 
 from vidssl.environment import environment
 from vidssl.errors import VidsslError, did_you_mean
+from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.tracking.layouts import Found, find_sequences
 from vidssl.evaluation.tracking.layouts.tables import read_detections
 from vidssl.evaluation.tracking.run.many import ManyBoxes, ManyMasks
@@ -77,7 +78,7 @@ def track(
             f"detections={options.detections}: one file, but {len(found)} sequences; must be a folder with <sequence>.txt"
         )
     sources = load_sources(checkpoint, options)
-    protocol = options.protocol(task, stride=sources.rows[0].stride, layer=sources.layer)
+    settings = options.settings(task, stride=sources.rows[0].stride, layer=sources.layer)
     table = _Table(chosen, sources)
     rows = len(sources.rows)
     with Progress("tracking", rows * len(found), "row", delay=1) as bar:
@@ -90,12 +91,12 @@ def track(
             bar.update(number * rows - bar.done)
     table.require_any(data, task)
     pictures.close()
-    return {
+    record = {
         "task": f"track-{task}",
         "checkpoint": str(checkpoint),
         "loaded": str(newest_checkpoint(Path(checkpoint)) or checkpoint),
         "model": {key: value for key, value in sources.spec.items() if key != "model_cfg"},
-        "protocol": protocol,
+        "settings": settings,
         "data": {"path": str(data), "sequences": len(found), **table.data()},
         "metrics": list(chosen.metrics),
         "counts": sorted(chosen.counts),
@@ -105,6 +106,7 @@ def track(
         "figures": pictures.files,
         "environment": environment(),
     }
+    return sealed(record)
 
 
 class _Table:

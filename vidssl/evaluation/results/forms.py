@@ -1,0 +1,286 @@
+"""The form of each kind of result, as types, by the first word of its ``schema``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from vidssl.evaluation.results.parts import (
+    Classes,
+    Comparison,
+    CutTexts,
+    Data,
+    Header,
+    Interval,
+    Named,
+    Part,
+    Reason,
+    Score,
+    Splits,
+    Templates,
+)
+
+
+class ZeroShot(Header):
+    """Classes named by texts."""
+
+    data: Data
+    classes: Classes
+    texts: str
+    cut_texts: CutTexts
+    templates: Templates
+    names: dict[str, Any]
+    notes: list[str]
+    scores: dict[str, Score]
+    comparisons: dict[str, Comparison]
+
+
+class LinearProbe(Splits):
+    """A linear classifier on frozen features."""
+
+    seed: int
+    head: str
+    select: str
+    feature: str
+    l2: dict[str, float] | None = None
+    l2_grid: list[float] | None = None
+    sgd: dict[str, dict[str, float]] | None = None
+    rate_grid: list[float] | None = None
+    decay_grid: list[float] | None = None
+    groups_kept_together: int | None = None
+    shots: list[int] | None = None
+    draws: int | None = None
+
+
+class NearestNeighbours(Splits):
+    """Votes of the nearest training videos."""
+
+    k: list[int]
+    temperature: float
+
+
+class AttentiveProbe(Splits):
+    """Heads that look at all tokens of frozen features."""
+
+    tokens: dict[str, Any]
+    blocks: int
+    epochs: int
+    probe_batch_size: int
+    seed: int
+    select: str
+    chosen: dict[str, dict[str, float]]
+    rate_grid: list[float]
+    decay_grid: list[float]
+
+
+class Finetune(Splits):
+    """The whole encoder tuned on labels."""
+
+    tuning: dict[str, Any]
+    tuned_on: int
+    losses: dict[str, list[float]]
+    saved: str | None = None
+
+
+class Retrieval(Header):
+    """Videos found by videos or texts."""
+
+    kind: str
+    feature: str
+    gallery: str | None = None
+    val: Data | None = None
+    train: Data | None = None
+    data: Data | None = None
+    in_both_splits: list[dict[str, str]] | None = None
+    classes: Classes | None = None
+    captions: dict[str, Any] | None = None
+    cut_texts: CutTexts | None = None
+    notes: list[str]
+    scores: dict[str, dict[str, float | int | Interval | None]]
+    comparisons: dict[str, Comparison]
+
+
+class OverSplits(Header):
+    """A task over several official splits."""
+
+    splits: list[dict[str, Any]]
+    """results of each, without `environment`"""
+    scores: dict[str, Score]
+
+
+class Row(Part):
+    """A score of an encoder by a protocol, and what it is to be compared with."""
+
+    data: str
+    protocol: str
+    protocol_hash: str
+    trained: dict[str, Any]
+    untrained: dict[str, Any] | None
+    motion_energy: dict[str, Any] | None = Field(alias="motion energy")
+    chance: dict[str, Any] | None
+
+
+class NotRun(Part):
+    """A protocol that could not be run on a data set."""
+
+    data: str
+    protocol: str
+    why: str
+
+
+class EvaluateAll(Part):
+    """Every protocol on a list of data sets."""
+
+    schema_: str = Field(alias="schema", pattern=r"^[a-z-]+/\d+$")
+    task: str
+    checkpoint: str
+    rows: list[Row]
+    not_run: list[NotRun]
+
+
+class Classify(Header):
+    """Which of some actions a video shows."""
+
+    video: str
+    content: str
+    classes: Classes
+    templates: Templates
+    cut_texts: CutTexts
+    probabilities: dict[str, float]
+    matches: dict[str, float] | None = None
+
+
+class Extract(Header):
+    """Whose features lie in the file beside it."""
+
+    data: Data
+    videos: list[dict[str, Any]]
+    pooling: str | None = None
+    shape: list[int] | None = None
+    patches: dict[str, Any] | None = None
+
+
+class PrincipalComponents(Named):
+    """A video of colours."""
+
+    video: str
+    content: str
+    patches: dict[str, Any]
+    frames: int
+    frame_size: tuple[int, int]
+    variance_shares: list[float]
+
+
+class Dynamics(Named):
+    """What a model of motion learned."""
+
+    objective: str
+    weights: str
+    model: dict[str, Any]
+    encoder: dict[str, Any]
+    sampling: dict[str, Any]
+    decoder: str
+    data: Data
+    seed: int
+    notes: list[str]
+    calibration: dict[str, Any]
+    whiteness: dict[str, Any] | None
+    consistency: dict[str, Any] | None
+    forecast: dict[str, Any]
+    untrained: dict[str, Any]
+    eigenvalues: list[dict[str, float | None]] | None
+    figures: list[str]
+
+
+class FactorClips(Part):
+    """Clips whose factors are known, rendered or read."""
+
+    factors_digest: str
+    videos: int
+    failed: list[Reason]
+    remarks: list[str]
+    scene: str | None = None
+    seed: int | None = None
+    rendered_side: int | None = None
+    path: str | None = None
+    digest: str | None = None
+    content: str | None = None
+    missing: list[str] | None = None
+    unlabelled: list[str] | None = None
+    fewer_clips: int | None = None
+
+
+class Disentangle(Header):
+    """What single dimensions hold of the factors of a video."""
+
+    data: FactorClips
+    clips: int
+    dimensions: int
+    bins: int
+    seed: int
+    factors: dict[str, dict[str, int | str]]
+    rows: dict[str, dict[str, Any]]
+    would_say_if: dict[str, dict[str, Any]]
+    other_scores: dict[str, dict[str, float | None]]
+    slow_clips: int | None
+    information: dict[str, Any]
+    notes: list[str]
+    figures: list[str] | None = None
+
+
+class Sequences(Part):
+    """A set of sequences with what is not in the numbers."""
+
+    path: str
+    sequences: int
+    scored: int
+    frames: int
+    digest: str
+    remarks: list[Reason]
+    unscored: list[Reason]
+    lacking: list[Reason]
+    failed: list[Reason]
+
+
+class TrackRow(Part):
+    """Scores of a way to track."""
+
+    mean: dict[str, float]
+    interval: dict[str, Interval]
+    objects: int
+    sequences: dict[str, dict[str, float]]
+    not_finite: list[str]
+
+
+class Track(Named):
+    """Objects followed without training."""
+
+    loaded: str
+    model: dict[str, Any]
+    settings: dict[str, Any]
+    data: Sequences
+    metrics: list[str]
+    counts: list[str]
+    seed: int
+    scores: dict[str, TrackRow]
+    comparisons: dict[str, dict[str, Any]]
+    notes: list[str]
+    figures: list[str]
+
+
+RESULTS: dict[str, type[Part]] = {
+    "zero-shot": ZeroShot,
+    "linear-probe": LinearProbe,
+    "knn": NearestNeighbours,
+    "attentive-probe": AttentiveProbe,
+    "finetune": Finetune,
+    "retrieval": Retrieval,
+    "evaluate-all": EvaluateAll,
+    "classify": Classify,
+    "extract": Extract,
+    "pca": PrincipalComponents,
+    "dynamics": Dynamics,
+    "disentangle": Disentangle,
+    "track": Track,
+}
