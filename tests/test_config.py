@@ -49,10 +49,10 @@ def test_overrides_reach_every_level(recipe):
         ),
         ("trian.steps=3", ["trian: unknown key", "did you mean 'train'"]),
         ("train.lr=abc", ["train.lr", "'abc'", "number"]),
-        ("train.lr=-1", ["train.lr", "-1", "greater than 0"]),
+        ("train.lr=-1", ["train.lr", "-1", "must be above 0"]),
         ("train.epochs=3", ["exactly one of steps and epochs"]),
-        ("train.layer_decay=1.5", ["train.layer_decay", "1.5", "less than or equal to 1"]),
-        ("train.layer_decay=0", ["train.layer_decay", "greater than 0"]),
+        ("train.layer_decay=1.5", ["train.layer_decay", "1.5", "must be at most 1"]),
+        ("train.layer_decay=0", ["train.layer_decay", "must be above 0"]),
         ("teacher={momentum: 1.0, final: 0.9}", ["teacher", "momentum 1 must not be above final 0.9"]),
         ("train.precision=fp8", ["train.precision", "'fp8'", "bf16"]),
         ("objective={}", ["at least one objective"]),
@@ -61,7 +61,7 @@ def test_overrides_reach_every_level(recipe):
         ("views=[{seconds: 1, stride: 2}]", ["views.0", "seconds or stride"]),
         ("views=[{teacher: false}]", ["teacher: true"]),
         ("views=[{name: a, teacher: false}, {name: b}]", ["come before"]),
-        ("output=3", ["output", "3", "string"]),
+        ("output=3", ["output", "3", "must be a word"]),
         ("train.batch_size", ["expected key=value"]),
         ("output.x=1", ["is a value"]),
     ],
@@ -160,7 +160,7 @@ def test_training_sets_are_one_path_or_several_with_weights() -> None:
     for wrong, said in (
         ([{"path": "a", "wieght": 1}], "data.train.0.wieght: unknown key; did you mean 'weight'?"),
         ([{"path": "a", "weight": 1}, "b"], "train: give every set a weight, or none of them"),
-        ([{"path": "a", "weight": 0}], "data.train.0.weight: 0: Input should be greater than 0"),
+        ([{"path": "a", "weight": 0}], "data.train.0.weight: 0: must be above 0"),
         ([], "data.train: "),
     ):
         with pytest.raises(VidsslError) as error:

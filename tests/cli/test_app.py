@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
+
 from tests.command_line import FAST, one_line
 from vidssl.demo import naming
 from vidssl.demo import run as demo
@@ -74,10 +76,31 @@ def test_mistakes_exit_with_2_and_one_line(vidssl, checkpoint, recipe, sprites, 
     assert not (tmp_path / "run").exists()
 
 
-def test_usage_errors_are_clicks_own(vidssl):
-    assert vidssl("zero-shot")[0] == 2
-    assert vidssl("no-such-command")[0] == 2
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("zero-shot",), "missing argument 'checkpoint'; `"),
+        (("pretran", "x"), "no such command 'pretran'; did you mean 'pretrain'"),
+        (("pretrain", "x", "--resum"), "no such option: --resum (Possible options: --resume)"),
+        (("export", "a", "b", "--format", "torch_export"), "--format='torch_export': unknown; did you mean 'torch-export'? (allowed: vidssl,"),
+        (("attentive-probe", "a", "b", "c", "--tokens", "patchs"), "--tokens='patchs': unknown; did you mean 'patches'? (allowed: frames, patches)"),
+        (("attentive-probe", "a", "b", "c", "--blocks", 9), "--blocks=9: must be at most 4"),
+        (("finetune", "a", "b", "c", "--train-batch-size", 0), "--train-batch-size=0: must be at least 1"),
+        (("knn", "a", "b", "c", "--clips", "few"), "--clips=few: must be a whole number"),
+        (("knn", "a", "b", "c", "--clips"), "option '--clips' requires an argument"),
+        (("export", "a", "b", "--private"), "--private: is for --push"),
+    ],
+)  # fmt: skip
+def test_usage_errors_are_one_line(vidssl, arguments, said):
+    assert said in one_line(*vidssl(*arguments))
+
+
+def test_without_arguments_the_help_is_shown(vidssl):
     assert vidssl("--help")[0] == 0
+    code, out, err = vidssl("data")
+    assert code == 2
+    assert "prepare" in out + err
+    assert "vidssl: " not in err
 
 
 def test_a_demo_that_is_told_to_stop_does_not_evaluate(vidssl, tmp_path, monkeypatch):

@@ -22,6 +22,10 @@ def test_a_recipe_without_videos_is_shown_and_a_wrong_one_is_not(vidssl):
     assert "did you mean 'steps'" in one_line(*vidssl("config", "show", "hsic", "train.step=7"))
 
 
+def test_the_recipe_of_a_run_is_named(vidssl, checkpoint):
+    assert f"its recipe is {checkpoint / 'config.yaml'}" in one_line(*vidssl("config", "show", checkpoint))
+
+
 def test_the_schema_is_json(vidssl):
     code, out, _ = vidssl("config", "schema")
     assert code == 0

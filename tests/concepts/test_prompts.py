@@ -57,7 +57,7 @@ def test_the_fingerprint_is_of_everything():
     [
         ({"concept": []}, "concept: unknown key; did you mean 'concepts'"),
         ({"format": "vidssl.concepts/9"}, "format: 'vidssl.concepts/9'"),
-        ({"name": 3}, "name: 3: Input should be a valid string"),
+        ({"name": 3}, "name: 3: must be a word"),
         ({"templates": {"categories": []}}, "templates.categories: unknown key; did you mean 'category'"),
         ({"provenance": {"generator": "hand", "created": "yesterday"}}, "provenance.created: 'yesterday'"),
         ({"provenance": {}}, "provenance.generator: missing"),

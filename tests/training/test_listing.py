@@ -40,6 +40,20 @@ def test_runs_are_found_with_their_state_and_curves(tmp_path) -> None:
     os.close(held)
 
 
+def test_epochs_are_counted_in_steps(tmp_path) -> None:
+    run = run_folder(tmp_path / "run", last=6, data={"repeats": 2}, train={"epochs": 1.5, "batch_size": 8})
+    assert find_runs([run])[0].steps is None
+    (run / "environment.json").write_text(json.dumps({"data": {"videos": 50}}))
+    assert find_runs([run])[0][1:4] == (
+        "ended early",
+        6,
+        18,
+    )  # of 12 whole batches of 8 in an epoch of 100 clips
+    for broken in ("{", "[]", '{"data": {"videos": "x"}}'):
+        (run / "environment.json").write_text(broken)
+        assert find_runs([run])[0].steps is None
+
+
 def test_scores_are_read_and_other_files_are_not(tmp_path) -> None:
     folder = run_folder(tmp_path / "run")
     (folder / "results").mkdir()

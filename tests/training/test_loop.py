@@ -180,8 +180,9 @@ def test_the_recipe_trains(recipe, overrides):
     assert {"visual.conv1.weight", "temporal.1.fc.weight", "time_embedding"} <= moved
 
 
-def test_a_frozen_teacher_stays_the_image_model(overrides):
+def test_a_frozen_teacher_stays_the_image_model_and_the_run_says_so(overrides, capsys):
     run = pretrain(load_config("lss_small", overrides("lss_small", "teacher.momentum=1.0")))
+    assert "teacher.momentum=1: the teacher stays as it was" in capsys.readouterr().out
     before, after = tensors_of(run / "initial"), tensors_of(run / "checkpoints/step_00000004/encoder")
     assert all(torch.equal(before[key], after[key]) for key in before)
     student = load_file(run / "checkpoints/step_00000004/student.safetensors")

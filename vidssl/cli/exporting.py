@@ -9,6 +9,7 @@ import typer
 from typer import Argument, Option
 
 from vidssl.cli.options import Checkpoint
+from vidssl.errors import VidsslError
 
 
 def export(
@@ -46,6 +47,8 @@ def export(
     """Write an encoder in a format that others load, checked against the original."""
     from vidssl.exporting import export as run
 
+    if private and push is None:
+        raise VidsslError("--private: is for --push; give --push hub:ORG/NAME too")
     record = run(
         checkpoint,
         output,

@@ -72,12 +72,14 @@ def finetune(
     checkpoint: Checkpoint,
     train: Annotated[Path, Argument(help="labelled folder or CSV to train on")],
     val: Annotated[Path, Argument(help="labelled folder or CSV to test on")],
-    epochs: Annotated[int, Option(help="passes over the training videos")] = 10,
-    train_batch_size: Annotated[int, Option(help="videos in a step of training")] = 16,
+    epochs: Annotated[int, Option(min=1, help="passes over the training videos")] = 10,
+    train_batch_size: Annotated[int, Option(min=1, help="videos in a step of training")] = 16,
     rate: Annotated[float, Option(help="learning rate of the encoder")] = 3e-5,
     head_factor: Annotated[float, Option(help="by which the head's rate is higher")] = 10.0,
     decay: Annotated[float, Option(help="weight decay")] = 0.05,
-    shots: Annotated[int | None, Option(help="so many training videos of each class (default: all)")] = None,
+    shots: Annotated[
+        int | None, Option(min=1, help="so many training videos of each class (default: all)")
+    ] = None,
     save: Annotated[Path | None, Option(help="folder to export the tuned encoder to")] = None,
     seed: Annotated[int, Option(help="of videos chosen, order, crops, and the head's start")] = 0,
     *,

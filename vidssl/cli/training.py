@@ -83,6 +83,12 @@ def _show_cost(recipe: Config, random_weights: bool) -> None:
         f"  time: {1000 * seconds['clip']:,.1f} ms a clip, {seconds['step']:,.1f} s a step, "
         f"{seconds['run'] / 3600:,.2f} h in all, reckoned from two clips in one process without workers"
     )
+    if (made := cost["evaluation"]) is not None and recipe.evaluate is not None:
+        sizes = ", ".join(f"{count} of evaluate.{key}" for key, count in made["videos"].items())
+        typer.echo(
+            f"  evaluation: {' and '.join(made['protocols'])} after every {recipe.evaluate.every} steps, {made['times']} times, "
+            f"on videos: {sizes}; the best by {recipe.evaluate.metric} is kept; not made here, nor in the time above"
+        )
     for note in cost["notes"]:
         typer.echo(f"  note: {note}")
     typer.echo("nothing was kept; leave out --dry-run to begin")

@@ -27,7 +27,7 @@ from vidssl.concepts.templates import (
 )
 from vidssl.errors import VidsslError
 from vidssl.files import write_text
-from vidssl.schema import Section, mistakes, unknown_key
+from vidssl.schema import Section, in_words, mistakes, unknown_key
 
 FORMAT: Final = "vidssl.concepts/1"
 
@@ -253,7 +253,9 @@ def _schema_problems(error: ValidationError) -> Iterator[Problem]:
             message = f"{where}: missing"
         else:
             shown = repr(detail["input"])
-            message = f"{where or 'file'}: {shown if len(shown) < 80 else shown[:79] + '…'}: {detail['msg']}"
+            message = (
+                f"{where or 'file'}: {shown if len(shown) < 80 else shown[:79] + '…'}: {in_words(detail)}"
+            )
         yield Problem("error", None, "schema", message)
 
 

@@ -62,6 +62,8 @@ def find_config(path: str | Path) -> Path:
     """The file itself, or the shipped recipe of that name."""
     if Path(path).is_file():
         return Path(path)
+    if (Path(path) / "config.yaml").is_file():
+        raise VidsslError(f"{path}: is the folder of a run; its recipe is {Path(path) / 'config.yaml'}")
     shipped = {file.stem: file for file in sorted(resource_folder("configs").glob("*.yaml"))}
     if Path(path).parent.name in ("", "configs") and Path(path).stem in shipped:
         return shipped[Path(path).stem]
@@ -79,8 +81,8 @@ def _lines(error: ValidationError) -> list[str]:
         elif detail["type"] == "missing":
             line = f"{key}: missing; set it in the file or with {key}=…"
         else:
-            text = detail["msg"].removeprefix("Value error, ")
-            value = "" if isinstance(detail["input"], dict) else f"{detail['input']!r}: "
+            text, given = schema.in_words(detail), detail["input"]
+            value = "" if isinstance(given, dict) else f"{'null' if given is None else repr(given)}: "
             line = f"{key}: {value}{text}" if key else text
         lines.append(line)
     return lines

@@ -216,6 +216,11 @@ class TrainConfig(Section):
         return self
 
 
+def steps_of(epochs: float, videos: int, repeats: int, batch_size: int) -> int:
+    """Optimiser steps of so many passes over the videos, `repeats` clips of each; batches are whole."""
+    return max(round(epochs * (videos * repeats // batch_size)), 1)
+
+
 class EvaluateConfig(Section):
     """Evaluation while training, on labelled videos."""
 

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from vidssl.config.recipe import steps_of
 from vidssl.errors import VidsslError, check_choice
 from vidssl.files import LATEST, read_json, whole_file
 from vidssl.runs import CONFIG
+from vidssl.training.conditions import ENVIRONMENT
 from vidssl.training.lock import is_held
 
 LOG = "log.jsonl"
@@ -26,7 +28,7 @@ class RunRecord(NamedTuple):
         folder: of the run.
         state: "done"; "running"; "stopped", when it was told to; "ended early", by a mistake or a kill; or what about it
             cannot be read.
-        step, steps: the last one that was logged, and of all, None where the recipe gives epochs.
+        step, steps: the last one that was logged, and of all, None where that is not known.
         recipe: all keys by dotted name.
         logs: by quantity its (step, value) pairs.
         scores: by task and data, such as "knn ucf101", the top-1 of "trained" and "untrained".
@@ -78,12 +80,21 @@ def read_run(folder: Path) -> RunRecord:
         return RunRecord(folder, f"{CONFIG} cannot be read", 0, None, {}, {}, {})
     logs = _read_log(folder / LOG)
     step = max((pairs[-1][0] for pairs in logs.values()), default=0)
-    return RunRecord(
-        folder, _state(folder, step, recipe), step, recipe.get("train.steps"), recipe, logs, _scores(folder)
-    )
+    steps = recipe.get("train.steps") or _steps_of_epochs(folder, recipe)
+    return RunRecord(folder, _state(folder, step, steps), step, steps, recipe, logs, _scores(folder))
 
 
-def _state(folder: Path, step: int, recipe: Mapping[str, Any]) -> str:
+def _steps_of_epochs(folder: Path, recipe: Mapping[str, Any]) -> int | None:
+    """From the number of videos that the run began with."""
+    try:
+        videos = read_json(folder / ENVIRONMENT)["data"]["videos"]
+        epochs, batch_size = recipe["train.epochs"], recipe["train.batch_size"]
+        return steps_of(epochs, videos, recipe.get("data.repeats", 1), batch_size)
+    except (VidsslError, LookupError, TypeError, ZeroDivisionError):
+        return None
+
+
+def _state(folder: Path, step: int, steps: int | None) -> str:
     if is_held(folder):
         return "running"
     try:
@@ -92,7 +103,6 @@ def _state(folder: Path, step: int, recipe: Mapping[str, Any]) -> str:
         return f"{LATEST} cannot be read"
     if latest.get("stopped"):
         return "stopped"
-    steps = recipe.get("train.steps")
     ended = step == steps if steps else str(latest.get("checkpoint")).endswith(f"_{step:08d}")
     return "done" if ended else "ended early"
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vidssl.concepts.build import space_builder
 from vidssl.config import Config
+from vidssl.config.recipe import steps_of
 from vidssl.data.batch import ClipBatch
 from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
@@ -150,15 +151,14 @@ def _set_up(
     videos = on_first(lambda: read_videos(config, known))
     index = videos.index
     views, said = view_specs(config, index.classes)
-    for remark in (*index.remarks, *said):
+    for remark in (*index.remarks, *said, *_frozen(config)):
         accelerator.print(remark)
     now = {
         **on_first(lambda: conditions(videos, device, data.decoder)),
         "flips": [view.flip for view in views],
     }
     accepted = on_first(lambda: require_same(folder, config, now, accept_changes) if claim.begun else [])
-    steps_per_epoch = len(index) * data.repeats // train.batch_size
-    total_steps = train.steps or max(round((train.epochs or 0.0) * steps_per_epoch), 1)
+    total_steps = train.steps or steps_of(train.epochs or 0.0, len(index), data.repeats, train.batch_size)
     sampler = GlobalBatchSampler(
         len(index),
         train.batch_size,
@@ -210,6 +210,16 @@ def _set_up(
     sampler.start_step = run.step
     run.model = accelerator.prepare(student)
     return run
+
+
+def _frozen(config: Config) -> tuple[str, ...]:
+    """That the encoder which a run exports will not have learned, where it is so."""
+    if config.teacher.momentum < 1.0:
+        return ()
+    return (
+        "teacher.momentum=1: the teacher stays as it was, and its encoder is what exports and evaluations take: what the "
+        "student learns is only in vidssl.runs.load_run(RUN, weights='student')",
+    )
 
 
 def build_student(config: Config) -> tuple[Student, Composite]:

@@ -18,8 +18,11 @@ from vidssl.evaluation.setup import EvalOptions, read_labelled
 from vidssl.models.encoder import VideoEncoder
 
 
-def check_evaluation(config: Config, encoder: VideoEncoder) -> None:
+def check_evaluation(config: Config, encoder: VideoEncoder) -> dict[str, int]:
     """Find what is wrong with the videos and the encoder that `evaluate` names. Every process has to call this.
+
+    Returns:
+        How many videos are "train" and "val"; nothing without `evaluate`.
 
     Raises:
         VidsslError: naming the key, for videos that are not there, have no label or share no class; for the same videos twice;
@@ -27,7 +30,7 @@ def check_evaluation(config: Config, encoder: VideoEncoder) -> None:
     """
     wanted = config.evaluate
     if wanted is None:
-        return
+        return {}
     if "zero_shot" in wanted.protocols and encoder.text is None:
         raise VidsslError(
             f"evaluate.protocols: zero_shot: model.name={config.model.name} has no text tower; leave it out"
@@ -46,6 +49,7 @@ def check_evaluation(config: Config, encoder: VideoEncoder) -> None:
     join_labels(
         found["val"].labels, class_list(found["train"].classes, wanted.train), f"evaluate.val: {wanted.val}"
     )
+    return {key: len(index) for key, index in found.items()}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,16 @@ def test_a_dry_run_counts_what_a_run_needs_and_leaves_nothing(recipe: Path) -> N
     assert before.shape == torch.get_rng_state().shape
 
 
+def test_it_says_what_would_be_evaluated_and_evaluates_nothing(
+    recipe: Path, sprites: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("vidssl.training.periodic.Periodic.__call__", None)
+    changes = ["train.batch_size=8", "train.steps=100", f"evaluate.train={sprites / 'train'}"]
+    assert dry_run(load_config(recipe, changes[:2]))["evaluation"] is None
+    cost = dry_run(load_config(recipe, [*changes, f"evaluate.val={sprites / 'val'}", "evaluate.every=30"]))
+    assert cost["evaluation"] == {"protocols": ["knn"], "times": 4, "videos": {"train": 24, "val": 9}}
+
+
 def test_activations_grow_with_the_batch_and_not_with_the_weights(recipe: Path) -> None:
     small, large = (dry_run(load_config(recipe, [f"train.batch_size={n}"]))["bytes"] for n in (4, 8))
     assert large["activations"] == 2 * small["activations"] > 0

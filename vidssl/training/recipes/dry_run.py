@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vidssl.config import Config
+from vidssl.config.recipe import steps_of
 from vidssl.errors import VidsslError
 from vidssl.training.accelerator import make_accelerator
 from vidssl.training.folder import claim_folder
@@ -21,6 +22,7 @@ from vidssl.training.lock import FolderLock
 from vidssl.training.loop import train_step
 from vidssl.training.report import Report
 from vidssl.training.setup import Run, set_up, warm_start
+from vidssl.training.videos import check_evaluation
 
 CLIPS = 2
 # Names that stand for a folder or a repository of weights, which are built without them when told so.
@@ -39,7 +41,8 @@ def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
         random_weights: build the encoder at its full size without its weights, which are then not downloaded.
 
     Returns:
-        JSON-able: `videos`, `steps`, `views` (shapes), `parameters`, `bytes`, `seconds`, `loss`, `device`, `notes`.
+        JSON-able: `videos`, `steps`, `views` (shapes), `parameters`, `bytes`, `seconds`, `loss`, `device`, `notes`, and
+        `evaluation` (None, or its protocols, how many times, and of how many videos), which is not made.
 
     Raises:
         VidsslError: for anything that `vidssl.training.pretrain` would refuse; for several processes.
@@ -92,9 +95,9 @@ def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
         notes.append(f"the loss of {CLIPS} videos is {loss.item()}")
     clips = CLIPS * config.data.repeats
     size, videos = config.train.batch_size, len(run.dataset)
-    per_epoch = videos * config.data.repeats // size
-    steps = config.train.steps or max(round((config.train.epochs or 0.0) * per_epoch), 1)
-    if per_epoch == 0:
+    repeats = config.data.repeats
+    steps = config.train.steps or steps_of(config.train.epochs or 0.0, videos, repeats, size)
+    if videos * repeats < size:
         notes.append(f"train.batch_size={size}: more than the {videos} videos there are")
     fixed = {
         "weights": _bytes(run.student.parameters()) + _bytes(run.objective.parameters()),
@@ -119,9 +122,18 @@ def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
             "run": seconds / clips * size * steps,
         },
         "loss": loss.item(),
+        "evaluation": _evaluation(run, config, steps),
         "device": str(run.accelerator.device),
         "notes": notes,
     }
+
+
+def _evaluation(run: Run, config: Config, steps: int) -> dict[str, Any] | None:
+    wanted = config.evaluate
+    if wanted is None:
+        return None
+    videos = check_evaluation(config, run.student.encoder)
+    return {"protocols": list(wanted.protocols), "times": -(-steps // wanted.every), "videos": videos}
 
 
 class _Saved:
