@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/disentangle.py --seeds 0 1 2      # resumable: cells are kept
     OMP_NUM_THREADS=1 python benchmarks/disentangle.py --told 0           # the same network, told the sense of spin
     OMP_NUM_THREADS=1 python benchmarks/disentangle.py --floors           # of codes that know nothing, and of ideal ones
+    OMP_NUM_THREADS=1 python benchmarks/disentangle.py --families 0 1 2   # the encoders of benchmarks/tracking.py, run before
     OMP_NUM_THREADS=1 python benchmarks/disentangle.py --table-only
 
 A cell trains the demo's encoder on the demo's videos (SSL-HSIC from scratch, no labels), then does what `vidssl disentangle`
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from equal_budget.table import QUANTILES, interval
+from factor_codes.families import families, families_table
 from factor_codes.joint import joint
 from factor_codes.told import SIDE, told
 
@@ -49,6 +51,8 @@ RESULTS = Path(__file__).parent / "results" / "disentangle.json"
 ROWS = ("encoder", "untrained", "mean of frames", "frames shuffled", "frame 0 alone", "labels permuted")
 SIGNS = ("left or right", "up or down", "sense of spin")
 OPTIONS = EvalOptions(batch_size=32, workers=0, device="cpu")
+TRACKED = Path(tempfile.gettempdir()) / "vidssl-tracking"  # where the other benchmarks work by default
+DEMOS = Path(tempfile.gettempdir()) / "vidssl-demo-benchmark"
 BINS = 20
 
 
@@ -62,6 +66,10 @@ def main() -> None:
     parser.add_argument("--image", nargs="+", default=[], metavar="MODEL", help="measured on frame 0 alone")
     parser.add_argument("--demos", type=Path, help="the demos of benchmarks/demo.py, whose runs are measured")
     parser.add_argument("--told", type=int, nargs="+", default=[], metavar="SEED")
+    parser.add_argument("--families", type=int, nargs="+", default=[], metavar="SEED")
+    parser.add_argument(
+        "--tracked", type=Path, help="what was --work of benchmarks/tracking.py, for --families"
+    )
     parser.add_argument("--floors", action="store_true")
     parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vidssl-disentangle")
@@ -86,6 +94,10 @@ def main() -> None:
             write_json(arguments.results, record)
         for seed in arguments.told:
             record.setdefault("told", {})[str(seed)] = told(seed)
+            write_json(arguments.results, record)
+        for seed in arguments.families:
+            tracked, demos = arguments.tracked or TRACKED, arguments.demos or DEMOS
+            record.setdefault("families", {})[str(seed)] = families(tracked, demos, seed)
             write_json(arguments.results, record)
         if arguments.floors:
             record["floors"] = floors()
@@ -266,6 +278,10 @@ def table(record: dict[str, Any]) -> str:
             numbers = [f"{x:.4f}" for x in (own["med"], own["nats"], floor["med"], floor["nats"])]
             lines.append(f"| {model} | {found['clips']} | {found['dimensions']} | {' | '.join(numbers)} |")
         lines.append("")
+    if "families" in record:
+        tracked = RESULTS.with_name("tracking.json")
+        cells = read_json(tracked)["cells"] if tracked.is_file() else []
+        lines += [families_table(record["families"], cells)]
     if "floors" in record:
         keys = list(record["floors"][0])
         lines += [f"| {' | '.join(keys)} |", "|---" * len(keys) + "|"]
