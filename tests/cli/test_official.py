@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -24,6 +25,13 @@ def test_three_official_splits_by_one_command(vidssl, checkpoint, sprites, tmp_p
         assert code == 0
         assert all(text in out for text in ("mean ± std", "split 3", "trained", " ± "))
         result = json.loads(file.read_text())
+        assert f"{command}.split3.classes.csv, {command}.split3.confusion.csv" in out
+        with (tmp_path / f"{command}.split1.confusion.csv").open(newline="") as stream:
+            rows = [[int(count) for count in row[1:]] for row in list(csv.reader(stream))[1:]]
+        score = result["splits"][0]["scores"]["trained"]
+        assert sum(row[place] for place, row in enumerate(rows)) == score["correct"]
+        assert sum(map(sum, rows)) == score["total"]
+        assert ("calibration_error" in score) == (command == "zero-shot")
         top1 = [one["scores"]["trained"]["top1"] for one in result["splits"]]
         assert result["scores"]["trained"]["top1"] == pytest.approx(sum(top1) / 3)
     assert result["splits"][0]["train"]["videos"] == 8

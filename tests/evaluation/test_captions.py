@@ -8,7 +8,7 @@ import pytest
 
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
-from vidssl.evaluation.captions import read_captions
+from vidssl.evaluation.texts.captions import read_captions
 
 INDEX = VideoIndex.of(Path("/v"), ["a/video1.mp4", "a/video2.mp4", "b/video2.mp4", "b/x.mp4"], [None] * 4)
 

@@ -18,6 +18,7 @@ from vidssl.evaluation.classes import (
     join_labels,
     read_classes,
     resolve_templates,
+    templates_record,
 )
 
 LABELS = Path(__file__).parents[2] / "../shared/data/labels"
@@ -180,3 +181,28 @@ def test_the_28_templates_are_clips_own():
 
     published = json.loads((LABELS / "openai_clip/kinetics700.json").read_text())["templates"]
     assert sorted(published) == sorted(template_presets()["clip_k700"])
+
+
+@pytest.mark.skipif(
+    not LABELS.is_dir(), reason="the label files of the public data sets are not beside the checkout"
+)
+def test_the_templates_of_ucf101_are_clips_and_those_of_pe():
+    import json
+
+    shipped = set(template_presets()["clip_ucf101"])
+    assert shipped == set(json.loads((LABELS / "openai_clip/ucf101.json").read_text())["templates"])
+    theirs = json.loads((LABELS / "pe/video_templates.json").read_text())
+    for name in ("ucf101_val", "hmdb_test"):
+        assert {template.replace("{c}", "{}") for template in theirs[name]} == shipped
+    assert {template.replace("{c}", "{}") for template in theirs["k400_val"]} == set(
+        template_presets()["clip_k700"]
+    )
+
+
+def test_a_result_names_the_preset_and_its_source():
+    record = templates_record(template_presets()["clip_ucf101"])
+    assert record["preset"] == "clip_ucf101" and "arXiv 2103.00020" in record["source"]
+    assert len(record["list"]) == 48
+    assert templates_record(("{}",))["preset"] == "name"  # however it was given
+    own = templates_record(("look: {}",))
+    assert own["preset"] is None and own["source"] is None

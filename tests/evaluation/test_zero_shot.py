@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,19 +12,14 @@ import torch.nn.functional as F
 import yaml
 
 import vidssl
+from vidssl.concepts.datasets import class_names
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions, zero_shot
 from vidssl.evaluation.classes import class_list, concept_classes
 from vidssl.evaluation.report import show_result
-from vidssl.evaluation.zero_shot import (
-    class_prompts,
-    cut_texts,
-    name_setting,
-    rated_with_debiased,
-    text_classifier,
-    training_vocabulary,
-    zero_shot_scores,
-)
+from vidssl.evaluation.texts.classifier import class_prompts, cut_texts, text_classifier
+from vidssl.evaluation.texts.setting import name_setting, training_vocabulary
+from vidssl.evaluation.zero_shot import rated_with_debiased, zero_shot_scores
 from vidssl.models.export import save_encoder
 
 WORDS = {
@@ -235,3 +232,65 @@ def test_one_class_is_said_to_be_no_test(run_folder, sprites, tmp_path, capsys):
 def test_descriptions_need_a_vocabulary(run_folder, sprites):
     with pytest.raises(VidsslError, match=r"classes\.csv has no descriptions"):
         zero_shot(run_folder({"hsic": {}}) / "encoder", sprites / "val", texts="description", options=FAST)
+
+
+def test_a_shifted_list_of_labels_is_named(run_folder, sprites, monkeypatch, tmp_path):
+    module = import_module("vidssl.evaluation.zero_shot")
+    run = run_folder({"hsic": {}}) / "encoder"
+    extract = module.extract_features
+
+    def planted(offset):
+        def found(subject, index, **given):
+            kept = extract(subject, index, **given)
+            rows = torch.eye(3)[(torch.from_numpy(index.label_ids) + offset) % 3]
+            features = {name: rows.repeat(1, 1) for name in kept.features}
+            return replace(
+                kept, features=features, ok=dict.fromkeys(features, torch.ones(len(rows), dtype=torch.bool))
+            )
+
+        return found
+
+    monkeypatch.setattr(module, "text_classifier", lambda *_: torch.eye(3))
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(sorted(folder.name for folder in (sprites / "val").iterdir())))
+    lines = {}
+    for offset in (0, 1, 2):
+        monkeypatch.setattr(module, "extract_features", planted(offset))
+        result = zero_shot(run, sprites / "val", classes=str(listed), options=FAST)
+        lines[offset] = " ".join(result["notes"])
+        assert result["scores"]["trained"]["top1"] == (offset == 0)
+        assert result["answers"]["answered"]["trained"] == [
+            (label + offset) % 3 for label in result["answers"]["truth"]
+        ]
+    assert "shifted" not in lines[0] and "chance" not in lines[0]
+    assert "trained: the labels look shifted by 1 in the list of 3 classes: 9 answers fit" in lines[1]
+    assert "shifted by 2" in lines[2]
+
+
+def test_the_three_lists_of_kinetics_600_see_the_videos_of_their_own_classes(
+    run_folder, encoder, sprites, tmp_path, monkeypatch
+):
+    videos = iter(sorted((sprites / "train").rglob("*.mp4")))
+    names = ("acting in play", "adjusting glasses", "alligator wrestling", "arguing")
+    where = {
+        name: [number for number in (1, 2, 3) if name in class_names(f"k600-zero-shot-{number}")]
+        for name in names
+    }
+    assert sorted({tuple(lists) for lists in where.values()}) != [(1, 2, 3)]
+    for name in (*where, "abseiling"):
+        (tmp_path / "k600" / name).mkdir(parents=True)
+        shutil.copy(next(videos), tmp_path / "k600" / name / "a.mp4")
+    run, data = run_folder({"hsic": {}}) / "encoder", tmp_path / "k600"
+    module = import_module("vidssl.evaluation.zero_shot")
+    monkeypatch.setattr(module, "text_classifier", lambda *_: torch.ones(160, encoder.embed_dim))
+    result = zero_shot(run, data, classes="k600-zero-shot", options=FAST)
+    for number, one in enumerate(result["splits"], 1):
+        assert len(one["classes"]["names"]) == 160 and one["classes"]["unknown"] == {}
+        own = sorted(name for name, lists in where.items() if number in lists)
+        assert [path.split("/")[0] for path in one["answers"]["videos"]] == own
+        left_out = f"{5 - len(own)} videos of {5 - len(own)} other classes are left out"
+        assert any(left_out in line for line in one["notes"])
+        assert one["scores"]["chance"]["top1"] == pytest.approx(1 / 160)
+    assert len(result["scores"]["trained"]["top1_splits"]) == 3
+    with pytest.raises(VidsslError, match=r"none of its 3 classes .* are in concepts k600-zero-shot-1"):
+        zero_shot(tmp_path / "run" / "encoder", sprites / "val", classes="k600-zero-shot-1", options=FAST)

@@ -46,6 +46,7 @@ Report = Annotated[Path | None, Option("--output", help="write the report as JSO
 def finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, output: Path | None) -> None:
     """Print the table and write the JSON, on the first process."""
     from vidssl import distributed
+    from vidssl.evaluation.answers.files import write_answers
     from vidssl.evaluation.official import show_splits
     from vidssl.evaluation.report import result_file, show_result
     from vidssl.files import write_json
@@ -55,7 +56,8 @@ def finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, outp
         write_json(file, result)
         show = show_splits if "splits" in result else show_result
         show(f"{title} on {data}", result)
-        typer.echo(f"written to {file}")
+        beside = "".join(f", {one.name}" for one in write_answers(file, result))
+        typer.echo(f"written to {file}{beside}")
 
 
 def eval_arguments(

@@ -7,10 +7,11 @@ descriptions are inserted as they are, so that braces in them need no care.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from string import Formatter
+from typing import NamedTuple
 
 from vidssl.errors import VidsslError, check_choice, did_you_mean
 from vidssl.resources import resource_folder
@@ -85,11 +86,29 @@ def template_fault(template: str, kind: str) -> str | None:
     return None
 
 
+class TemplatePreset(NamedTuple):
+    """Templates that others, or we, have used, and where they were published."""
+
+    templates: tuple[str, ...]
+    source: str
+
+
 @cache
+def _presets() -> dict[str, TemplatePreset]:
+    presets = json.loads((resource_folder("prompts") / "templates.json").read_text(encoding="utf-8"))
+    return {name: TemplatePreset(tuple(one["templates"]), one["source"]) for name, one in presets.items()}
+
+
 def template_presets() -> dict[str, tuple[str, ...]]:
     """The presets of ``prompts/templates.json`` by name."""
-    presets = json.loads((resource_folder("prompts") / "templates.json").read_text(encoding="utf-8"))
-    return {name: tuple(templates) for name, templates in presets.items()}
+    return {name: preset.templates for name, preset in _presets().items()}
+
+
+def preset_of(templates: Sequence[str]) -> tuple[str, str] | None:
+    """Name and source of the preset that has these templates, whatever their order; None where none has."""
+    wanted = sorted(templates)
+    found = ((name, one.source) for name, one in _presets().items() if sorted(one.templates) == wanted)
+    return next(found, None)
 
 
 def category_templates(given: str | Iterable[str]) -> tuple[str, ...]:

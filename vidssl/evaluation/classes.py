@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from vidssl.concepts.names import display_name, join_key, match_names
-from vidssl.concepts.templates import category_templates
+from vidssl.concepts.templates import category_templates, preset_of
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.data.manifest.classes import read_class_list
 from vidssl.data.manifest.formats.labels import CLASS_LISTS
 from vidssl.errors import VidsslError, did_you_mean
+from vidssl.evaluation.report import list_hash
 
 
 @dataclass(frozen=True)
@@ -197,3 +198,9 @@ def resolve_templates(given: str | None, classes: ClassList) -> tuple[str, ...]:
     if given == "own":
         return category_templates(classes.templates)
     return category_templates(given or classes.default_templates)
+
+
+def templates_record(templates: Sequence[str]) -> dict[str, Any]:
+    """What a result says of templates: the `list`, its `hash`, and name and `source` of the `preset`, None where it is none."""
+    preset, source = preset_of(templates) or (None, None)
+    return {"list": list(templates), "hash": list_hash(templates), "preset": preset, "source": source}

@@ -7,12 +7,13 @@ from pathlib import Path
 from vidssl.data.manifest.content import content_hash
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
-from vidssl.evaluation.classes import class_list, read_classes, resolve_templates
+from vidssl.evaluation.classes import class_list, read_classes, resolve_templates, templates_record
 from vidssl.evaluation.features import extract_features
-from vidssl.evaluation.report import Result, list_hash, result_header
+from vidssl.evaluation.report import Result, result_header
 from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, load_subject
-from vidssl.evaluation.zero_shot import class_prompts, cut_texts, text_classifier, zero_shot_scores
+from vidssl.evaluation.texts.classifier import class_prompts, cut_texts, text_classifier
+from vidssl.evaluation.zero_shot import zero_shot_scores
 
 
 def classify(
@@ -61,7 +62,7 @@ def classify(
         "video": str(video),
         "content": content_hash(video)[:16],
         "classes": {"source": listed.source, "names": listed.names, "hash": listed.fingerprint},
-        "templates": {"list": chosen, "hash": list_hash(chosen)},
+        "templates": templates_record(chosen),
         "cut_texts": cut,
         **{
             key: {listed.names[i]: values[i].item() for i in order.tolist()}

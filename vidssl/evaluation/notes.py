@@ -45,9 +45,11 @@ def _classes(result: Mapping[str, Any]) -> Iterator[str]:
         return
     classes = result["classes"]
     if "templates" in result:
-        templates = result["templates"]["list"]
+        given = result["templates"]
+        preset = f" of {given['preset']}, {given['source']}" if given.get("preset") else ""
+        templates = given["list"]
         yield (
-            f"classes: {classes['source']}; {len(templates)} templates such as {templates[0]!r} "
+            f"classes: {classes['source']}; {len(templates)} templates such as {templates[0]!r}{preset} "
             f"(hashes {classes['hash']}, {result['templates']['hash']})"
         )
     if "names" in result:

@@ -25,8 +25,8 @@ def over_splits(measure: Callable[..., Result], *data: str | Path) -> Result:
 
     Returns:
         Its result; of three splits what all have in common, ``splits``, their three results, and ``scores``: of every row `top1`,
-        the mean, `std`, the standard deviation of the three (n - 1), `top1_splits`, the three, and the means of `mean_class` and
-        `top5`.
+        the mean, `std`, the standard deviation of the three (n - 1), `top1_splits`, the three, and the means of `mean_class`,
+        `top5` and `calibration_error`.
 
     Raises:
         VidsslError: when some of the data name three splits and others do not.
@@ -41,7 +41,12 @@ def over_splits(measure: Callable[..., Result], *data: str | Path) -> Result:
             f"{whole}: is one set, but the other stands for three splits; name both by #split=train and #split=test, or one "
             "split of each, such as #split=train1"
         )
-    results = [sealed(measure(*one)) for one in zip(*sets, strict=True)]
+    return mean_of_splits([measure(*one) for one in zip(*sets, strict=True)])
+
+
+def mean_of_splits(results: Sequence[Result]) -> Result:
+    """The results of three splits as one, as `over_splits` returns it."""
+    results = [sealed(one) for one in results]
     head = ("task", "checkpoint", "loaded", "model", "sampling", "decoder", "environment")
     rows = [name for name in results[0]["scores"] if all(name in one["scores"] for one in results)]
     record = {
@@ -57,7 +62,7 @@ def _mean_score(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "top1": statistics.mean(top1), "std": statistics.stdev(top1), "top1_splits": top1,
     }  # fmt: skip
-    for key in ("mean_class", "top5"):
+    for key in ("mean_class", "top5", "calibration_error"):
         if all(key in score for score in scores):
             found[key] = statistics.mean(score[key] for score in scores)
     return found

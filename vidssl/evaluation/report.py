@@ -127,13 +127,17 @@ def show_result(title: str, result: Mapping[str, Any]) -> None:
 
 
 def _add_accuracies(table: Table, scores: Mapping[str, Any]) -> None:
-    for column in ("top-1 [95 % interval]", "mean class", "top-5"):
+    calibrated = any("calibration_error" in score for score in scores.values())
+    keys = {"mean class": "mean_class", "top-5": "top5"} | (
+        {"ECE": "calibration_error"} if calibrated else {}
+    )
+    for column in ("top-1 [95 % interval]", *keys):
         table.add_column(column, justify="right")
     settings = any("setting" in score for score in scores.values())
     if settings:
         table.add_column("class names")
     for name, score in scores.items():
-        others = (f"{100 * score[key]:.1f} %" if key in score else "" for key in ("mean_class", "top5"))
+        others = (f"{100 * score[key]:.1f} %" if key in score else "" for key in keys.values())
         names = [score.get("setting", {}).get("names", "")] if settings else []
         table.add_row(name, format_score(score), *others, *names)
 

@@ -13,7 +13,7 @@ from vidssl import distributed
 from vidssl.data.manifest.duplicates import same_files
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
-from vidssl.evaluation.captions import read_captions
+from vidssl.evaluation.answers.record import answers_record
 from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
@@ -21,7 +21,8 @@ from vidssl.evaluation.ranks import chance_recalls, first_ranks, recall_scores
 from vidssl.evaluation.report import Result, data_record, list_hash, result_header
 from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject, read_labelled
-from vidssl.evaluation.zero_shot import cut_texts
+from vidssl.evaluation.texts.captions import read_captions
+from vidssl.evaluation.texts.classifier import cut_texts
 
 _TITLES = {"trained": "trained", "untrained": "untrained", "motion": "motion energy"}
 
@@ -100,6 +101,7 @@ def _with_videos(subject: Subject, data: str | Path, gallery: str | Path | None)
         "notes": _constant(found),
         "scores": scores,
         "comparisons": compare_to_untrained(hits),
+        "answers": answers_record(queries, hits),
     }
 
 

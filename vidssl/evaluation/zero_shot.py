@@ -6,20 +6,25 @@ and debiased scores use the evaluated videos as a set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vidssl.concepts.names import match_names
-from vidssl.concepts.templates import render
-from vidssl.concepts.vocabulary import DEFAULT_VOCABULARY, load_concepts
-from vidssl.config import load_config
-from vidssl.errors import NAMED, VidsslError, check_choice
-from vidssl.evaluation.classes import ClassList, find_classes, join_labels, resolve_templates
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.evaluation.answers.calibration import calibration_scores
+from vidssl.evaluation.answers.confusion import answers_of
+from vidssl.evaluation.answers.record import answers_record
+from vidssl.evaluation.answers.suspicion import label_shift, suspicions
+from vidssl.evaluation.classes import (
+    ClassList,
+    find_classes,
+    join_labels,
+    resolve_templates,
+    templates_record,
+)
 from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.metrics import (
@@ -30,13 +35,14 @@ from vidssl.evaluation.metrics import (
     group_numbers,
     majority_scores,
 )
-from vidssl.evaluation.official import over_splits
-from vidssl.evaluation.report import Result, data_record, list_hash, result_header
+from vidssl.evaluation.official import mean_of_splits, over_splits
+from vidssl.evaluation.report import Result, data_record, result_header
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject, read_labelled
-from vidssl.models.encoder import TextTower, VideoEncoder
-from vidssl.runs import CONFIG, find_initial
+from vidssl.evaluation.texts.classifier import class_prompts, cut_texts, text_classifier, text_tower
+from vidssl.evaluation.texts.setting import name_setting
+from vidssl.runs import find_initial
 
-Texts = Literal["category", "description", "both"]
+K600 = "k600-zero-shot"  # three lists of 160 classes: https://arxiv.org/abs/2208.02816, as ViFi-CLIP and Text4Vis have them
 
 
 def zero_shot(
@@ -54,7 +60,8 @@ def zero_shot(
         checkpoint: run folder, checkpoint folder or exported encoder with a text tower.
         data: folder ``<class>/<file>`` or a ``path,label`` CSV; ``videos#split=test`` for three official splits, see `over_splits`.
         classes: class list file or a vocabulary such as ``ucf101``; by default a ``classes.csv`` beside the data, else the
-            folder names.
+            folder names. ``k600-zero-shot`` are the three lists of 160 classes of Kinetics-600 that Kinetics-400 lacks, each
+            measured on the videos of its own classes, with their mean; ``k600-zero-shot-1`` to ``-3`` one of them.
         templates: preset, file, or one template with ``{}``.
         texts: ``category`` (names), ``description`` (the sentences of a vocabulary) or ``both``.
 
@@ -64,6 +71,9 @@ def zero_shot(
         videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
     """
     subject = load_subject(checkpoint, options)
+    if classes == K600:
+        lists = [f"{K600}-{number}" for number in (1, 2, 3)]
+        return mean_of_splits([_measured(subject, data, one, templates, texts) for one in lists])
     return over_splits(lambda one: _measured(subject, one, classes, templates, texts), data)
 
 
@@ -72,6 +82,9 @@ def _measured(
 ) -> Result:
     index, unlabelled = read_labelled(data, subject.options)
     listed = find_classes(Path(data), index.classes, classes)
+    left_out: list[str] = []
+    if classes is not None and classes.startswith(K600):
+        index, left_out = _of_classes(index, listed)
     joined = join_labels(index.labels, listed, str(data))
     chosen = resolve_templates(templates, listed)
     cut = cut_texts(subject.encoder, class_prompts(listed, chosen, texts))
@@ -88,11 +101,12 @@ def _measured(
         ("trained", subject.encoder, names["setting"]),
     ):
         if encoder is not None:
-            tower = _tower(encoder).fingerprint
+            tower = text_tower(encoder).fingerprint
             if tower not in classifiers:
                 classifiers[tower] = text_classifier(encoder, listed, chosen, texts).cpu()
             rows, ok = features.features[f"{name}/unit"], features.ok[f"{name}/unit"]
-            rated |= rated_with_debiased(name, rows, classifiers[tower], labels, ok, setting, groups)
+            heat = text_tower(encoder).temperature
+            rated |= rated_with_debiased(name, rows, classifiers[tower], labels, ok, setting, groups, heat)
     scores = {name: row.score for name, row in rated.items()}
     scores["majority class"] = majority_scores(labels, labels[labels < len(listed.names)])
     scores["chance"] = chance_scores(labels, len(listed.names))
@@ -110,86 +124,26 @@ def _measured(
         },
         "texts": texts,
         "cut_texts": cut,
-        "templates": {"list": chosen, "hash": list_hash(chosen)},
+        "templates": templates_record(chosen),
         "names": names,
-        "notes": [
+        "notes": left_out
+        + [
             f"{name}: all videos have the same features, so that it gives one answer for all of them"
             for name in ("untrained", "trained")
             if f"{name}/unit" in features.features and features.constant(f"{name}/unit")
+        ]
+        + [
+            line
+            for name in ("untrained", "trained")
+            if name in rated
+            for line in _suspicions(name, rated[name], scores["chance"]["top1"], labels, len(listed.names))
         ],
         "scores": scores,
+        "answers": answers_record(index, {name: row.answers for name, row in rated.items()}, labels),
         "comparisons": compare_to_untrained(
             {name: row.correct for name, row in rated.items()}, groups=groups
         ),
     }
-
-
-def text_classifier(
-    encoder: VideoEncoder, classes: ClassList, templates: Sequence[str], texts: str = "category"
-) -> Tensor:
-    """(K, D) unit rows: each prompt's embedding normalised, averaged over the class, normalised again.
-
-    The order of Radford et al. 2021 (CLIP), §3.1.4.
-
-    Args:
-        templates: filled with the classes' texts.
-        texts: ``category`` takes those prompts, ``description`` the classes' sentences instead, ``both`` the
-            normalised mean of the two rows.
-
-    Raises:
-        VidsslError: for an encoder without a text tower, another `texts`, classes without descriptions, or embeddings that
-            are not finite.
-    """
-    prompts = class_prompts(classes, templates, texts)
-    rows = torch.stack([_class_rows(_tower(encoder), kind) for kind in prompts])
-    finite = rows.isfinite().all(dim=-1).all(dim=0)
-    if not bool(finite.all()):
-        named = ", ".join(name for name, fine in zip(classes.names, finite.tolist(), strict=True) if not fine)
-        raise VidsslError(f"zero-shot: the text tower gives nothing finite for {named}")
-    return F.normalize(rows.mean(dim=0), dim=-1)
-
-
-def class_prompts(
-    classes: ClassList, templates: Sequence[str], texts: str = "category"
-) -> list[Sequence[Sequence[str]]]:
-    """For each kind of text that `texts` asks for, the prompts of each class; arguments as in `text_classifier`.
-
-    Raises:
-        VidsslError: for another `texts`, or classes without descriptions.
-    """
-    check_choice("texts", texts, get_args(Texts), NAMED)
-    if texts != "category" and not classes.descriptions:
-        raise VidsslError(
-            f"texts {texts!r}: {classes.source} has no descriptions; name a concept file or a vocabulary as classes"
-        )
-    prompts: list[Sequence[Sequence[str]]] = []
-    if texts != "description":
-        prompts.append([[render(template, text) for template in templates] for text in classes.texts])
-    if texts != "category":
-        prompts.append(classes.descriptions)
-    return prompts
-
-
-def cut_texts(encoder: VideoEncoder, prompts: Sequence[Sequence[Sequence[str]]]) -> dict[str, Any]:
-    """The tower's `context_length` in tokens, and the `texts` that are longer: it sees only their beginning."""
-    tower = _tower(encoder)
-    texts = dict.fromkeys(text for kind in prompts for own in kind for text in own)
-    # A token is at least a byte; start and end are one each.
-    long = [text for text in texts if len(text.encode()) + 2 > tower.context_length]
-    cut = [text for text in long if tower.num_tokens(text) > tower.context_length]
-    return {"context_length": tower.context_length, "texts": cut}
-
-
-def _tower(encoder: VideoEncoder) -> TextTower:
-    if encoder.text is None:
-        raise VidsslError("zero-shot: this encoder has no text tower; it has to start from a CLIP model")
-    return encoder.text
-
-
-def _class_rows(tower: TextTower, prompts: Sequence[Sequence[str]]) -> Tensor:
-    embedded = F.normalize(tower.encode([text for own in prompts for text in own]).float(), dim=-1)
-    means = [rows.mean(dim=0) for rows in embedded.split([len(own) for own in prompts])]
-    return F.normalize(torch.stack(means), dim=-1)
 
 
 def zero_shot_scores(
@@ -210,11 +164,29 @@ def zero_shot_scores(
     return scores
 
 
+def _of_classes(index: VideoIndex, listed: ClassList) -> tuple[VideoIndex, list[str]]:
+    """The videos of these classes, and the line that says how many others are left out."""
+    labels = [str(label) for label in index.labels]
+    places = dict(zip(index.classes, match_names(index.classes, listed.names, listed.aliases), strict=True))
+    rows = [row for row, label in enumerate(labels) if places[label] is not None]
+    if not rows:
+        return index, []  # which `join_labels` refuses
+    others = {label for label in labels if places[label] is None}
+    line = f"{listed.source}: {len(index) - len(rows)} videos of {len(others)} other classes are left out, as this protocol has it"
+    return index.subset(rows), [line] if others else []
+
+
+def _suspicions(name: str, row: Rated, chance: float, labels: Tensor, classes: int) -> list[str]:
+    shift = label_shift(labels.tolist(), row.answers.tolist(), classes)
+    return suspicions(name, row.score, chance, shift, classes)
+
+
 class Rated(NamedTuple):
-    """A row of the table, and (N,) bool, which videos it got right."""
+    """A row of the table, (N,) bool, which videos it got right, and (N,) int64, the classes answered (see `answers_of`)."""
 
     score: Score
     correct: Tensor
+    answers: Tensor
 
 
 def rated_with_debiased(
@@ -225,6 +197,7 @@ def rated_with_debiased(
     ok: Tensor,
     names: str,
     groups: Tensor | None = None,
+    temperature: float | None = None,
 ) -> dict[str, Rated]:
     """Accuracies of one encoder, plain and debiased, each with the `setting` it was measured in.
 
@@ -233,6 +206,7 @@ def rated_with_debiased(
         features: (N, D). classifier: (K, D). labels: (N,). ok: (N,) videos that can be used.
         names: setting of the class names, as `name_setting` gives it.
         groups: (N,) see `classification_scores`.
+        temperature: of the text tower, for `calibration_scores`; None leaves them out.
     """
     rows = {}
     for suffix, debias in (("", False), (", debiased (transductive)", True)):
@@ -240,42 +214,8 @@ def rated_with_debiased(
         score = classification_scores(scores, labels, ok, groups)
         videos = "transductive" if debias else "inductive"
         score["setting"] = {"videos": videos, "names": names}
-        rows[name + suffix] = Rated(score, correct_rows(scores, labels, ok))
+        right = correct_rows(scores, labels, ok)
+        if temperature is not None:
+            score |= calibration_scores(scores, right, ok, temperature)
+        rows[name + suffix] = Rated(score, right, answers_of(scores, labels, ok))
     return rows
-
-
-def name_setting(run: Path | None, classes: ClassList) -> dict[str, Any]:
-    """Whether training in a concept space knew the names of the classes it is evaluated on.
-
-    Args:
-        run: the run folder; None where an encoder lies outside one.
-        classes: those of the evaluation.
-
-    Returns:
-        `vocabulary` (of the run's concept objectives, None without any), `known`: how many of the `classes` are names or
-        aliases in it, joined by name, and `setting`: ``inductive`` for none of them, ``transductive`` for all,
-        ``partly transductive`` for some, ``unknown`` where the vocabulary cannot be told.
-    """
-    record: dict[str, Any] = {"vocabulary": None, "known": 0, "classes": len(classes.names)}
-    try:
-        if run is None:
-            raise VidsslError("no run folder")
-        record["vocabulary"] = vocabulary = training_vocabulary(run)
-        concepts = () if vocabulary is None else load_concepts(vocabulary).concepts
-    except VidsslError as error:
-        return {**record, "known": None, "setting": "unknown", "reason": str(error)}
-    words = [word for concept in concepts for word in (concept.name, *concept.aliases)]
-    known = sum(position is not None for position in match_names(classes.names, words))
-    kinds = {0: "inductive", len(classes.names): "transductive"}
-    return {**record, "known": known, "setting": kinds.get(known, "partly transductive")}
-
-
-def training_vocabulary(run: Path) -> str | None:
-    """The vocabulary of a run's concept objectives, joined by ``+``; None when it has none."""
-    objectives = load_config(run / CONFIG).objective
-    given = [
-        str(options.get("vocabulary", DEFAULT_VOCABULARY))
-        for name, options in objectives.items()
-        if options.get("objective", name) in ("concept", "phases")
-    ]
-    return "+".join(dict.fromkeys(given)) or None

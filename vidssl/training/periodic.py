@@ -21,7 +21,8 @@ from vidssl.evaluation.metrics import classification_scores
 from vidssl.evaluation.probes.knn import knn_scores
 from vidssl.evaluation.probes.splits import Frozen, Splits, read_splits
 from vidssl.evaluation.setup import EvalOptions, Subject
-from vidssl.evaluation.zero_shot import text_classifier, zero_shot_scores
+from vidssl.evaluation.texts.classifier import text_classifier
+from vidssl.evaluation.zero_shot import zero_shot_scores
 from vidssl.files import read_json, write_json
 from vidssl.models.export import save_encoder
 from vidssl.training.setup import Run

@@ -13,6 +13,8 @@ from vidssl import distributed
 from vidssl.data.manifest.duplicates import same_files
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
+from vidssl.evaluation.answers.confusion import answers_of
+from vidssl.evaluation.answers.record import answers_record
 from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
@@ -88,13 +90,13 @@ class Splits:
             yield Frozen(title, rows, labels, self.test.features[key], self.test.ok[key], groups)
 
     def scored(self, predictions: Mapping[str, tuple[Frozen, Tensor]]) -> dict[str, Any]:
-        """`scores` and `comparisons` of a result.
+        """`scores`, `comparisons` and `answers` of a result.
 
         Args:
             predictions: title -> whose it is, and (M, K) class scores.
 
         Returns:
-            Accuracies by title, then of the majority class and of chance; and trained against untrained.
+            Accuracies by title, then of the majority class and of chance; trained against untrained; and the `answers`.
         """
         labels = self.test_labels
         scores = {
@@ -106,7 +108,20 @@ class Splits:
         right = {
             title: correct_rows(rows, labels, frozen.ok) for title, (frozen, rows) in predictions.items()
         }
-        return {"scores": scores, "comparisons": compare_to_untrained(right, groups=self.test_groups)}
+        return {
+            "scores": scores,
+            "comparisons": compare_to_untrained(right, groups=self.test_groups),
+            "answers": self._answers(predictions),
+        }
+
+    def _answers(self, predictions: Mapping[str, tuple[Frozen, Tensor]]) -> dict[str, Any]:
+        if self.indices is None:
+            return {}
+        labels = self.test_labels
+        answered = {
+            title: answers_of(rows, labels, frozen.ok) for title, (frozen, rows) in predictions.items()
+        }
+        return answers_record(self.indices[1], answered, labels)
 
 
 def read_splits(

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from vidssl.evaluation.results.parts import (
+    Answers,
     Classes,
     Comparison,
     CutTexts,
@@ -34,6 +35,7 @@ class ZeroShot(Header):
     notes: list[str]
     scores: dict[str, Score]
     comparisons: dict[str, Comparison]
+    answers: Answers | None = None
 
 
 class LinearProbe(Splits):
@@ -99,6 +101,7 @@ class Retrieval(Header):
     notes: list[str]
     scores: dict[str, dict[str, float | int | Interval | None]]
     comparisons: dict[str, Comparison]
+    answers: Answers | None = None
 
 
 class OverSplits(Header):

@@ -116,6 +116,8 @@ class Score(Part):
     top1_draws: list[float] | None = None
     std: float | None = None
     top1_splits: list[float] | None = None
+    confidence: float | None = None
+    calibration_error: float | None = None
 
 
 class Comparison(Part):
@@ -141,6 +143,19 @@ class Classes(Part):
     unused: list[str] | None = None
 
 
+class Answers(Part):
+    """What was answered to each test video."""
+
+    videos: list[str]
+    groups: list[str | None] | None = None
+    truth: list[int] | None = None
+    """places in `classes`, behind their end for classes that cannot be answered"""
+    answered: dict[str, list[int]] | None = None
+    """by row of `scores`: places in `classes`, -1 for no answer"""
+    right: dict[str, list[bool]] | None = None
+    """by row of `scores`, where the answer is no class"""
+
+
 class Pair(Part):
     """A video that is in both splits."""
 
@@ -159,6 +174,7 @@ class Splits(Header):
     notes: list[str]
     scores: dict[str, Score]
     comparisons: dict[str, Comparison]
+    answers: Answers | None = None
 
 
 class Templates(Part):
@@ -166,6 +182,9 @@ class Templates(Part):
 
     list: tuple[str, ...]
     hash: str
+    preset: str | None = None
+    source: str | None = None
+    """of the preset"""
 
 
 class CutTexts(Part):
