@@ -6,19 +6,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from timm.models.vision_transformer_relpos import ResPostRelPosBlock
 from torch import nn
 
 from tests.tiny_clip import tiny_config, write_tiny_clip
 
 SIZE: dict[str, Any] = {"img_size": 32, "embed_dim": 64, "depth": 2, "num_heads": 2}
 NORM = partial(nn.LayerNorm, eps=1e-5)
-VIT, EVA = "VisionTransformer", "Eva"
+VIT, RELATIVE, EVA = "VisionTransformer", "VisionTransformerRelPos", "Eva"
 # Class of timm, what it is called with, pool and projection of the open_clip config.
 TRUNKS: dict[str, tuple[str, dict[str, Any], str, str | None]] = {
     "siglip": (VIT, {"patch_size": 8, "class_token": False}, "map", "none"),
     "mobileclip": (VIT, {"patch_size": 1, "no_embed_class": True}, "token", None),  # behind convolutions
     "registers": (VIT, {"patch_size": 8, "reg_tokens": 4, "no_embed_class": True, "init_values": 0.1}, "avg", None),
     "average": (VIT, {"patch_size": 8, "class_token": False, "qkv_bias": False, "global_pool": "avg"}, "", "linear"),
+    "relative": (RELATIVE, {"patch_size": 8, "class_token": True, "rel_pos_dim": 8}, "avg", "linear"),
+    "relative post norm": (
+        RELATIVE,
+        {"patch_size": 8, "rel_pos_dim": 8, "block_fn": ResPostRelPosBlock, "shared_rel_pos": True},
+        "avg", "linear",
+    ),
     "eva02": (
         EVA,
         {"patch_size": 8, "qkv_fused": False, "swiglu_mlp": True, "scale_mlp": True, "scale_attn_inner": True,
@@ -58,13 +65,15 @@ def _trunk(kind: str, pretrained: bool = False, pretrained_cfg: Any = None, **op
     from timm.models.eva import Eva
     from timm.models.vision_transformer import VisionTransformer
     from timm.models.vision_transformer_hybrid import ConvStem
+    from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
     name, own, _, _ = TRUNKS[kind]
     options = {key: value for key, value in options.items() if key in ("num_classes", "global_pool")}
     if kind == "mobileclip":
         stem = ConvStem(depth=2, channels=(16, 64), kernel_size=(4, 2), stride=(4, 2), padding=0)
         own = {**own, "embed_layer": partial(HybridEmbed, backbone=stem, proj=False)}
-    trunk: nn.Module = (VisionTransformer if name == VIT else Eva)(**{**SIZE, **own, **options})
+    kinds: dict[str, Any] = {VIT: VisionTransformer, RELATIVE: VisionTransformerRelPos, EVA: Eva}
+    trunk: nn.Module = kinds[name](**{**SIZE, **own, **options})
     trunk.default_cfg = {}  # type: ignore[assignment]
     return trunk
 

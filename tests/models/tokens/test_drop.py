@@ -13,6 +13,7 @@ from einops import rearrange
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from timm.layers.pos_embed_rel import RelPosMlp
 from torch import Tensor, nn
 
 import vidssl
@@ -111,6 +112,9 @@ def library(encoder: ClipVideoEncoder, clips: Tensor, keep: Tensor) -> Tensor:
     """Features of frames by the tower's own forward pass with its own place for patch dropout."""
     visual: Any = copy.deepcopy(encoder.visual)
     rows = rearrange(keep, "b t k -> (b t) k")
+    if hasattr(visual, "trunk") and type(visual.trunk).__name__ == "VisionTransformerRelPos":
+        frames = _biased(visual, rearrange(clips, "b c t h w -> (b t) c h w"), rows)
+        return rearrange(frames, "(b t) d -> b t d", b=len(clips))
     if hasattr(visual, "trunk"):
         trunk = visual.trunk
         trunk.patch_drop = Keep(rows, trunk.num_prefix_tokens, type(trunk).__name__ == "Eva")
@@ -119,6 +123,22 @@ def library(encoder: ClipVideoEncoder, clips: Tensor, keep: Tensor) -> Tensor:
     with torch.no_grad():
         frames: Tensor = visual(rearrange(clips, "b c t h w -> (b t) c h w"))
     return rearrange(frames, "(b t) d -> b t d", b=len(clips))
+
+
+def _biased(visual: Any, images: Tensor, keep: Tensor) -> Tensor:
+    """The same where the library has no such place: image by image, with tokens and biases of the kept patches alone."""
+    trunk, embed = visual.trunk, visual.trunk.patch_embed.forward
+    networks = [m for m in trunk.modules() if isinstance(m, RelPosMlp)]
+    biases = [network.get_bias for network in networks]
+    found = []
+    for image, kept in zip(images, keep, strict=True):
+        rows = torch.cat([torch.arange(trunk.num_prefix_tokens), kept + trunk.num_prefix_tokens])
+        trunk.patch_embed.forward = lambda x, kept=kept: embed(x)[:, kept]
+        for network, bias in zip(networks, biases, strict=True):
+            network.get_bias = lambda bias=bias, rows=rows: bias()[:, :, rows][:, :, :, rows]
+        with torch.no_grad():
+            found.append(visual(image[None]))
+    return torch.cat(found)
 
 
 @pytest.mark.parametrize("kind", TRANSFORMERS)

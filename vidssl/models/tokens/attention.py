@@ -33,9 +33,11 @@ def attention_weights(block: Any, copied: bool = True) -> AttentionWeights:
     else:
         from timm.models.eva import EvaBlockPostNorm
         from timm.models.vision_transformer import ResPostBlock
+        from timm.models.vision_transformer_relpos import ResPostRelPosBlock
 
         weight, bias, out = *_timm_projection(attention), attention.proj
-        norm = None if isinstance(block, EvaBlockPostNorm | ResPostBlock) else block.norm1
+        behind = isinstance(block, EvaBlockPostNorm | ResPostBlock | ResPostRelPosBlock)
+        norm = None if behind else block.norm1
     width = out.out_features
     if copied and tuple(weight.shape) != (3 * width, width):
         raise VidsslError(

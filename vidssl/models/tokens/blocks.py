@@ -3,8 +3,8 @@
     image ── embed ──▶ tokens (N, P + h w, W) ── enter ──▶ blocks ── pool ──▶ (N, D)
 
 P prefix tokens (class token, registers; none with attention pooling alone) stand before the patches. Whoever runs the
-blocks may put something between them or leave patches out: positions are in the tokens, or, where they are rotary, a
-row of `rotary` for each patch.
+blocks may put something between them or leave patches out: positions are in the tokens, or, where attention asks for them, in
+`positions`: rotary ones, a row for each patch, or a bias for each pair of tokens.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -41,11 +42,15 @@ class ImageTransformer(Protocol):
     def enter(self, x: Tensor) -> Tensor:
         """What stands before the first block: a norm, or nothing."""
 
-    def rotary(self, grid: Grid) -> list[Tensor | None]:
-        """For each block, rotary positions (h w, R) or, for each head, (heads, h w, R); None without."""
+    def positions(self, grid: Grid) -> list[Tensor | None]:
+        """For each block what its attention is told of places: rotary positions (h w, R) or, for each head, (heads, h w, R);
+        a bias (heads, S, S); or None."""
 
-    def block(self, index: int, x: Tensor, rotary: Tensor | None) -> Tensor:
-        """One block on (N, S, W); `rotary` as given by `rotary`, or by `kept_rotary` where patches are left out."""
+    def kept(self, positions: Tensor, keep: Tensor) -> Tensor:
+        """The same for the patches that are kept, one row of `keep` (N, k) for every image; N goes first."""
+
+    def block(self, index: int, x: Tensor, positions: Tensor | None) -> Tensor:
+        """One block on (N, S, W); `positions` as given by `positions`, or by `kept` where patches are left out."""
 
     def patches(self, x: Tensor) -> Tensor:
         """(N, S, W) -> patches (N, S - P, W), after the final norm where that stands before the pool."""
@@ -80,11 +85,15 @@ class OpenClipTransformer:
         entered: Tensor = self.visual.ln_pre(x)
         return entered
 
-    def rotary(self, grid: Grid) -> list[Tensor | None]:
+    def positions(self, grid: Grid) -> list[Tensor | None]:
         """See :class:`ImageTransformer`."""
         return [None] * len(self.blocks)
 
-    def block(self, index: int, x: Tensor, rotary: Tensor | None) -> Tensor:
+    def kept(self, positions: Tensor, keep: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`; there are none."""
+        raise AssertionError
+
+    def block(self, index: int, x: Tensor, positions: Tensor | None) -> Tensor:
         """See :class:`ImageTransformer`."""
         after: Tensor = self.blocks[index](x)
         return after
@@ -141,7 +150,7 @@ class TimmTransformer:
         entered: Tensor = self.trunk.norm_pre(x)
         return entered
 
-    def rotary(self, grid: Grid) -> list[Tensor | None]:
+    def positions(self, grid: Grid) -> list[Tensor | None]:
         """See :class:`ImageTransformer`."""
         rope = getattr(self.trunk, "rope", None)
         if rope is None:
@@ -156,10 +165,16 @@ class TimmTransformer:
             positions = rope.get_embed()
         return list(positions) if self.trunk.rope_mixed else [positions] * len(self.blocks)
 
-    def block(self, index: int, x: Tensor, rotary: Tensor | None) -> Tensor:
+    def kept(self, positions: Tensor, keep: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        if positions.ndim == 2:
+            return rearrange(positions[keep], "n k r -> n 1 k r")
+        return rearrange(positions[:, keep], "heads n k r -> n heads k r")
+
+    def block(self, index: int, x: Tensor, positions: Tensor | None) -> Tensor:
         """See :class:`ImageTransformer`."""
         block = self.blocks[index]
-        after: Tensor = block(x) if rotary is None else block(x, rope=rotary)
+        after: Tensor = block(x) if positions is None else block(x, rope=positions)
         return after
 
     def patches(self, x: Tensor) -> Tensor:
@@ -173,6 +188,65 @@ class TimmTransformer:
         return pooled
 
 
+class BiasedTransformer(TimmTransformer):
+    """A `VisionTransformerRelPos` of timm, whose attention adds a bias for each pair of places, told by a small network of the
+    distance between them (Liu et al. 2021, "Swin Transformer V2", arXiv 2111.09883)."""
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+        """See :class:`ImageTransformer`; tokens know no place."""
+        trunk = self.trunk
+        x = trunk.patch_embed(images)
+        prefix = [] if trunk.cls_token is None else [trunk.cls_token.to(x.dtype).expand(x.shape[0], -1, -1)]
+        return torch.cat([*prefix, x], dim=1), trunk.patch_embed.dynamic_feat_size(tuple(images.shape[2:]))
+
+    def enter(self, x: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        return x
+
+    def positions(self, grid: Grid) -> list[Tensor | None]:
+        """See :class:`ImageTransformer`."""
+        if self.trunk.shared_rel_pos is not None:
+            return [_bias(self.trunk.shared_rel_pos, grid)] * len(self.blocks)
+        return [_bias(block.attn.rel_pos, grid) for block in self.blocks]
+
+    def kept(self, positions: Tensor, keep: Tensor) -> Tensor:
+        """See :class:`ImageTransformer`."""
+        first = torch.arange(self.prefix, device=keep.device).expand(len(keep), -1)
+        rows = torch.cat([first, keep + self.prefix], dim=1)
+        return rearrange(positions[:, rows[:, :, None], rows[:, None]], "heads n q k -> n heads q k")
+
+    def block(self, index: int, x: Tensor, positions: Tensor | None) -> Tensor:
+        """See :class:`ImageTransformer`; timm's own would ask its own bias, of all patches."""
+        block = self.blocks[index]
+        if hasattr(block, "ls1"):
+            x = x + block.drop_path1(block.ls1(_biased_attention(block.attn, block.norm1(x), positions)))
+            after: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+        else:  # with the norms behind
+            x = x + block.drop_path1(block.norm1(_biased_attention(block.attn, x, positions)))
+            after = x + block.drop_path2(block.norm2(block.mlp(x)))
+        return after
+
+
+def _bias(network: Any, grid: Grid) -> Tensor:
+    """(heads, S, S)."""
+    if tuple(network.window_size) != grid:
+        network = sharing_copy(network)  # which keeps the distances of one grid
+        network.set_window_size(grid)
+    bias: Tensor = network.get_bias()
+    return bias[0]
+
+
+def _biased_attention(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+    """timm's `RelPosAttention` with the bias given."""
+    q, k, v = rearrange(attention.qkv(x), "n s (three h d) -> three n h s d", three=3, h=attention.num_heads)
+    dropped = attention.attn_drop.p if attention.training else 0.0
+    attended = F.scaled_dot_product_attention(
+        attention.q_norm(q), attention.k_norm(k), v, attn_mask=bias, dropout_p=dropped
+    )
+    out: Tensor = attention.proj_drop(attention.proj(rearrange(attended, "n h s d -> n s (h d)")))
+    return out
+
+
 def take_apart(visual: Any) -> ImageTransformer | None:
     """The transformer that an open_clip image tower is, or None for a tower of another kind."""
     if hasattr(visual, "transformer") and hasattr(visual, "conv1"):
@@ -182,9 +256,16 @@ def take_apart(visual: Any) -> ImageTransformer | None:
     trunk = getattr(visual, "trunk", None)
     if trunk is None:
         return None
+    from timm.layers.pos_embed_rel import RelPosMlp
     from timm.models.eva import Eva
     from timm.models.vision_transformer import VisionTransformer
+    from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
+    if isinstance(trunk, VisionTransformerRelPos):
+        first: Any = trunk.blocks[0]
+        network = trunk.shared_rel_pos or first.attn.rel_pos
+        # A table of biases, which no named model has, cannot be made for another grid with its gradient.
+        return BiasedTransformer(visual) if isinstance(network, RelPosMlp) else None
     return TimmTransformer(visual) if isinstance(trunk, VisionTransformer | Eva) else None
 
 
@@ -203,15 +284,6 @@ def allow_any_size(visual: Any) -> None:
     embedding: Any = getattr(getattr(visual, "trunk", None), "patch_embed", None)
     if hasattr(embedding, "strict_img_size"):
         embedding.strict_img_size = False
-
-
-def kept_rotary(rotary: Tensor | None, keep: Tensor) -> Tensor | None:
-    """Rotary positions of the patches that are kept, one row of `keep` (N, k) for every image."""
-    if rotary is None:
-        return None
-    if rotary.ndim == 2:
-        return rearrange(rotary[keep], "n k r -> n 1 k r")
-    return rearrange(rotary[:, keep], "heads n k r -> n heads k r")
 
 
 def _resampled(table: Tensor, bare: int, old: Grid, new: Grid) -> Tensor:

@@ -23,7 +23,7 @@ from vidssl.models.temporal.adapter import TemporalAdapter
 from vidssl.models.temporal.divided import TemporalAttention
 from vidssl.models.temporal.joint import JointAttention
 from vidssl.models.temporal.modes import sees, temporal_head
-from vidssl.models.tokens.blocks import ImageTransformer, allow_any_size, kept_rotary, take_apart
+from vidssl.models.tokens.blocks import ImageTransformer, allow_any_size, take_apart
 from vidssl.models.tokens.drop import kept_patches
 
 
@@ -31,8 +31,8 @@ class ClipVideoEncoder(VideoEncoder):
     """An image transformer, with or without something along time.
 
     Args:
-        visual: open_clip tower that `take_apart` knows: its own vision transformer, or a `VisionTransformer` or `Eva` of timm,
-            with class token, average or attention pooling.
+        visual: open_clip tower that `take_apart` knows: its own vision transformer, or a `VisionTransformer`, `VisionTransformerRelPos`
+            or `Eva` of timm, with class token, average or attention pooling.
         temporal: ``"divided"``, ``"joint"`` or ``"adapter"`` in every block (the last leaves the tower frozen);
             ``"convolutions"`` or ``"head"`` over the image features; or ``"none"`` for their mean over frames.
         cls_mode: ``"per_frame"``: each frame has its own class token, which takes part in the attention over time; clip
@@ -109,11 +109,11 @@ class ClipVideoEncoder(VideoEncoder):
     def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
         x, grid = self._embed(clips)
-        rotary = self.tower.rotary(grid)
+        places = self.tower.positions(grid)
         if keys is not None and self.token_drop:
-            x, rotary = self._dropped(x, rotary, keys)
+            x, places = self._dropped(x, places, keys)
         frame_cls = None
-        for index, positions in enumerate(rotary):
+        for index, positions in enumerate(places):
             if self.activation_checkpointing and torch.is_grad_enabled():
                 x, frame_cls = checkpoint(self._block, x, index, positions, use_reentrant=False)
             else:
@@ -131,10 +131,10 @@ class ClipVideoEncoder(VideoEncoder):
     def maps(self, clips: Tensor) -> Iterator[Tensor]:
         """See :meth:`VideoEncoder.maps`; a layer is a block, and all but the last are as they leave it, without norm."""
         x, grid = self._embed(clips)
-        rotary = self.tower.rotary(grid)
-        for index, positions in enumerate(rotary):
+        places = self.tower.positions(grid)
+        for index, positions in enumerate(places):
             x, _ = self._block(x, index, positions)
-            if index < len(rotary) - 1:
+            if index < len(places) - 1:
                 yield _on_grid(x[:, :, self.tower.prefix :], grid)
         yield self._patches(x, grid)
 
@@ -153,24 +153,25 @@ class ClipVideoEncoder(VideoEncoder):
         return self.tower.enter(x), grid
 
     def _dropped(
-        self, x: Tensor, rotary: list[Tensor | None], keys: Tensor
+        self, x: Tensor, positions: list[Tensor | None], keys: Tensor
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """The tokens that stay, (B, T, P + k, W), and their rotary positions."""
+        """The tokens that stay, (B, T, P + k, W), and their positions."""
         prefix = self.tower.prefix
         keep = kept_patches(keys, x.shape[1], x.shape[2] - prefix, self.token_drop, tubes=self.drops_tubes)
         kept = x[:, :, prefix:].gather(2, keep[..., None].expand(-1, -1, -1, x.shape[3]))
         rows = rearrange(keep, "b t k -> (b t) k")
-        positions = {id(table): kept_rotary(table, rows) for table in rotary}  # most towers have one table
-        return torch.cat([x[:, :, :prefix], kept], dim=2), [positions[id(table)] for table in rotary]
+        # Most towers have one table.
+        found = {id(table): None if table is None else self.tower.kept(table, rows) for table in positions}
+        return torch.cat([x[:, :, :prefix], kept], dim=2), [found[id(table)] for table in positions]
 
-    def _block(self, x: Tensor, index: int, rotary: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def _block(self, x: Tensor, index: int, positions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """One block on (B, T, S, W); also each frame's class token (B, T, W), in the last block of shared mode."""
         tower = self.tower
         if self.temporal is None:
-            return _in_frames(lambda frames: tower.block(index, frames, rotary), x), None
+            return _in_frames(lambda frames: tower.block(index, frames, positions), x), None
         temporal = self.temporal[index]
         if self.cls_mode == "per_frame":
-            return _in_frames(lambda frames: tower.block(index, frames, rotary), x + temporal(x)), None
+            return _in_frames(lambda frames: tower.block(index, frames, positions), x + temporal(x)), None
         block: Any = tower.blocks[index]
         x = torch.cat([x[:, :, :1], x[:, :, 1:] + temporal(x[:, :, 1:])], dim=2)
         residual = _in_frames(lambda frames: block.ls_1(block.attention(q_x=block.ln_1(frames))), x)
