@@ -23,7 +23,7 @@ from vidssl.cli.exporting import export
 from vidssl.cli.extraction import extract, pca
 from vidssl.cli.options import Report
 from vidssl.cli.probes import attentive_probe, finetune, retrieval
-from vidssl.cli.runs import runs
+from vidssl.cli.runs import report, runs
 from vidssl.cli.tracking import track
 from vidssl.cli.training import STOPPED, demo, pretrain
 from vidssl.errors import OPTION, Stopped, VidsslError, did_you_mean
@@ -61,6 +61,7 @@ for command in (
     export,
     demo,
     runs,
+    report,
 ):
     app.command()(command)
 app.add_typer(data.app)

@@ -1,4 +1,4 @@
-"""``vidssl runs``: list, filter and compare runs."""
+"""``vidssl runs | report``: list, filter and compare runs; show them and their results on one page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
+import typer
 from typer import Argument, Option
 
 from vidssl.cli.options import Report
@@ -72,6 +73,40 @@ def runs(
         console.print(f"{plot}: the curves", markup=False, soft_wrap=True)
     if output is not None:
         write_json(output, {"runs": [_record(run) for run in found]})
+
+
+def report(
+    sources: Annotated[
+        list[str],
+        Argument(help="runs, folders of results, and result files (.json)", metavar="RUN|RESULT..."),
+    ],
+    output: Annotated[Path, Option("--output", "-o", help="the page to write")] = Path("report.html"),
+    videos: Annotated[
+        Path | None,
+        Option(
+            help="folder or list of videos to show (default: those of the first result, or of the training)"
+        ),
+    ] = None,
+    no_videos: Annotated[bool, Option("--no-videos", help="show no videos, and load no encoder")] = False,
+    title: Annotated[str | None, Option(help="of the page")] = None,
+    workers: Annotated[int, Option(min=0, help="decoding processes")] = 2,
+    device: Annotated[
+        str | None, Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page of runs and results: curves, scores beside baselines, videos, recipe."""
+    from vidssl.evaluation import EvalOptions
+    from vidssl.reporting import write_report
+
+    if no_videos and videos is not None:
+        raise VidsslError(f"--videos {videos}: together with --no-videos; give one of them")
+    if output.suffix not in (".html", ".htm"):
+        raise VidsslError(f"--output {output}: the page needs the ending .html")
+    shown: Path | bool = False if no_videos else videos or True
+    file = write_report(
+        sources, output, videos=shown, title=title, options=EvalOptions(workers=workers, device=device)
+    )
+    typer.echo(f"written to {file} ({file.stat().st_size / 1e6:.1f} MB); open it in a browser")
 
 
 def _score(tops: dict[str, float]) -> str:

@@ -71,7 +71,7 @@ def pca(
     if shown.failure is not None:
         raise VidsslError(f"{video}: {shown.failure.reason}")
     pictures, shares = principal_colours(features(shown.shown))
-    pairs = _pairs(shown.frames.numpy(), pictures, features.stride)
+    pairs = above_colours(shown.frames.numpy(), pictures, features.stride)
     about = {
         "task": "pca",
         "checkpoint": str(checkpoint),
@@ -92,7 +92,7 @@ def pca(
     return record
 
 
-def _pairs(frames: NDArray[np.uint8], pictures: Tensor, stride: int) -> NDArray[np.uint8]:
+def above_colours(frames: NDArray[np.uint8], pictures: Tensor, stride: int) -> NDArray[np.uint8]:
     """(T, 2 H, W, 3): frames (T, H, W, 3) above the colours of their cells."""
     height, width = frames.shape[1:3]
     cells = F.interpolate(pictures, scale_factor=stride, mode="nearest")[:, :, :height, :width]
