@@ -48,6 +48,12 @@ SETTINGS: dict[str, dict[str, Any] | None] = {
     "kappa = 1, target": {"kappa": 1.0, "target": True},
     "kappa = 1, target, no same-view pairs": {"kappa": 1.0, "target": True, "same_view_pairs": False},
 }
+BATCHES = (64, 1024)  # beside BATCH, of the same number of steps: up to nearly all clips at once
+SETTINGS |= {
+    f"{name}, batches of {batch}": SETTINGS[name]
+    for batch in BATCHES
+    for name in ("InfoNCE", "gamma = 3", "kappa = 0.8")
+}
 MOMENTUM = 0.97  # of the target network
 
 
@@ -108,6 +114,7 @@ def train(setting: str, clips: dict[str, Clips], seed: int) -> tuple[TemporalHea
     """The head after training, and the logs of the last step. The held-out clips are seen, their labels are not."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
+    clips_a_step = int(setting.rpartition(" ")[2]) if "batches of" in setting else BATCH
     objective = objective_of(setting)
     network = Network(objective.needs_predictor)
     teacher = Teacher(network) if objective.needs_teacher else None
@@ -116,9 +123,9 @@ def train(setting: str, clips: dict[str, Clips], seed: int) -> tuple[TemporalHea
     optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01)
     order, logs = torch.empty(0, dtype=torch.int64), {}
     for step in range(STEPS):
-        if len(order) < BATCH:
+        if len(order) < clips_a_step:
             order = torch.randperm(len(everything), generator=generator)
-        batch, order = everything[order[:BATCH]], order[BATCH:]
+        batch, order = everything[order[:clips_a_step]], order[clips_a_step:]
         optimizer.param_groups[0]["lr"] = (
             RATE * min((step + 1) / 20, 1) * (1 + math.cos(math.pi * step / STEPS)) / 2
         )

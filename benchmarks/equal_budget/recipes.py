@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,8 +157,8 @@ REVISIONS: dict[str, list[int]] = {"sprites": [2], "clips": []}
 def fingerprint(set_name: str, row: str) -> str:
     """Of all that a recipe says but its seed and what it leaves at its default: a cell is run again when it changes."""
     config = recipe(set_name, row, 0, Path("videos")).model_dump(mode="json", exclude_defaults=True)
+    plain = asdict(EvalOptions())
+    shown = {key: str(v) for key, v in asdict(SETTINGS[set_name].probed).items() if v != plain[key]}
     return hashlib.sha256(
-        json.dumps(
-            [config, ROWS[row].control, str(SETTINGS[set_name].probed), *REVISIONS[set_name]], sort_keys=True
-        ).encode()
+        json.dumps([config, ROWS[row].control, shown, *REVISIONS[set_name]], sort_keys=True).encode()
     ).hexdigest()[:12]
