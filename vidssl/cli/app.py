@@ -18,7 +18,7 @@ from typer import Option
 from vidssl.cli import concepts, config, data
 from vidssl.cli.disentanglement import disentangle
 from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_probe, zero_shot
-from vidssl.cli.everything import evaluate_all
+from vidssl.cli.everything import compare, evaluate_all
 from vidssl.cli.exporting import export
 from vidssl.cli.extraction import extract, pca
 from vidssl.cli.options import Report
@@ -51,6 +51,7 @@ for command in (
     knn,
     retrieval,
     evaluate_all,
+    compare,
     extract,
     pca,
     classify,

@@ -1,4 +1,4 @@
-"""``vidssl evaluate-all``: every protocol on a list of data sets."""
+"""``vidssl evaluate-all | compare``: every protocol on a list of data sets, and results side by side."""
 
 from __future__ import annotations
 
@@ -58,3 +58,22 @@ def evaluate_all(
         typer.echo(f"{one.protocol} on {one.data}: not run: {one.why_not}")
     if output is not None:
         write_json(output, record(checkpoint, outcomes))
+
+
+def compare(
+    results: Annotated[
+        list[Path], Argument(help="result files, the first of each protocol is the reference")
+    ],
+    row: Annotated[list[str], Option(help="of the results' tables; again for more (default: trained…)")] = [],  # noqa: B006
+    output: Annotated[Path, Option(help="folder for compare.json, compare.csv and compare.png")] = Path(
+        "results/compare"
+    ),
+) -> None:
+    """Put results side by side: differences with paired tests, and which numbers are not comparable, and why."""
+    from vidssl.evaluation.side_by_side.compare import compare
+    from vidssl.evaluation.side_by_side.show import show_comparison, write_comparison
+
+    record = compare(results, row)
+    show_comparison(record)
+    files = write_comparison(record, output)
+    typer.echo(f"written to {output}: {', '.join(file.name for file in files)}")

@@ -16,10 +16,12 @@ from vidssl.evaluation.results.parts import (
     Interval,
     Named,
     Part,
+    Protocol,
     Reason,
     Score,
     Splits,
     Templates,
+    Titled,
 )
 
 
@@ -113,7 +115,7 @@ class OverSplits(Header):
 
 
 class Row(Part):
-    """A score of an encoder by a protocol, and what it is to be compared with."""
+    """A score and what it is to be compared with."""
 
     data: str
     protocol: str
@@ -132,14 +134,21 @@ class NotRun(Part):
     why: str
 
 
-class EvaluateAll(Part):
+class EvaluateAll(Titled):
     """Every protocol on a list of data sets."""
 
-    schema_: str = Field(alias="schema", pattern=r"^[a-z-]+/\d+$")
-    task: str
     checkpoint: str
     rows: list[Row]
     not_run: list[NotRun]
+
+
+class SideBySide(Titled):
+    """Results side by side."""
+
+    results: list[dict[str, Any]]
+    protocols: dict[str, Protocol]
+    not_comparable: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
 
 
 class Classify(Header):
@@ -280,6 +289,7 @@ RESULTS: dict[str, type[Part]] = {
     "finetune": Finetune,
     "retrieval": Retrieval,
     "evaluate-all": EvaluateAll,
+    "compare": SideBySide,
     "classify": Classify,
     "extract": Extract,
     "pca": PrincipalComponents,

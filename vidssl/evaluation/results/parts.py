@@ -71,13 +71,18 @@ class Data(Part):
     fewer_clips: int
 
 
-class Named(Part):
-    """What every result begins with."""
+class Titled(Part):
+    """What every file begins with."""
 
     schema_: str = Field(alias="schema", pattern=r"^[a-z-]+/\d+$")
     """task and version of this form"""
-    protocol: Protocol
     task: str
+
+
+class Named(Titled):
+    """What every result begins with."""
+
+    protocol: Protocol
     checkpoint: str
     """as the user named it"""
     environment: Environment

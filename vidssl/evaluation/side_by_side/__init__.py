@@ -1,0 +1,1 @@
+"""`vidssl compare`: results side by side, and which of their numbers may be compared."""
