@@ -81,7 +81,9 @@ def test_a_misspelt_key_is_named_as_itself_and_all_mistakes_at_once(tmp_path):
     with pytest.raises(VidsslError) as error:
         load_config(file)
     [line] = str(error.value).splitlines()
-    assert line.startswith(f"{file}: data.trian: unknown key; did you mean 'train'? (allowed: train,")
+    assert line.startswith(
+        f"{file}: data.trian: unknown key; did you mean 'train'? (allowed: features, train,"
+    )
     file.write_text("data: {trian: videos, workers: -1}\ntrian: {steps: 1}\nviews: [{frames: 0}]\n")
     with pytest.raises(VidsslError) as error:
         load_config(file)
@@ -135,7 +137,7 @@ def test_every_shipped_recipe_is_valid(file, monkeypatch):
     from vidssl.objectives.composite import build_objectives
 
     monkeypatch.chdir(Path(__file__).parents[1])  # paths of words are relative to the checkout
-    config = load_config(file, ["data.train=videos"])
+    config = load_config(file, defaults={"data.train": "videos"})
     build_objectives(config.objective, 64, space_of_words)
     assert find_config(file.stem).samefile(find_config(f"configs/{file.name}"))
 

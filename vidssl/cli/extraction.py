@@ -38,7 +38,28 @@ def extract(
     layer: Layer = None,
     patch_stride: Annotated[int | None, Option(help=STRIDE)] = None,
     mode: Annotated[Literal["static", "window"] | None, Option(help=MODE)] = None,
-    half: Annotated[bool, Option("--half", help="write patch features as float16")] = False,
+    half: Annotated[bool, Option("--half", help="write patch features or draws as float16")] = False,
+    draws: Annotated[
+        int | None,
+        Option(
+            min=1,
+            help="features of frames to train on (data.features) instead: --frames of the whole video, as they are and in so many "
+            "draws of a view",
+        ),
+    ] = None,
+    grid: Annotated[
+        int | None, Option(min=0, help="with --draws: cells a side that are kept of the picture (default: 3)")
+    ] = None,
+    rate: Annotated[
+        float | None, Option(help="with --draws: frames a second, instead of as many of every video")
+    ] = None,
+    view: Annotated[
+        list[str] | None,
+        Option(
+            help="with --draws: key=value of a recipe's view, such as scale=[0.6,1.0] or flip=0; repeatable"
+        ),
+    ] = None,
+    seed: Annotated[int | None, Option(min=0, help="with --draws: of the draws (default: 0)")] = None,
     *,
     options: Any,
 ) -> None:
@@ -46,7 +67,25 @@ def extract(
     from vidssl.evaluation import extract as run
     from vidssl.evaluation.patches.extract import extract_patches
 
-    given = {"layer": layer, "patch-stride": patch_stride, "mode": mode, "half": half or None}
+    given: dict[str, Any] = {"layer": layer, "patch-stride": patch_stride, "mode": mode, "half": half or None}
+    of_draws: dict[str, Any] = {"grid": grid, "rate": rate, "view": view or None, "seed": seed}
+    if draws is None:
+        for name, value in of_draws.items():
+            if value is not None:
+                raise VidsslError(f"--{name}: is of features to train on; give --draws too")
+    else:
+        others = {
+            **given,
+            "half": None,
+            "patches": patches or None,
+            "pooling": pooling,
+            "apart": apart or None,
+        }
+        for name, value in others.items():
+            if value is not None:
+                raise VidsslError(f"--{name}: together with --draws; leave one of them out")
+        _draws(checkpoint, data, output, draws, of_draws, half, options)
+        return
     if patches:
         if pooling is not None or apart:
             named = "pooling" if pooling is not None else "apart"
@@ -72,6 +111,40 @@ def extract(
                 raise VidsslError(f"--{name}: is of patch features; give --patches too")
         record = run(checkpoint, data, output, pooling=pooling or "clip", apart=apart, options=options)
         typer.echo(f"{output}: features {record['shape']} of {record['data']['videos']} videos")
+    _say_what_failed(record)
+
+
+def _draws(
+    checkpoint: str, data: Path, output: Path, draws: int, given: dict[str, Any], half: bool, options: Any
+) -> None:
+    from vidssl.data.manifest.manifest import VideoIndex
+    from vidssl.evaluation import extract_draws
+    from vidssl.training.sources.views import drawn_view
+
+    classes = VideoIndex.read(data, options.missing).classes
+    view, remark = drawn_view([*(given["view"] or []), f"count={draws}"], classes, data)
+    record = extract_draws(
+        checkpoint,
+        data,
+        output,
+        view=view,
+        grid=3 if given["grid"] is None else given["grid"],
+        rate=given["rate"],
+        half=half,
+        seed=given["seed"] or 0,
+        options=options,
+    )
+    made, shown = record["rows"], sum(video["tensor"] is not None for video in record["videos"])
+    typer.echo(
+        f"{output}: features of frames of {shown} of {len(record['videos'])} videos, {made['bytes'] / 1e6:,.1f} MB of {made['dtype']}; "
+        f"{made['draws']} draws, D = {made['dim']}, {made['grid']} x {made['grid']} cells of {made['width']}, {made['size']} pixels"
+    )
+    if remark:
+        typer.echo(remark)
+    _say_what_failed(record)
+
+
+def _say_what_failed(record: dict[str, Any]) -> None:
     for remark in record["data"]["remarks"]:
         typer.echo(remark)
     for failure in record["data"]["failed"]:

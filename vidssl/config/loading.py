@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -14,6 +14,9 @@ from vidssl.config.recipe import Config
 from vidssl.errors import VidsslError, did_you_mean
 from vidssl.overrides import apply_override
 from vidssl.resources import resource_folder
+
+S = TypeVar("S", bound=schema.Section)
+_INSTEAD = {"data.train": "features"}  # what a section may have instead of a key
 
 
 def load_config(
@@ -37,25 +40,26 @@ def load_config(
         raise VidsslError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise VidsslError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
-    for name, value in (defaults or {}).items():
-        section, _, key = name.rpartition(".")
-        if isinstance(raw.get(section, {}), dict) and key not in raw.get(section, {}):
-            raw[section] = {**raw.get(section, {}), key: value}
     for override in overrides:
         apply_override(raw, override)
+    for name, value in (defaults or {}).items():
+        section, _, key = name.rpartition(".")
+        given = raw.get(section, {})
+        if isinstance(given, dict) and not given.keys() & {key, _INSTEAD.get(name)}:
+            raw[section] = {**given, key: value}
     return validate_config(raw, str(path))
 
 
-def validate_config(raw: Mapping[str, Any], source: str) -> Config:
-    """Validate plain data against the schema.
+def validate_config(raw: Mapping[str, Any], source: str, section: type[S] = Config) -> S:  # type: ignore[assignment]
+    """Validate plain data against the schema of a recipe, or of a section of one.
 
     Raises:
         VidsslError: with a line for each mistake, which begins with `source`.
     """
     try:
-        return Config.model_validate(raw)
+        return section.model_validate(raw)
     except ValidationError as error:
-        raise VidsslError("\n".join(f"{source}: {line}" for line in _lines(error))) from None
+        raise VidsslError("\n".join(f"{source}: {line}" for line in _lines(error, section))) from None
 
 
 def find_config(path: str | Path) -> Path:
@@ -71,13 +75,13 @@ def find_config(path: str | Path) -> Path:
     raise VidsslError(f"{path}: no such recipe{guess} (shipped: {', '.join(shipped)})")
 
 
-def _lines(error: ValidationError) -> list[str]:
+def _lines(error: ValidationError, section: type[schema.Section]) -> list[str]:
     """What is wrong, a line for each mistake."""
     lines = []
-    for detail in schema.mistakes(Config, error):
+    for detail in schema.mistakes(section, error):
         key = ".".join(map(str, detail["loc"]))
         if detail["type"] == "extra_forbidden":
-            line = schema.unknown_key(Config, detail["loc"])
+            line = schema.unknown_key(section, detail["loc"])
         elif detail["type"] == "missing":
             line = f"{key}: missing; set it in the file or with {key}=…"
         else:

@@ -4,88 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import (
+    Field,
+    model_validator,
+)
 
-from vidssl import schema
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-
-
-class Section(schema.Section):
-    """A part of the recipe."""
-
-    model_config = ConfigDict(validate_default=True)
-
-
-class CacheConfig(Section):
-    """Where the frames of a video are kept once it was decoded, so that later epochs decode nothing."""
-
-    form: Literal["none", "memory", "raw", "jpeg"] = Field(
-        "none", description="memory: of every decoding process; raw or jpeg: in files of `folder`"
-    )
-    folder: str | None = Field(None, description="on a local disk; runs may share it")
-    gigabytes: Positive = Field(100.0, description="the most that is kept; what does not fit is decoded")
-    fps: Positive | None = Field(None, description="frames a second that are kept at most; null: all")
-
-    @model_validator(mode="after")
-    def _has_a_place(self) -> CacheConfig:
-        if (self.folder is not None) != (self.form in ("raw", "jpeg")):
-            raise ValueError("folder belongs to form raw or jpeg, which need it")
-        return self
-
-
-class TrainingSet(Section):
-    """One of several sets of videos."""
-
-    path: str = Field(description="folder of videos (train/<class>/<file>) or a list")
-    weight: Positive | None = Field(
-        None, description="of its share of the clips, in any unit; null: as many as it has videos"
-    )
-
-
-def _as_sets(value: Any) -> Any:
-    sets = value if isinstance(value, list | tuple) else [value]
-    return [{"path": one} if isinstance(one, str) else one for one in sets]
-
-
-class DataConfig(Section):
-    """Where the videos are and how a window of each is decoded."""
-
-    train: Annotated[tuple[TrainingSet, ...], BeforeValidator(_as_sets), Field(min_length=1)] = Field(
-        description="folder of videos (train/<class>/<file>) or a list; or several, [{path: …, weight: …}, …]"
-    )
-    missing: Literal["error", "skip"] = Field("error", description="listed videos that do not exist")
-    window_seconds: Positive | None = Field(
-        4.0, description="length of the decoded window; null: whole video"
-    )
-    decode_size: Count = Field(256, description="longest allowed short side (pixels) of the decoded frames")
-    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = Field(
-        "auto", description="auto: PyAV, unless `vidssl doctor --benchmark` found a faster one here"
-    )
-    workers: Annotated[int, Field(ge=0)] = Field(
-        2, description="decoding processes for each training process"
-    )
-    repeats: Count = Field(
-        1, description="clips of a video in a batch, for one opening of its file; counted in train.batch_size"
-    )
-    cache: CacheConfig = Field(CacheConfig(), description="frames that are kept after a video was decoded")
-    max_attempts: Count = Field(10, description="substitutes tried for an unreadable video before giving up")
-    check: bool = Field(True, description="open every video once before training (cached by size and time)")
-    allow_empty_classes: bool = Field(False, description="go on when a class folder has no readable video")
-
-    @model_validator(mode="after")
-    def _all_weights_or_none(self) -> DataConfig:
-        if len({one.weight is None for one in self.train}) > 1:
-            raise ValueError("train: give every set a weight, or none of them")
-        return self
-
-    @field_serializer("train")
-    def _one_set_as_its_path(self, train: tuple[TrainingSet, ...]) -> Any:
-        [path, *others] = [one.path for one in train]
-        return path if not others and train[0].weight is None else [one.model_dump() for one in train]
+from vidssl.config.data import DataConfig
+from vidssl.config.section import Count, Fraction, NotNegative, Positive, Section
 
 
 class ViewConfig(Section):
@@ -243,6 +168,13 @@ class EvaluateConfig(Section):
         return self
 
 
+# Temporal modes that need no more of a frame than what was kept of it, and what of a view is not decided by then.
+_BEHIND = ("head", "convolutions")
+OF_TIME = frozenset(
+    ("name", "count", "frames", "seconds", "stride", "size", "drop_p", "reverse_p", "teacher")
+)
+
+
 class Config(Section):
     """A recipe."""
 
@@ -269,4 +201,23 @@ class Config(Section):
             raise ValueError("views: those with teacher: true come before those without")
         if not self.objective:
             raise ValueError("objective: at least one objective is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_of_frames(self) -> Config:
+        if self.data.features is None:
+            return self
+        model = self.model
+        if model.temporal not in _BEHIND or model.freeze != "all_but_temporal":
+            raise ValueError(
+                f"data.features: trains what stands behind a frozen image model: model.temporal {' or '.join(_BEHIND)} (not "
+                f"{model.temporal}) and model.freeze all_but_temporal (not {model.freeze})"
+            )
+        for number, view in enumerate(self.views):
+            for name, field in ViewConfig.model_fields.items():
+                if name not in OF_TIME and getattr(view, name) != field.default:
+                    raise ValueError(
+                        f"views.{number}.{name}: has no effect on data.features; frames were cropped and coloured when they "
+                        "were extracted"
+                    )
         return self

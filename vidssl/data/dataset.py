@@ -154,7 +154,7 @@ class ClipDataset(VideoDataset):
                 for number, spec in enumerate(self.views)
             ]
             told = failures if place == 0 else []
-            samples.append(_pack(*_only_needed(frames, own), video_id, draws=draws, failures=told))
+            samples.append(packed(*_only_needed(frames, own), video_id, draws=draws, failures=told))
         return samples
 
     def _resize(self, frames: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class ClipDataset(VideoDataset):
         seconds = min(self.window_seconds, self.max_window_frames * period or math.inf)
         window = random_window(times, seconds, stream(self.seed, Purpose.WINDOW, *key), period)
         return [
-            _shown(times, spec, stream(self.seed, Purpose.TIME, *key, number), window, period)
+            shown_frames(times, spec, stream(self.seed, Purpose.TIME, *key, number), window, period)
             for number, spec in enumerate(self.views)
         ]
 
@@ -200,7 +200,7 @@ class EvalClipDataset(VideoDataset):
             blank = [ClipIndices(np.zeros(spec.clip.frames, np.int64), np.zeros(spec.clip.frames))]
             black = torch.zeros((1, spec.decoded_side, spec.decoded_side, 3), dtype=torch.uint8)
             failures = [self._failure(index, error)]
-            return _pack(black, blank * spec.clips_per_video, index, failures=failures, failed=True)
+            return packed(black, blank * spec.clips_per_video, index, failures=failures, failed=True)
 
     def _sample(self, index: int) -> ClipSample:
         spec = self.spec
@@ -215,10 +215,10 @@ class EvalClipDataset(VideoDataset):
             return resize_short_side(frames, spec.decoded_side, True, spec.interpolation)
 
         frames, clips = self._decode(index, choose, resize)
-        return _pack(frames, clips, index)
+        return packed(frames, clips, index)
 
 
-def _shown(
+def shown_frames(
     times: Times, spec: ViewSpec, rng: np.random.Generator, window: Window, period: float
 ) -> ClipIndices:
     """The frames of a view, in the order in which they are shown."""
@@ -239,7 +239,8 @@ def _only_needed(frames: Tensor, clips: Sequence[ClipIndices]) -> tuple[Tensor, 
     return frames[torch.from_numpy(needed)], chosen
 
 
-def _pack(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields: Any) -> ClipSample:
+def packed(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields: Any) -> ClipSample:
+    """A sample of decoded frames and of the clips that show some of them."""
     return ClipSample(
         frames=frames.contiguous(),
         index=[torch.from_numpy(clip.indices) for clip in clips],

@@ -1,6 +1,7 @@
 """Features to numbers: zero-shot classification, probes and their baselines."""
 
 from vidssl.evaluation.classify import classify
+from vidssl.evaluation.features.draws import extract_draws
 from vidssl.evaluation.features.extract import extract
 from vidssl.evaluation.probes.attentive import AttentiveOptions, attentive_probe
 from vidssl.evaluation.probes.finetune import finetune
@@ -19,6 +20,7 @@ __all__ = [
     "attentive_probe",
     "classify",
     "extract",
+    "extract_draws",
     "finetune",
     "knn",
     "knn_accuracy",

@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from vidssl.errors import VidsslError
 from vidssl.models.tokens.drop import piece_keys
 
+_NOT_OF_FRAMES = (
+    "does not see one frame at a time, so that nothing of single frames can be kept (allowed: image models, with "
+    "temporal='none', 'head' or 'convolutions')"
+)
+
 
 class TextTower(Protocol):
     """A frozen text tower in the space of a video encoder's features; `vidssl.models.towers.text` has it."""
@@ -109,22 +114,26 @@ class VideoEncoder(nn.Module):
         """Encode clips.
 
         Args:
-            clips: (B, 3, T, H, W) floating point, normalised with `mean` and `std`.
+            clips: (B, 3, T, H, W) floating point, normalised with `mean` and `std`; or (B, T, R), what `frame_rows` made of
+                such clips.
             patches: whether to return the patch tokens as well.
             keys: (B,) int64: leave `token_drop` of every clip's patches out, those that its key stands for; None: none.
 
         Raises:
             VidsslError: for another shape or dtype, and patches that are to be returned and left out.
         """
-        self._check(clips)
+        kept = clips.ndim == 3
+        if not kept:
+            self._check(clips)
         if keys is not None and self.token_drop and patches:
             raise VidsslError("encoder: patches: cannot be returned where some are left out; give no keys")
         if self.chunk_frames is None:
-            return self.features(clips, patches, keys)
-        pieces = rearrange(clips, "b c (n t) h w -> (b n) c t h w", t=self.chunk_frames)
+            return self.over_time(clips) if kept else self.features(clips, patches, keys)
+        pattern = "b (n t) r -> (b n) t r" if kept else "b c (n t) h w -> (b n) c t h w"
+        pieces = rearrange(clips, pattern, t=self.chunk_frames)
         if keys is not None:
             keys = piece_keys(keys, len(pieces) // len(clips))
-        clip, frames, tokens = self.features(pieces, patches, keys)
+        clip, frames, tokens = self.over_time(pieces) if kept else self.features(pieces, patches, keys)
         batch = clips.shape[0]
         return ClipFeatures(
             reduce(clip, "(b n) d -> b d", "mean", b=batch),
@@ -148,6 +157,29 @@ class VideoEncoder(nn.Module):
     def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """`forward` without the checks; what a subclass implements."""
         raise NotImplementedError
+
+    def frame_rows(self, clips: Tensor, grid: int) -> Tensor:
+        """What of each frame can be kept, so that `over_time` does the rest: `features` are one after the other.
+
+        Args:
+            clips: as in `forward`; not cut into chunks.
+            grid: cells a side, see `vidssl.models.temporal.rows`; of an encoder with a head, its own.
+
+        Returns:
+            (B, T, D + grid² W), no frame's depending on another.
+
+        Raises:
+            VidsslError: for a network that does not see one frame at a time, or shows no map of its last layer.
+        """
+        raise VidsslError(f"encoder: {self.spec['name']}: {_NOT_OF_FRAMES}")
+
+    def over_time(self, rows: Tensor) -> ClipFeatures:
+        """The features of clips from `frame_rows` (B, T, R) of their frames.
+
+        Raises:
+            VidsslError: as `frame_rows`, and for rows of another size.
+        """
+        raise VidsslError(f"encoder: {self.spec['name']}: {_NOT_OF_FRAMES}")
 
     def maps(self, clips: Tensor) -> Iterator[Tensor]:
         """Patch features after each layer, first to last, each computed when it is asked for.

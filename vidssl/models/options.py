@@ -26,6 +26,8 @@ class ClipOptions:
     max_frames: rows of the time embedding, interpolated for longer clips.
     time_signal: whether the order of frames is told from the start.
     causal: a frame sees itself and earlier ones.
+    head_width: channels of what stands behind the image tower; None: as many as its features have (convolutions: twice).
+    head_grid: cells a side of a coarse grid of the picture that it is told of beside the features; None: these alone.
     chunk_frames: frames that the image tower encodes at a time; None: all.
     activation_checkpointing: compute activations again in the backward pass, which needs less memory.
     token_drop: share of the patches that is left out in training, 0 to 0.95.
@@ -40,6 +42,8 @@ class ClipOptions:
     max_frames: int = 8
     time_signal: bool = True
     causal: bool = False
+    head_width: int | None = None
+    head_grid: int | None = None
     chunk_frames: int | None = None
     image_size: int | None = None
     activation_checkpointing: bool = False

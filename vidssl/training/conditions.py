@@ -15,17 +15,16 @@ import torch
 from vidssl import distributed
 from vidssl.config import Config, load_config
 from vidssl.data.decode.choice import decoder_order
-from vidssl.data.manifest.digest import data_digest
 from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.files import read_json
 from vidssl.runs import CONFIG
-from vidssl.training.videos import TrainingVideos
+from vidssl.training.sources.videos import TrainingVideos
 
 ENVIRONMENT = "environment.json"  # in a run folder
 # What of a recipe may change without changing what is computed. The videos are known by their digest, wherever they lie.
 FREE = frozenset(
-    ("output", "data.train", "data.missing", "data.workers", "data.check", "data.allow_empty_classes", "data.cache.folder",
+    ("output", "data.train", "data.features", "data.missing", "data.workers", "data.check", "data.allow_empty_classes", "data.cache.folder",
      "data.cache.gigabytes", "train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "train.trackers")
 )  # fmt: skip
 
@@ -49,9 +48,9 @@ def conditions(videos: TrainingVideos, device: torch.device, decoder: str) -> di
     record = {**environment(), "processes": distributed.world_size(), "device": hardware}
     if device.type == "cpu":
         record["threads"] = torch.get_num_threads()
-    if decoder == "auto":
+    if decoder == "auto" and videos.features is None:
         record["decoders"] = list(decoder_order())
-    data = {"videos": len(videos.index), "digest": data_digest(videos.index)}
+    data = {"videos": len(videos.index), "digest": videos.digest()}
     sets = {"sets": list(videos.mixture.sizes)} if len(videos.mixture.sizes) > 1 else {}
     return {**record, "data": data | sets}
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vidssl.data.batch import ClipBatch
 from vidssl.distributed import all_sum
 from vidssl.errors import VidsslError
 from vidssl.training.setup import Run
+from vidssl.training.sources.dataset import Batch
 
 MAX_SKIPPED_IN_A_ROW = 20
 NAMED = 5  # videos in the error that ends a run; the log has them all
@@ -56,7 +56,7 @@ def all_finite(*scalars: Tensor) -> bool:
     return bool(torch.isfinite(total))
 
 
-def skip(run: Run, batch: ClipBatch, before: BeforeStep, say: Callable[[str], None]) -> None:
+def skip(run: Run, batch: Batch, before: BeforeStep, say: Callable[[str], None]) -> None:
     """Undo a step that came out not finite. Every process has to call this.
 
     Raises:

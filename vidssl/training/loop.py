@@ -33,6 +33,7 @@ from vidssl.training.optim import set_learning_rate
 from vidssl.training.periodic import Periodic
 from vidssl.training.report import Report, representation_logs
 from vidssl.training.setup import Run, set_up, warm_start
+from vidssl.training.sources.dataset import Batch
 from vidssl.training.stop import end_on_signal, stop_on_signal
 
 
@@ -90,14 +91,14 @@ def train(run: Run) -> Path:
     return run.folder
 
 
-def train_step(run: Run, batch: ClipBatch, report: Report) -> dict[str, Tensor]:
+def train_step(run: Run, batch: Batch, report: Report) -> dict[str, Tensor]:
     """One step of the optimiser, or none where loss or gradient is not finite; returns what there is to log."""
     before = BeforeStep(run)
     set_learning_rate(run.optimizer, run.learning_rate)
     run.objective.set_progress(run.step / run.total_steps)
     run.objective.keep_logs(report.is_due(run.step + 1))
     views = run.render(batch)
-    keys = token_keys(batch) if run.student.encoder.token_drop else None
+    keys = token_keys(batch) if isinstance(batch, ClipBatch) and run.student.encoder.token_drop else None
     outputs = run.model(views, keys)
     info = run.anchored(BatchInfo(batch.video_id, batch.times), views)
     output = compute_loss(run, views, outputs.heads, info, keys)

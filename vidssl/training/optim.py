@@ -13,6 +13,7 @@ from torch import nn
 from vidssl.config import TrainConfig
 from vidssl.errors import VidsslError
 from vidssl.models.student import Student
+from vidssl.models.temporal.trunk import is_temporal
 from vidssl.objectives.composite import Composite
 
 Group = dict[str, Any]
@@ -54,11 +55,6 @@ def freeze_parameters(student: Student, freeze: str, pretrained_lr_scale: float 
         raise VidsslError(f"model.freeze={freeze}: this encoder has no {missing}; choose another freeze")
     for name, parameter in student.encoder.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and chosen[name])
-
-
-def is_temporal(name: str) -> bool:
-    """Whether an encoder parameter belongs to what was added to the image model."""
-    return "temporal" in name or "time_embed" in name
 
 
 def _is_before_projection(name: str) -> bool:

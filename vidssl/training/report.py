@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidssl.data.batch import ClipBatch
 from vidssl.data.manifest.quarantine import Quarantine
 from vidssl.distributed import gather_rows
 from vidssl.errors import VidsslError
@@ -25,6 +24,7 @@ from vidssl.objectives.leaks import leaks
 from vidssl.progress import Progress
 from vidssl.training.folder import QUARANTINE
 from vidssl.training.setup import Run
+from vidssl.training.sources.dataset import Batch
 
 
 class Report:
@@ -58,7 +58,7 @@ class Report:
         """Whether a step is logged if made: the first ten (where things go wrong), every `log_every`-th, the last."""
         return step <= 10 or step % self.run.config.train.log_every == 0 or step == self.run.total_steps
 
-    def step(self, batch: ClipBatch, logs: Mapping[str, Tensor], waited: float, worked: float) -> None:
+    def step(self, batch: Batch, logs: Mapping[str, Tensor], waited: float, worked: float) -> None:
         """Report a step, which has just been counted, and its seconds of waiting for data and of work.
 
         Raises:

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from vidssl.concepts.build import space_builder
 from vidssl.config import Config
 from vidssl.config.recipe import steps_of
-from vidssl.data.batch import ClipBatch
-from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
-from vidssl.data.loader import build_loader
+from vidssl.data.features.batch import FeatureBatch
+from vidssl.data.features.dataset import FeatureDataset
 from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views.render import render_views
@@ -40,8 +39,10 @@ from vidssl.training.conditions import conditions, require_same
 from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
-from vidssl.training.videos import check_evaluation, read_videos
-from vidssl.training.views import view_specs
+from vidssl.training.sources.dataset import Batch, batches_of, training_dataset
+from vidssl.training.sources.features import check_kept, read_kept
+from vidssl.training.sources.videos import check_evaluation, read_videos
+from vidssl.training.sources.views import view_specs
 
 
 @dataclass(kw_only=True)
@@ -60,7 +61,7 @@ class Run(State):
     config: Config
     accelerator: Accelerator
     views: tuple[ViewSpec, ...]
-    dataset: ClipDataset
+    dataset: ClipDataset | FeatureDataset
     sampler: GlobalBatchSampler
     model: nn.Module
     lock: FolderLock
@@ -77,9 +78,9 @@ class Run(State):
         """Of the next step."""
         return learning_rate(self.step, self.total_steps, self.config.train)
 
-    def batches(self) -> Generator[tuple[ClipBatch, float], None, None]:
+    def batches(self) -> Generator[tuple[Batch, float], None, None]:
         """Batches on the device from the current step on, each with the seconds spent waiting for it."""
-        batches = iter(build_loader(self.dataset, self.sampler, num_workers=self.config.data.workers))
+        batches = batches_of(self.dataset, self.sampler, self.config.data.workers)
         started = time.perf_counter()
         try:
             for batch in batches:
@@ -92,8 +93,10 @@ class Run(State):
         """Let go of the run folder."""
         self.lock.release()
 
-    def render(self, batch: ClipBatch) -> list[Tensor]:
-        """A batch's views, (B, 3, T, S, S) each, normalised."""
+    def render(self, batch: Batch) -> list[Tensor]:
+        """A batch's views, (B, 3, T, S, S) each, normalised; of kept features (B, T, R)."""
+        if isinstance(batch, FeatureBatch):
+            return batch.views
         encoder = self.student.encoder
         return render_views(batch, self.views, encoder.mean, encoder.std)
 
@@ -101,11 +104,11 @@ class Run(State):
         """Those of a batch's views that the teacher is shown."""
         return views[: sum(view.count for view in self.config.views if view.teacher)]
 
-    def shown(self, batch: ClipBatch) -> list[str]:
+    def shown(self, batch: Batch) -> list[str]:
         """The videos of a step's global batch. Every process has to call this."""
         return [str(self.dataset.videos.path(i)) for i in gather_rows(batch.video_id).tolist()]
 
-    def failures(self, batch: ClipBatch) -> list[FailedVideo]:
+    def failures(self, batch: Batch) -> list[FailedVideo]:
         """The videos of a step's global batch that were replaced. Every process has to call this."""
         if not int(all_sum(torch.tensor(len(batch.failures), device=batch.video_id.device))):
             return []  # nearly always, for the price of one number
@@ -148,7 +151,10 @@ def _set_up(
     student, objective = build_student(config)
     check_evaluation(config, student.encoder)
     known = on_first(lambda: Quarantine(folder / QUARANTINE) if claim.begun else None)
-    videos = on_first(lambda: read_videos(config, known))
+    kept = data.features
+    videos = on_first(lambda: read_videos(config, known) if kept is None else read_kept(kept))
+    if videos.features is not None:
+        check_kept(config, student.encoder, videos.features)
     index = videos.index
     views, said = view_specs(config, index.classes)
     for remark in (*index.remarks, *said, *_frozen(config)):
@@ -169,13 +175,7 @@ def _set_up(
         repeats=data.repeats,
         mixture=videos.mixture,
     )
-    window = data.model_dump(include={"window_seconds", "decode_size", "max_attempts", "repeats"})
-    dataset = ClipDataset(index, views, seed=config.seed, backend=data.decoder, **window)
-    dataset.opener = cached(dataset.opener, data.decode_size, **data.cache.model_dump())
-    if known is not None:
-        dataset.failed = {
-            i: known.rows[p].cause for i, p in enumerate(index.paths) if known.costs_a_process(p)
-        }
+    dataset = training_dataset(config, videos, views, known)
     student.to(device)
     objective.to(device)
     run = Run(
@@ -253,7 +253,8 @@ def check_batch_norm(student: Student, config: Config) -> None:
     Raises:
         VidsslError: naming the key, when batch size or accumulation do not allow this.
     """
-    train, of_encoder = config.train, has_batch_norm(student.encoder)
+    train = config.train
+    of_encoder = config.data.features is None and has_batch_norm(student.encoder)  # or it is not run
     heads = [name for name, head in student.heads.items() if has_batch_norm(head)]
     if train.batch_size == 1 and (of_encoder or heads):
         where = f"model.name={config.model.name}" if of_encoder else f"the head of objective.{heads[0]}"

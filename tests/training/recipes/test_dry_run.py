@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from vidssl.config import load_config
+from vidssl.data.views.spec import ViewSpec
 from vidssl.errors import VidsslError
+from vidssl.evaluation import EvalOptions, extract_draws
 from vidssl.resources import resource_folder
 from vidssl.training.recipes.dry_run import dry_run
 
@@ -59,11 +61,22 @@ def test_what_a_run_would_refuse_is_refused(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize("file", RECIPES)
-def test_every_recipe_that_ships_dry_runs(file: Path, sprites: Path, tiny_clip: Path) -> None:
+def test_every_recipe_that_ships_dry_runs(file: Path, sprites: Path, tiny_clip: Path, tmp_path: Path) -> None:
     changes = [f"data.train={sprites / 'train'}", "data.workers=0"]
+    if "features:" in file.read_text():
+        changes = [f"data.features={kept_features(sprites, tiny_clip, tmp_path)}"]
     config = load_config(file, changes)
     if config.model.name.startswith("local-dir:"):
         changes += [f"model.name=local-dir:{tiny_clip}", f"model.pretrained=local-dir:{tiny_clip}"]
     cost = dry_run(load_config(file, changes), random_weights=True)
     assert cost["loss"] == pytest.approx(cost["loss"])  # a number
     assert "random weights" in cost["notes"][0]
+
+
+def kept_features(sprites: Path, tiny_clip: Path, folder: Path) -> Path:
+    """Of the videos and the model that stand for those of a recipe."""
+    view, options = ViewSpec("global", 1, 4, size=64), EvalOptions(frames=4, size=64, workers=0, device="cpu")
+    extract_draws(
+        f"local-dir:{tiny_clip}", sprites / "val", folder / "f.safetensors", view=view, options=options
+    )
+    return folder

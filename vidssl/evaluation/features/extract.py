@@ -99,6 +99,13 @@ def refuse_loss(output: str | Path, lost: Collection[str]) -> None:
         )
 
 
+def with_tensors(names_file: Path) -> set[str]:
+    """The videos that have a tensor in an earlier extraction, which writes one for each."""
+    with suppress(VidsslError, KeyError, TypeError):  # it is none of ours
+        return {video["path"] for video in read_json(names_file)["videos"] if video["tensor"] is not None}
+    return set()
+
+
 def _lost(output: Path, names_file: Path, failed: Set[str]) -> list[str]:
     """Those of the videos without features that have some in an earlier extraction."""
     if not failed or not output.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.devices import find_device
 from vidssl.errors import VidsslError
-from vidssl.evaluation.features.extract import names_beside, refuse_loss
-from vidssl.evaluation.patches.stream import TensorStream
+from vidssl.evaluation.features.extract import names_beside, refuse_loss, with_tensors
+from vidssl.evaluation.features.stream import TensorStream
 from vidssl.evaluation.patches.videos import whole_videos
 from vidssl.evaluation.report import Result, data_record, result_header
 from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, Subject
-from vidssl.files import read_json, whole_file, write_json
+from vidssl.files import whole_file, write_json
 from vidssl.models.load import load_encoder
 from vidssl.models.patches.features import Mode, PatchFeatures
 from vidssl.progress import Progress
@@ -97,7 +96,8 @@ def extract_patches(
                 bar.update()
             stream.finish()
         refuse_loss(
-            output, _had(names_file) & {*index.missing, *(index.paths[one.video_id] for one in failures)}
+            output,
+            with_tensors(names_file) & {*index.missing, *(index.paths[one.video_id] for one in failures)},
         )
         header = result_header("extract", subject)
         header["sampling"]["resize"] = "short side"
@@ -110,10 +110,3 @@ def extract_patches(
         record = sealed(about)
         write_json(names, record)
     return record
-
-
-def _had(names_file: Path) -> set[str]:
-    """The videos with features in an earlier extraction of patches."""
-    with suppress(VidsslError, KeyError, TypeError):  # it is none of ours
-        return {video["path"] for video in read_json(names_file)["videos"] if video["tensor"] is not None}
-    return set()

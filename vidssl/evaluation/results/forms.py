@@ -171,6 +171,7 @@ class Extract(Header):
     pooling: str | None = None
     shape: list[int] | None = None
     patches: dict[str, Any] | None = None
+    rows: dict[str, Any] | None = None
 
 
 class PrincipalComponents(Named):

@@ -31,7 +31,7 @@ ABOUT: dict[str, tuple[str, ...]] = {
     "finetune": (*_SHOWN, *_SPLITS, "tuning"),
     "retrieval": (*_SHOWN, *_SPLITS, *_DATA, "kind", "feature", "captions.hash"),
     "classify": (*_SHOWN, "content", "classes.hash", "templates.hash"),
-    "extract": (*_SHOWN, *_DATA, "pooling", "patches"),
+    "extract": (*_SHOWN, *_DATA, "pooling", "patches", "rows"),
     "pca": ("content", "patches", "frames", "frame_size"),
     "dynamics": (*_SHOWN, *_DATA, "seed", "forecast.context", "forecast.horizons"),
     "disentangle": (

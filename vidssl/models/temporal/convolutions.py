@@ -2,7 +2,7 @@
 
     u_t += fc( conv(conv(norm(u - mean u)))_t )        # fc is zero at the start
 
-u_t are the image model's features of single frames, and their mean over the clip is what does not change. What changes from frame to frame is read from them, not from pixels, so
+u_t are the image model's features of single frames (and cells of a coarse grid, see `rows`), and their mean over the clip is what does not change. What changes from frame to frame is read from them, not from pixels, so
 training costs little more than a forward pass of the frozen image model; what the image model does not see in a frame
 cannot be learned. Because `fc` starts at zero, the video model starts as the image model.
 """
@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vidssl.models.temporal.output import OutputMap
+from vidssl.models.temporal.rows import RowNorm
 
 
 class TemporalConvolutions(nn.Module):
@@ -22,18 +23,19 @@ class TemporalConvolutions(nn.Module):
     Args:
         dim: D of the frame features.
         width: channels of the two convolutions; 2 D by default.
+        cells: g g W numbers of a coarse grid behind the features of a frame, see `frame_rows`.
     """
 
-    def __init__(self, dim: int, width: int | None = None) -> None:
+    def __init__(self, dim: int, width: int | None = None, cells: int = 0) -> None:
         super().__init__()
         width = width or 2 * dim
-        self.norm = nn.LayerNorm(dim)
-        self.first = nn.Conv1d(dim, width, 3, padding=1)
+        self.norm = RowNorm(dim, cells) if cells else nn.LayerNorm(dim)
+        self.first = nn.Conv1d(dim + cells, width, 3, padding=1)
         self.second = nn.Conv1d(width, width, 3, padding=2, dilation=2)
         self.fc = OutputMap(width, dim)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """frames: (B, T, D) for any T. Returns the residual, same shape."""
+        """frames: (B, T, D + g g W) for any T. Returns the residual (B, T, D)."""
         changes = frames - frames.mean(dim=1, keepdim=True)
         x = rearrange(self.norm(changes), "b t d -> b d t")
         x = F.gelu(self.second(F.gelu(self.first(x))))

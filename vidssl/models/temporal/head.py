@@ -2,7 +2,7 @@
 
     u_t += fc( blocks( norm(u) + place of t )_t )        # fc is zero at the start
 
-u_t are the tower's features of single frames; what it does not see in a frame cannot be learned (as the "sequential
+u_t are the tower's features of single frames (and cells of a coarse grid, see `rows`); what it does not see in a frame cannot be learned (as the "sequential
 transformer" of Luo et al. 2021, CLIP4Clip, arXiv 2104.08860, here with an output that starts at zero).
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vidssl.models.temporal.divided import sinusoids
 from vidssl.models.temporal.output import OutputMap
+from vidssl.models.temporal.rows import RowNorm
 
 HEAD_SIZE = 64
 
@@ -25,24 +26,36 @@ class TemporalTransformer(nn.Module):
         time_signal: tell it the order of frames, see :class:`TemporalAttention`; without, it cannot know.
         causal: a frame attends to itself and earlier frames only.
         layers: pre-norm blocks.
+        width: of the blocks, a linear map before them; None: D, and no map unless there are cells.
+        cells: g g W numbers of a coarse grid behind the features of a frame, see `frame_rows`.
     """
 
-    def __init__(self, dim: int, time_signal: bool = True, causal: bool = False, layers: int = 2) -> None:
+    def __init__(
+        self,
+        dim: int,
+        time_signal: bool = True,
+        causal: bool = False,
+        layers: int = 2,
+        width: int | None = None,
+        cells: int = 0,
+    ) -> None:
         super().__init__()
         self.time_signal, self.causal = time_signal, causal
-        heads = next(n for n in range(max(dim // HEAD_SIZE, 1), 0, -1) if dim % n == 0)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = RowNorm(dim, cells) if cells else nn.LayerNorm(dim)
+        mapped, width = width is not None or cells > 0, width or dim
+        self.enter = nn.Linear(dim + cells, width) if mapped else nn.Identity()
+        heads = next(n for n in range(max(width // HEAD_SIZE, 1), 0, -1) if width % n == 0)
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                dim, heads, 4 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
             )
             for _ in range(layers)
         )
-        self.fc = OutputMap(dim, dim)
+        self.fc = OutputMap(width, dim)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """frames: (B, T, D) for any T. Returns the residual, same shape."""
-        x = self.norm(frames)
+        """frames: (B, T, D + g g W) for any T. Returns the residual (B, T, D)."""
+        x = self.enter(self.norm(frames))
         length = x.shape[1]
         if self.time_signal:
             x = x + sinusoids(length, x.shape[2], like=x)

@@ -15,17 +15,27 @@ HEEDS = {
     "divided": ("cls_mode", "temporal_init", "max_frames", "time_signal", "causal"),
     "joint": ("temporal_init", "max_frames", "time_signal", "causal"),
     "adapter": ("causal",),
-    "convolutions": (),
-    "head": ("time_signal", "causal"),
+    "convolutions": ("head_width", "head_grid"),
+    "head": ("time_signal", "causal", "head_width", "head_grid"),
     "none": (),
 }
 
 
-def temporal_head(temporal: str, dim: int, *, time_signal: bool, causal: bool) -> nn.Module | None:
+def temporal_head(
+    temporal: str,
+    dim: int,
+    *,
+    time_signal: bool,
+    causal: bool,
+    width: int | None = None,
+    cells: int = 0,
+) -> nn.Module | None:
     """What stands behind an image tower whose frame features have size `dim`; None for the other modes."""
     if temporal == "convolutions":
-        return TemporalConvolutions(dim)
-    return TemporalTransformer(dim, time_signal, causal) if temporal == "head" else None
+        return TemporalConvolutions(dim, width, cells)
+    if temporal == "head":
+        return TemporalTransformer(dim, time_signal, causal, width=width, cells=cells)
+    return None
 
 
 def sees(temporal: str, causal: bool) -> str:

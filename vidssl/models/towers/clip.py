@@ -23,6 +23,7 @@ from vidssl.models.temporal.adapter import TemporalAdapter
 from vidssl.models.temporal.divided import TemporalAttention
 from vidssl.models.temporal.joint import JointAttention
 from vidssl.models.temporal.modes import sees, temporal_head
+from vidssl.models.temporal.rows import behind_frames, frame_rows
 from vidssl.models.tokens.blocks import ImageTransformer, allow_any_size, take_apart
 from vidssl.models.tokens.drop import kept_patches
 
@@ -45,12 +46,14 @@ class ClipVideoEncoder(VideoEncoder):
             :class:`TemporalAttention`; the start stays that of the image model either way.
         causal: let a frame attend to itself and earlier frames only, so that its feature says nothing of later ones.
         activation_checkpointing: recompute each block in the backward pass; can be switched at any time.
+        head_width, head_grid: of ``"head"`` and ``"convolutions"``, see `ClipOptions`.
         token_drop: share of the patches left out where `forward` is given keys; along time at a place (divided, adapter) the
             same ones in all frames of a clip, otherwise drawn for each frame.
         interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
 
     Raises:
-        VidsslError: for a class token that all frames share in a tower that has none, or with `causal`.
+        VidsslError: for a class token that all frames share in a tower that has none, or with `causal`; for a grid of patches
+            that are left out.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class ClipVideoEncoder(VideoEncoder):
         time_signal: bool = True,
         causal: bool = False,
         token_drop: float = 0.0,
+        head_width: int | None = None,
+        head_grid: int | None = None,
         **interface: Any,
     ) -> None:
         tower = take_apart(visual)
@@ -87,7 +92,19 @@ class ClipVideoEncoder(VideoEncoder):
         self.token_drop = float(token_drop)
         self.activation_checkpointing = activation_checkpointing
         self.temporal: nn.ModuleList | None = None
-        self.temporal_head = temporal_head(temporal, embed_dim, time_signal=time_signal, causal=causal)
+        self.head_grid = head_grid or 0
+        if self.head_grid and token_drop:
+            raise VidsslError(
+                "create_model: head_grid: needs the patches that token_drop leaves out; give one of them"
+            )
+        self.temporal_head = temporal_head(
+            temporal,
+            embed_dim,
+            time_signal=time_signal,
+            causal=causal,
+            width=head_width,
+            cells=self.head_grid**2 * self.width,
+        )
         self.drops_tubes = temporal in ("divided", "adapter")
         if temporal in ("divided", "joint"):
             attention = TemporalAttention if temporal == "divided" else JointAttention
@@ -108,6 +125,40 @@ class ClipVideoEncoder(VideoEncoder):
 
     def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
+        x, grid, frame_cls = self._tokens(clips, keys)
+        tokens = self._patches(x, grid) if patches else None
+        found = behind_frames(self._rows(x, grid, self.head_grid), self.embed_dim, self.temporal_head)
+        frames = found.frames
+        if frame_cls is not None and self.visual.pool_type == "tok":
+            # The shared class token is the same in every frame: `clip` is its projection.
+            frames = _in_frames(self.tower.pool, rearrange(frame_cls, "b t w -> b t 1 w"))
+        return ClipFeatures(found.clip, frames, tokens)
+
+    def frame_rows(self, clips: Tensor, grid: int) -> Tensor:
+        """See :meth:`VideoEncoder.frame_rows`."""
+        if self.temporal is not None:
+            return super().frame_rows(clips, grid)
+        x, size, _ = self._tokens(clips)
+        return self._rows(x, size, grid)
+
+    def over_time(self, rows: Tensor) -> ClipFeatures:
+        """See :meth:`VideoEncoder.over_time`."""
+        if self.temporal is not None:
+            return super().over_time(rows)
+        return behind_frames(rows, self.embed_dim, self.temporal_head)
+
+    def _rows(self, x: Tensor, size: tuple[int, int], grid: int) -> Tensor:
+        """Of the tokens (B, T, S, W) behind the last block, a grid of `size` among them."""
+        pooled = _in_frames(self.tower.pool, x)
+        if not grid:
+            return pooled
+        maps = rearrange(self._patches(x, size), "b t h w width -> (b t) width h w")
+        return frame_rows(pooled, maps, grid)
+
+    def _tokens(
+        self, clips: Tensor, keys: Tensor | None = None
+    ) -> tuple[Tensor, tuple[int, int], Tensor | None]:
+        """Tokens (B, T, S, W) behind the last block, the size of their grid, and the last block's class tokens of frames."""
         x, grid = self._embed(clips)
         places = self.tower.positions(grid)
         if keys is not None and self.token_drop:
@@ -118,15 +169,7 @@ class ClipVideoEncoder(VideoEncoder):
                 x, frame_cls = checkpoint(self._block, x, index, positions, use_reentrant=False)
             else:
                 x, frame_cls = self._block(x, index, positions)
-        tokens = self._patches(x, grid) if patches else None
-        frames = _in_frames(self.tower.pool, x)
-        if self.temporal_head is not None:
-            frames = frames + self.temporal_head(frames)
-        clip = frames.mean(dim=1)
-        if frame_cls is not None and self.visual.pool_type == "tok":
-            # The shared class token is the same in every frame: `clip` is its projection.
-            frames = _in_frames(self.tower.pool, rearrange(frame_cls, "b t w -> b t 1 w"))
-        return ClipFeatures(clip, frames, tokens)
+        return x, grid, frame_cls
 
     def maps(self, clips: Tensor) -> Iterator[Tensor]:
         """See :meth:`VideoEncoder.maps`; a layer is a block, and all but the last are as they leave it, without norm."""

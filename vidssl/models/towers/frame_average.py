@@ -14,6 +14,10 @@ from vidssl.errors import VidsslError
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.sharing import sharing_copy
 from vidssl.models.temporal.modes import sees, temporal_head
+from vidssl.models.temporal.rows import behind_frames, frame_rows
+
+# Options of `ClipOptions` that an image tower heeds whose blocks are left alone.
+OF_FRAMES = ("time_signal", "causal", "head_width", "head_grid", "chunk_frames")
 
 
 class FrameAverageEncoder(VideoEncoder):
@@ -25,7 +29,7 @@ class FrameAverageEncoder(VideoEncoder):
         visual: the tower.
         embed_dim, image_size: of the tower; interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
         temporal: ``"convolutions"`` or ``"head"`` over the features of frames, or ``"none"``.
-        time_signal, causal: of the head, see :class:`TemporalTransformer`.
+        time_signal, causal, head_width, head_grid: of the head, see `ClipOptions`.
     """
 
     def __init__(
@@ -37,12 +41,17 @@ class FrameAverageEncoder(VideoEncoder):
         temporal: str = "none",
         time_signal: bool = True,
         causal: bool = False,
+        head_width: int | None = None,
+        head_grid: int | None = None,
         **interface: Any,
     ) -> None:
         super().__init__(embed_dim=embed_dim, width=embed_dim, image_size=image_size, **interface)
         self.visual = visual
-        self.sees = sees(temporal, causal)
-        self.temporal_head = temporal_head(temporal, embed_dim, time_signal=time_signal, causal=causal)
+        self.sees, self.head_grid = sees(temporal, causal), head_grid or 0
+        cells = self.head_grid**2 * self._map_width() if self.head_grid else 0
+        self.temporal_head = temporal_head(
+            temporal, embed_dim, time_signal=time_signal, causal=causal, width=head_width, cells=cells
+        )
         if self._trunk is not None:
             self.map_multiple = max(layer["reduction"] for layer in self._trunk.feature_info)
 
@@ -56,14 +65,15 @@ class FrameAverageEncoder(VideoEncoder):
             raise VidsslError(
                 f"encoder: {self.spec['name']}: this image tower gives no patch tokens (a vision transformer would)"
             )
-        return self.over_time(self._tower(rearrange(clips, "b c t h w -> (b t) c h w")), clips.shape[0])
+        return self.over_time(self.frame_rows(clips, self.head_grid))
 
-    def over_time(self, pooled: Tensor, batch: int) -> ClipFeatures:
-        """Image features (B T, D) of B clips to features of these."""
-        frames = rearrange(pooled, "(b t) d -> b t d", b=batch)
-        if self.temporal_head is not None:
-            frames = frames + self.temporal_head(frames)
-        return ClipFeatures(frames.mean(dim=1), frames, None)
+    def frame_rows(self, clips: Tensor, grid: int) -> Tensor:
+        """See :meth:`VideoEncoder.frame_rows`."""
+        return frame_rows(*self._seen(clips, grid > 0), grid)
+
+    def over_time(self, rows: Tensor) -> ClipFeatures:
+        """See :meth:`VideoEncoder.over_time`."""
+        return behind_frames(rows, self.embed_dim, self.temporal_head)
 
     @torch.no_grad()
     def check_size(self, frames: int, size: int) -> None:
@@ -76,11 +86,16 @@ class FrameAverageEncoder(VideoEncoder):
             finally:
                 self.train(training)
 
-    def _tower(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, D)."""
+    def _seen(self, clips: Tensor, maps: bool) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) features of frames and, where maps are wanted, (B T, W, h, w) of the last layer."""
+        pooled, grid = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"), maps)
+        return rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0]), grid
+
+    def _tower(self, images: Tensor, maps: bool = False) -> tuple[Tensor, Tensor | None]:
+        """(N, 3, H, W) -> (N, D), and (N, W, h, w) where maps are wanted."""
         height, width = images.shape[2:]
         try:
-            pooled: Tensor = self.visual(images)
+            return self._with_map(images) if maps else (self.visual(images), None)
         except (AssertionError, RuntimeError) as error:
             if height == width == self.image_size or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -88,7 +103,31 @@ class FrameAverageEncoder(VideoEncoder):
                 f"encoder: frames of {height}x{width} pixels: are not for this image tower, made for {self.image_size} a side "
                 f"(allowed: {self._sizes()})"
             ) from None
-        return pooled
+
+    def _with_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the tower gives, and the map of its last layer on the way there."""
+        self._map_width()  # or there is none
+        if self._resnet is not None:
+            *_, grid = _resnet_maps(self._resnet, images)
+            return self._resnet.attnpool(grid), grid
+        assert self._trunk is not None
+        last = [len(self._trunk.feature_info) - 1]
+        x, [grid] = self._trunk.forward_intermediates(images, indices=last, norm=True)
+        return self.visual.head(self._trunk.forward_head(x)), grid
+
+    def _map_width(self) -> int:
+        """W, channels of the map of the last layer.
+
+        Raises:
+            VidsslError: for a tower that shows none.
+        """
+        if self._resnet is not None:
+            return int(self._resnet.layer4[-1].conv3.out_channels)
+        if self._trunk is None:
+            raise VidsslError(
+                f"encoder: {self.spec['name']}: shows no map of its last layer; leave the grid out"
+            )
+        return int(self._trunk.feature_info[-1]["num_chs"])
 
     def _sizes(self) -> str:
         """What sides this tower takes, in words; its own at least."""

@@ -12,7 +12,7 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.temporal.modes import IN_BLOCKS, ON_FRAMES
 from vidssl.models.tokens.blocks import take_apart
 from vidssl.models.towers.clip import ClipVideoEncoder
-from vidssl.models.towers.frame_average import FrameAverageEncoder
+from vidssl.models.towers.frame_average import OF_FRAMES, FrameAverageEncoder
 from vidssl.models.weights import load_strict
 
 
@@ -46,7 +46,7 @@ def encoder_around(visual: nn.Module, *, spec: Mapping[str, Any], **interface: A
         image_size=int(size if isinstance(size, int) else size[0]),
         temporal=spec["temporal"],
         **interface,
-        **{key: options[key] for key in ("time_signal", "causal", "chunk_frames") if key in options},
+        **{key: options[key] for key in OF_FRAMES if key in options},
     )
 
 
@@ -79,7 +79,7 @@ def load_over_time(
     temporal = other.get("temporal")
     if encoder.spec["temporal"] != temporal:  # names and shapes of weights can be the same
         raise VidsslError(f"{source}: was trained with temporal={temporal!r}; take temporal={temporal!r}")
-    for key in ("cls_mode", "time_signal", "causal"):
+    for key in ("cls_mode", "time_signal", "causal", "head_width", "head_grid"):
         own, theirs = (spec.get("options", {}).get(key) for spec in (encoder.spec, other))
         if own != theirs:
             raise VidsslError(

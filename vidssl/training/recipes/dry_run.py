@@ -22,7 +22,7 @@ from vidssl.training.lock import FolderLock
 from vidssl.training.loop import train_step
 from vidssl.training.report import Report
 from vidssl.training.setup import Run, set_up, warm_start
-from vidssl.training.videos import check_evaluation
+from vidssl.training.sources.videos import check_evaluation
 
 CLIPS = 2
 # Names that stand for a folder or a repository of weights, which are built without them when told so.
@@ -66,7 +66,7 @@ def _shortened(config: Config, output: Path, random_weights: bool) -> Config:
             update={"batch_size": clips, "accumulation": 1, "steps": 2, "epochs": None, "trackers": ()}
         ),
     }
-    if random_weights:
+    if random_weights and config.data.features is None:
         # Which is for weights that came from elsewhere, and refused without them.
         changes["train"] = changes["train"].model_copy(update={"layer_decay": 1.0})
         model = config.model
@@ -76,7 +76,11 @@ def _shortened(config: Config, output: Path, random_weights: bool) -> Config:
 
 
 def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
-    notes: list[str] = ["random weights: none were read or downloaded"] if random_weights else []
+    kept = config.data.features is not None
+    said = (
+        "not for the model of data.features, whose own were read" if kept else "none were read or downloaded"
+    )
+    notes: list[str] = [f"random weights: {said}"] if random_weights else []
     warm_start(run)
     saved = _Saved()
     quiet = cast(Report, _Quiet(notes))  # of a report, a step asks no more than this

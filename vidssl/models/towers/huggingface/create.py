@@ -19,6 +19,7 @@ from vidssl.models.encoder import VideoEncoder
 from vidssl.models.options import ClipOptions, check_effect, check_options
 from vidssl.models.stored import find_encoder, read_config, stored_tensors
 from vidssl.models.temporal.modes import IN_BLOCKS, ON_FRAMES
+from vidssl.models.towers.frame_average import OF_FRAMES
 from vidssl.models.towers.huggingface.checkpoints import (
     ARCHITECTURES,
     TRAINED,
@@ -120,7 +121,7 @@ def _spec(name: str, package: Package, temporal: str, options: Mapping[str, Any]
     heeded = {**asdict(ClipOptions()), **options}
     return spec | {
         "temporal": temporal,
-        "options": {key: heeded[key] for key in ("time_signal", "causal", "chunk_frames")},
+        "options": {key: heeded[key] for key in OF_FRAMES},
         "image_size": options.get("image_size"),
         "tokenizer": tokenizer_of(package.config, package.source) if heeded["load_text"] else None,
     }

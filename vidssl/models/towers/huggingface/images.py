@@ -10,7 +10,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vidssl.models.encoder import ClipFeatures, TextTower
-from vidssl.models.towers.frame_average import FrameAverageEncoder
+from vidssl.models.temporal.rows import frame_rows
+from vidssl.models.towers.frame_average import OF_FRAMES, FrameAverageEncoder
 
 
 class ImageTower(nn.Module):
@@ -105,20 +106,30 @@ class TransformersImageEncoder(FrameAverageEncoder):
             spec=dict(spec),
             text=text,
             size_multiple=tower.patch,
-            **{key: options[key] for key in ("time_signal", "causal", "chunk_frames") if key in options},
+            **{key: options[key] for key in OF_FRAMES if key in options},
         )
         self.width = tower.width
         self.map_multiple = tower.patch
 
     def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
-        batch = clips.shape[0]
+        pooled, maps = self._seen(clips, patches or self.head_grid > 0)
+        found = self.over_time(frame_rows(pooled, maps, self.head_grid))
+        if not patches or maps is None:
+            return found
+        return found._replace(patches=rearrange(maps, "(b t) width h w -> b t h w width", b=clips.shape[0]))
+
+    def _seen(self, clips: Tensor, maps: bool) -> tuple[Tensor, Tensor | None]:
+        """See :meth:`FrameAverageEncoder._seen`."""
         output = self.visual.run(rearrange(clips, "b c t h w -> (b t) c h w"))
-        clip, frames, _ = self.over_time(self.visual.pooled(output), batch)
-        if not patches:
-            return ClipFeatures(clip, frames, None)
-        grid = self.visual.patches(output, clips.shape[3])
-        return ClipFeatures(clip, frames, rearrange(grid, "(b t) h w width -> b t h w width", b=batch))
+        pooled = rearrange(self.visual.pooled(output), "(b t) d -> b t d", b=clips.shape[0])
+        if not maps:
+            return pooled, None
+        return pooled, rearrange(self.visual.patches(output, clips.shape[3]), "n h w width -> n width h w")
+
+    def _map_width(self) -> int:
+        """See :meth:`FrameAverageEncoder._map_width`."""
+        return int(self.visual.width)
 
     def check_size(self, frames: int, size: int) -> None:
         """See :meth:`VideoEncoder.check_size`; any multiple of the patch."""

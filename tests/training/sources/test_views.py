@@ -10,7 +10,7 @@ import yaml
 
 from vidssl.config import Config, validate_config
 from vidssl.training.conditions import changes
-from vidssl.training.views import tells_left_from_right, view_specs
+from vidssl.training.sources.views import tells_left_from_right, view_specs
 
 SHARED = Path(__file__).parents[2] / "../shared/data/labels"
 

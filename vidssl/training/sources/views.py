@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from vidssl.config import Config
+from vidssl.config import Config, validate_config
+from vidssl.config.recipe import OF_TIME, ViewConfig
 from vidssl.data.views.spec import ViewSpec
+from vidssl.errors import VidsslError
+from vidssl.overrides import apply_override
 
 USUAL = 0.5  # probability of a flip
 
@@ -29,6 +33,9 @@ def view_specs(config: Config, classes: Iterable[str]) -> tuple[tuple[ViewSpec, 
     Args:
         classes: names of the classes of the videos.
     """
+    if config.data.features is not None:  # whose frames were cropped and coloured when they were made
+        specs = [view.model_dump(exclude={"teacher"}) | {"flip": 0.0} for view in config.views]
+        return tuple(ViewSpec(**spec) for spec in specs), []
     reason = tells_left_from_right(classes, [Path(one.path) for one in config.data.train])
     flip = 0.0 if reason else USUAL
     specs = [view.model_dump(exclude={"teacher"}) for view in config.views]
@@ -39,6 +46,32 @@ def view_specs(config: Config, classes: Iterable[str]) -> tuple[tuple[ViewSpec, 
     if asked or not reason:
         return views, []
     return views, [f"clips are not mirrored, as {reason}; set views.0.flip to mirror them all the same"]
+
+
+def drawn_view(keys: Sequence[str], classes: Iterable[str], source: Path) -> tuple[ViewSpec, str]:
+    """The view of which features are drawn that are to be kept, and what is to be said of it.
+
+    Args:
+        keys: ``key=value`` of a recipe's view; frames are mirrored as in a recipe that leaves `flip` out.
+        classes: names of the classes of the videos. source: their folder or list.
+
+    Raises:
+        VidsslError: for a key or value that a view has not, or one that says which frames are shown, which is left to training.
+    """
+    raw: dict[str, Any] = {}
+    for key in keys:
+        apply_override(raw, key)
+    view = validate_config(raw, "--view", ViewConfig)
+    for name in sorted(raw.keys() & OF_TIME - {"count"}):
+        raise VidsslError(f"--view {name}: is of training or of another option; leave it out")
+    reason = tells_left_from_right(classes, [source]) if view.flip is None else ""
+    flip = view.flip if view.flip is not None else 0.0 if reason else USUAL
+    remark = (
+        f"frames are not mirrored, as {reason}; give --view flip=0.5 to mirror them all the same"
+        if reason
+        else ""
+    )
+    return ViewSpec(**view.model_dump(exclude={"teacher", "flip"}), flip=flip), remark
 
 
 def tells_left_from_right(classes: Iterable[str], sources: Iterable[Path]) -> str:

@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from vidssl.config import Config
+from vidssl.data.features.store import FeatureStore
 from vidssl.data.manifest.check import check_index, require_readable_classes
+from vidssl.data.manifest.digest import data_digest
 from vidssl.data.manifest.join import common_root, join_indexes, moved
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
@@ -54,11 +56,21 @@ def check_evaluation(config: Config, encoder: VideoEncoder) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class TrainingVideos:
-    """index: of all sets, one after the other. unusable: those left out, as it would name them. mixture: of the sets."""
+    """What a run is trained on.
+
+    Attributes:
+        index: of all sets, one after the other. unusable: those left out, as it would name them. mixture: of the sets.
+        features: that were kept of their frames, which are then not decoded.
+    """
 
     index: VideoIndex
     unusable: tuple[FailedVideo, ...]
     mixture: Mixture
+    features: FeatureStore | None = None
+
+    def digest(self) -> str:
+        """By which a run knows whether it goes on with what it began with."""
+        return data_digest(self.index) if self.features is None else self.features.digest()
 
 
 def read_videos(config: Config, known: Quarantine | None = None) -> TrainingVideos:

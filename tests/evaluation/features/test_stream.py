@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from vidssl.evaluation.patches.stream import TensorStream
+from vidssl.evaluation.features.stream import TensorStream
 
 
 def test_tensors_come_back(tmp_path: Path) -> None:

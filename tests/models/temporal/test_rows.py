@@ -1,0 +1,126 @@
+"""Features of frames with what stands where in the picture: once computed, a head behind them gives what the whole encoder gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from einops import rearrange, reduce
+from torch import Tensor
+
+import vidssl
+from tests.tiny_towers import write_tower
+from vidssl.errors import VidsslError
+from vidssl.models.encoder import VideoEncoder
+from vidssl.models.temporal.rows import frame_rows
+from vidssl.models.temporal.trunk import trunk_digest
+
+TOWERS = ("open_clip", "siglip", "registers", "eva02", "resnet", "convnext")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rows")
+
+
+def make(folder: Path, kind: str, temporal: str, **options: Any) -> VideoEncoder:
+    place = write_tower(folder / kind, kind)
+    torch.manual_seed(0)
+    encoder = vidssl.create_model(f"local-dir:{place}", temporal=temporal, load_text=False, **options).eval()
+    for name, parameter in encoder.named_parameters():
+        if "temporal_head.fc" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return encoder
+
+
+def clips(frames: int = 4, side: int = 32) -> Tensor:
+    return torch.randn(2, 3, frames, side, side, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+@pytest.mark.parametrize("temporal", ["head", "convolutions"])
+@torch.no_grad()
+def test_what_is_behind_kept_rows_is_the_encoder(folder: Path, kind: str, temporal: str) -> None:
+    encoder = make(folder, kind, temporal, head_width=16, head_grid=2)
+    image = make(folder, kind, "none")
+    rows = image.frame_rows(clips(), 2)  # of the image model, as they are extracted
+    whole, kept = encoder(clips()), encoder(rows)
+    torch.testing.assert_close(kept.clip, whole.clip, atol=1e-5, rtol=0)
+    torch.testing.assert_close(kept.frames, whole.frames, atol=1e-5, rtol=0)
+    assert (whole.clip - image(clips()).clip).abs().max() > 1e-2  # the head does something
+    assert trunk_digest(encoder) == trunk_digest(image)
+    next(iter(image.visual.parameters())).mul_(1.001)
+    assert trunk_digest(encoder) != trunk_digest(image)
+
+
+@pytest.mark.parametrize("kind", ["open_clip", "siglip", "convnext", "resnet"])
+@torch.no_grad()
+def test_a_row_is_the_feature_of_a_frame_and_the_means_of_its_cells(folder: Path, kind: str) -> None:
+    encoder = make(folder, kind, "none")
+    *_, grid = encoder.maps(clips())
+    side = grid.shape[2]
+    rows = encoder.frame_rows(clips(), side)
+    dim = encoder.embed_dim
+    torch.testing.assert_close(rows[..., :dim], encoder(clips()).frames, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        rows[..., dim:], rearrange(grid, "b t h w c -> b t (h w c)"), atol=1e-5, rtol=0
+    )
+    one = encoder.frame_rows(clips(), 1)[..., dim:]
+    torch.testing.assert_close(one, reduce(grid, "b t h w c -> b t c", "mean"), atol=1e-5, rtol=0)
+    assert torch.equal(encoder.frame_rows(clips(), 0), rows[..., :dim])
+    alone = encoder.frame_rows(clips()[:, :, 2:3], 2)
+    torch.testing.assert_close(alone, encoder.frame_rows(clips(), 2)[:, 2:3], atol=1e-5, rtol=0)
+
+
+def test_cells_are_in_the_order_of_the_picture() -> None:
+    maps = torch.arange(16.0).reshape(1, 1, 4, 4)
+    rows = frame_rows(torch.zeros(1, 1, 2), maps, 2)
+    assert rows.tolist() == [[[0.0, 0.0, 2.5, 4.5, 10.5, 12.5]]]
+
+
+def test_a_head_with_a_grid_sees_where_and_one_without_does_not() -> None:
+    """Features that are the same in every frame, and a cell that is not: only the grid tells."""
+    torch.manual_seed(0)
+    from vidssl.models.temporal.modes import temporal_head
+
+    rows = torch.randn(3, 1, 8 + 4 * 5).repeat(1, 6, 1)
+    moved = rows.clone()
+    moved[:, 3:, 8:13] += 1
+    for mode in ("head", "convolutions"):
+        head = temporal_head(mode, 8, time_signal=True, causal=False, width=12, cells=20)
+        blind = temporal_head(mode, 8, time_signal=True, causal=False, width=12)
+        assert head is not None
+        assert blind is not None
+        for module in (head, blind):
+            torch.nn.init.normal_(module.get_parameter("fc.weight"))
+        assert (head(moved) - head(rows)).abs().max() > 1e-3
+        assert torch.equal(blind(moved[..., :8]), blind(rows[..., :8]))
+
+
+def test_a_head_without_options_is_what_it_was(folder: Path) -> None:
+    names = {name for name, _ in make(folder, "open_clip", "head").named_parameters() if "temporal" in name}
+    assert {"temporal_head.norm.weight", "temporal_head.fc.weight"} <= names
+    assert not any("enter" in name for name in names)
+
+
+def test_chunks_are_those_of_the_clip(folder: Path) -> None:
+    encoder = make(folder, "convnext", "head", head_width=16, head_grid=2, chunk_frames=2)
+    with torch.no_grad():
+        whole, kept = encoder(clips()), encoder(encoder.frame_rows(clips(), 2))
+    torch.testing.assert_close(kept.clip, whole.clip, atol=1e-5, rtol=0)
+
+
+def test_what_cannot_be_is_refused(folder: Path) -> None:
+    divided = make(folder, "open_clip", "divided")
+    for call in (lambda: divided.frame_rows(clips(), 2), lambda: divided(torch.zeros(1, 2, 32))):
+        with pytest.raises(VidsslError, match="does not see one frame at a time"):
+            call()
+    head = make(folder, "open_clip", "head", head_grid=2)
+    with pytest.raises(VidsslError, match="rows of 32 numbers a frame: this encoder takes 288"):
+        head(torch.zeros(1, 2, 32))
+    with pytest.raises(VidsslError, match="head_grid: needs the patches"):
+        make(folder, "open_clip", "head", head_grid=2, token_drop=0.5)
+    with pytest.raises(VidsslError, match="head_grid"):
+        make(folder, "open_clip", "divided", head_grid=2)

@@ -1,0 +1,165 @@
+"""`vidssl extract --draws`: features of the frames of every video, in several draws of a view, to train on (`data.features`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vidssl import distributed
+from vidssl.data.batch import ClipBatch
+from vidssl.data.clips import ClipSpec
+from vidssl.data.features.drawn import DrawnDataset
+from vidssl.data.loader import Loader
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.manifest.quarantine import FailedVideo
+from vidssl.data.views.crop import squash
+from vidssl.data.views.evaluation import EvalSpec, render_eval_views
+from vidssl.data.views.render import render_views
+from vidssl.data.views.spec import ViewSpec
+from vidssl.devices import find_device
+from vidssl.errors import VidsslError, check_value
+from vidssl.evaluation.features.extract import names_beside, refuse_loss, with_tensors
+from vidssl.evaluation.features.stream import TensorStream
+from vidssl.evaluation.report import Result, data_record, result_header
+from vidssl.evaluation.results.protocol import sealed
+from vidssl.evaluation.setup import EvalOptions, Subject
+from vidssl.files import whole_file, write_json
+from vidssl.models.encoder import VideoEncoder
+from vidssl.models.load import load_encoder
+from vidssl.models.temporal.trunk import trunk_digest
+from vidssl.progress import Progress
+
+AT_ONCE = 64  # frames that the image tower is shown
+
+
+def extract_draws(
+    checkpoint: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    view: ViewSpec,
+    grid: int = 3,
+    rate: float | None = None,
+    half: bool = False,
+    seed: int = 0,
+    options: EvalOptions | None = None,
+) -> Result:
+    """Write the features of frames (draws, F, R) of every video to `output` (safetensors), names and times to a JSON beside it.
+
+    The tensor of video i of the JSON's list is called ``str(i)``. Its first draw is the whole frame as evaluation shows it, those
+    behind it are draws of `view`, each held over the whole video. Videos that are unreadable, or whose features are not
+    finite, have none and are named there. Nothing but one video is held in memory. Files already there are replaced, unless
+    they hold features of videos that have none now.
+
+    Args:
+        view: what is drawn, `count` times; of which frames and of what size is said by `options`.
+        grid: cells a side that are kept beside the features, see `vidssl.models.temporal.rows`; 0 for none.
+        rate: frames a second, instead of as many of every video.
+        half: write float16.
+        seed: of the draws.
+        options: `frames` F, spread over the whole video, `size` of all draws, decoding and device; nothing else counts.
+
+    Raises:
+        VidsslError: in that case, for an encoder that does not see one frame at a time, a wrong grid or `output`, and on several
+            processes.
+    """
+    if distributed.world_size() > 1:
+        raise VidsslError("extract: draws are written by one process; start it without accelerate launch")
+    check_value("grid", grid, grid >= 0, "at least 0")
+    output, names_file = Path(output), names_beside(output)
+    options = options or EvalOptions()
+    device = find_device(options.device)
+    encoder = load_encoder(checkpoint).to(device)
+    frames, side = options.frames or encoder.usual_frames, options.size or encoder.image_size
+    view = replace(view, frames=frames, size=side)
+    options = replace(
+        options, frames=frames, size=side, seconds=math.inf, stride=None, clips=1, crops=1, resize="squash"
+    )
+    encoder.check_size(1, view.size)
+    size = encoder.frame_rows(torch.zeros(1, 3, 1, view.size, view.size, device=device), grid).shape[2]
+    subject = Subject(Path(checkpoint), encoder, None, options, device)
+    index = VideoIndex.read(data, options.missing)
+    dataset = DrawnDataset(index, view, rate=rate, seed=seed, backend=options.backend)
+    loader = Loader(dataset, [[i] for i in range(len(index))], num_workers=options.workers)
+    videos: list[dict[str, Any]] = []
+    failures: list[FailedVideo] = []
+    dtype = torch.float16 if half else torch.float32
+    with (
+        whole_file(output) as tensors,
+        whole_file(names_file) as names,  # both or none
+        Progress("extract", len(index), "video", delay=1, show=len(index) > 1) as bar,
+    ):
+        with tensors.open("wb") as file:
+            stream = TensorStream(file, len(index))
+            for number, batch in enumerate(loader):
+                row: dict[str, Any] = {
+                    "path": index.paths[number],
+                    "label": index.labels[number],
+                    "tensor": None,
+                }
+                failure = batch.failures[0] if bool(batch.failed[0]) else None
+                if failure is None:
+                    rows = draw_rows(encoder, batch, view, grid, device).to(dtype)
+                    if bool(rows.isfinite().all()):
+                        stream.add(str(number), rows)
+                        row |= {"tensor": str(number), "times": batch.times[0][0].tolist()}
+                    else:
+                        reason = f"features are not finite in {str(dtype).removeprefix('torch.')}"
+                        failure = FailedVideo(number, str(index.path(number)), reason)
+                if failure is not None:
+                    failures.append(failure)
+                    row["reason"] = failure.reason
+                videos.append(row)
+                bar.note = f"{stream.size / 1e6:.0f} MB"
+                bar.update()
+            stream.finish()
+        had = with_tensors(names_file)
+        refuse_loss(output, had & {*index.missing, *(index.paths[one.video_id] for one in failures)})
+        about = {
+            **result_header("extract", subject),
+            "rows": {
+                "trunk": trunk_digest(encoder),
+                "dim": encoder.embed_dim,
+                "grid": grid,
+                "width": (size - encoder.embed_dim) // grid**2 if grid else 0,
+                "size": view.size,
+                "draws": 1 + view.count,
+                "rate": rate,
+                "view": asdict(view),
+                "seed": seed,
+                "dtype": str(dtype).removeprefix("torch."),
+                "bytes": stream.size,
+            },
+            "data": data_record(data, index, failures),
+            "videos": videos,
+        }
+        record = sealed(about)
+        write_json(names, record)
+    return record
+
+
+@torch.no_grad()
+def draw_rows(
+    encoder: VideoEncoder, batch: ClipBatch, view: ViewSpec, grid: int, device: torch.device
+) -> Tensor:
+    """(1 + view.count, F, R) of a batch of one video of a `DrawnDataset`."""
+    frames, moved = batch.index[0].shape[1], batch.to(device)
+    plain = EvalSpec(ClipSpec(frames, seconds=math.inf), size=view.size, resize="squash")
+    shown = replace(
+        batch,
+        frames=squash(batch.frames[0], view.size, plain.interpolation)[None],
+        sizes=torch.tensor([[view.size] * 2]),
+    ).to(device)
+    shown = replace(shown, index=shown.index[:1])
+    clips = render_eval_views(shown, plain, encoder.mean, encoder.std)
+    clips += render_views(moved, [replace(view, frames=frames)], encoder.mean, encoder.std)
+    rows = [
+        encoder.frame_rows(part, grid).float().cpu() for clip in clips for part in clip.split(AT_ONCE, dim=2)
+    ]
+    return rearrange(torch.cat(rows, dim=1), "1 (draws frames) row -> draws frames row", frames=frames)

@@ -1,0 +1,1 @@
+"""What a run is trained on: videos, or features that were kept of their frames."""
