@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from typer import Option
 
 from vidssl.cli import concepts, config, data
-from vidssl.cli.disentanglement import disentangle
+from vidssl.cli.analysis.disentanglement import disentangle
+from vidssl.cli.analysis.temporal import temporal
 from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_probe, zero_shot
 from vidssl.cli.everything import compare, evaluate_all
 from vidssl.cli.exporting import export
@@ -56,6 +57,7 @@ for command in (
     pca,
     classify,
     track,
+    temporal,
     dynamics,
     disentangle,
     interpolate,

@@ -80,3 +80,27 @@ def objects(
             output, clips, frames, size, seed, difficulty, videos=format == "mp4", fps=fps, progress=progress
         )
     typer.echo(f"{output}: {clips} {'videos' if format == 'mp4' else 'sequences'} of {frames} frames")
+
+
+@app.command()
+def noise(
+    output: Folder,
+    train: Annotated[int, Option(min=0, help="videos of each of the four classes to train on")] = 100,
+    val: Annotated[int, Option(min=0, help="videos of each class to ask about")] = 60,
+    frames: Annotated[int, Option(help="frames of a video")] = 48,
+    shots: Annotated[int, Option(help="textures of a video, one after the other, that all move alike")] = 6,
+    size: Size = 48,
+    fps: Annotated[int, Option(min=1, help="frames a second of the videos")] = 8,
+    seed: Seed = 0,
+) -> None:
+    """Noise in which motion alone carries the class: train/ and val/ with a folder for each direction; no frame tells it."""
+    from vidssl.files import require_new_folder, whole_folder
+    from vidssl.synthetic.noise import NOISE_CLASSES, write_noise_dataset
+
+    require_new_folder(output)
+    with whole_folder(output) as folder:
+        write_noise_dataset(folder, train, val, frames=frames, size=size, fps=fps, seed=seed, shots=shots)
+    count = len(NOISE_CLASSES)
+    typer.echo(
+        f"{output}: {count * train} videos to train on and {count * val} others, of {', '.join(NOISE_CLASSES)}"
+    )

@@ -18,7 +18,9 @@ from vidssl.errors import VidsslError, check_value
 from vidssl.files import whole_file
 
 
-def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> Path:
+def write_video(
+    path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float, lossless: bool = False
+) -> Path:
     """Encode RGB frames as H.264 in an MP4 file (x264, yuv420p, a key frame every 8 frames), whole or not at all.
 
     The same frames give the same bytes every time. Chroma is stored for two by two pixels, so a frame of odd sides gets its
@@ -28,6 +30,7 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
         path: the file; parents are created.
         frames: (H, W, 3) uint8 each, all of one size; a generator keeps memory small.
         fps: frames a second, rounded to a fraction with a denominator of at most 1001.
+        lossless: what is decoded is then, frame by frame, the conversion of these frames to yuv420p, which of grey ones rounds alone.
 
     Returns:
         The path.
@@ -48,7 +51,8 @@ def write_video(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: floa
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         # Macroblock-tree rate control in assembler gives other bytes from one encoding to the next.
-        stream.options = {"crf": "16", "preset": "veryfast", "g": "8", "x264-params": "cpu-independent=1"}
+        quality = {"qp": "0"} if lossless else {"crf": "16"}
+        stream.options = {**quality, "preset": "veryfast", "g": "8", "x264-params": "cpu-independent=1"}
         stream.thread_count = 1  # reproducible bytes, and no pool of threads for 64 pixels
         for picture in chain([first], pictures):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

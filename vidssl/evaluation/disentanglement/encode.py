@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from einops import repeat
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from vidssl.errors import VidsslError
 from vidssl.evaluation.disentanglement.clips import Clips
 from vidssl.evaluation.disentanglement.information import Floats, Ints
 from vidssl.evaluation.setup import Subject
-from vidssl.models.encoder import VideoEncoder
+from vidssl.evaluation.temporal.ways import shuffled, still_frames
 
 ENCODER, UNTRAINED = "encoder", "untrained"
 FRAME, BAG, SHUFFLED = "frame 0 alone", "mean of frames", "frames shuffled"
@@ -79,25 +78,10 @@ def _codes(subject: Subject, clips: Tensor, numbers: Sequence[int], seed: int) -
     codes = {ENCODER: features.clip}
     if subject.untrained is not None:
         codes[UNTRAINED] = subject.untrained(clips).clip
-    if encoder.sees == "frame" and features.frames.shape[1] == clips.shape[2]:
-        still, shuffled = features.frames, features.clip
-    else:
-        still, shuffled = _still_frames(encoder, clips), encoder(_shuffled(clips, numbers, seed)).clip
-    return {**codes, SHUFFLED: shuffled, BAG: still.mean(dim=1), FRAME: still[:, 0]}
-
-
-def _still_frames(encoder: VideoEncoder, clips: Tensor) -> Tensor:
-    """(B, T, D): every frame as a clip of its own that stands still, as long as the whole."""
-    length = clips.shape[2]
-    frames = [encoder(repeat(clips[:, :, t], "b c h w -> b c t h w", t=length)).clip for t in range(length)]
-    return torch.stack(frames, dim=1)
-
-
-def _shuffled(clips: Tensor, numbers: Sequence[int], seed: int) -> Tensor:
-    length = clips.shape[2]
-    orders = [np.random.default_rng((seed, number)).permutation(length) for number in numbers]
-    index = torch.from_numpy(np.stack(orders)).to(clips.device)
-    return torch.take_along_dim(clips, index[:, None, :, None, None], dim=2)
+    still = still_frames(encoder, clips, features)
+    alone = still is features.frames
+    mixed = features.clip if alone else encoder(shuffled(clips, numbers, seed)).clip
+    return {**codes, SHUFFLED: mixed, BAG: still.mean(dim=1), FRAME: still[:, 0]}
 
 
 def _without_broken(

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from vidssl.evaluation.results.analyses import Disentangle, Dynamics, PrincipalComponents, Temporal, Track
 from vidssl.evaluation.results.parts import (
     Answers,
     Classes,
@@ -14,10 +15,8 @@ from vidssl.evaluation.results.parts import (
     Data,
     Header,
     Interval,
-    Named,
     Part,
     Protocol,
-    Reason,
     Score,
     Splits,
     Templates,
@@ -174,114 +173,6 @@ class Extract(Header):
     rows: dict[str, Any] | None = None
 
 
-class PrincipalComponents(Named):
-    """A video of colours."""
-
-    video: str
-    content: str
-    patches: dict[str, Any]
-    frames: int
-    frame_size: tuple[int, int]
-    variance_shares: list[float]
-
-
-class Dynamics(Named):
-    """What a model of motion learned."""
-
-    objective: str
-    weights: str
-    model: dict[str, Any]
-    encoder: dict[str, Any]
-    sampling: dict[str, Any]
-    decoder: str
-    data: Data
-    seed: int
-    notes: list[str]
-    calibration: dict[str, Any]
-    whiteness: dict[str, Any] | None
-    consistency: dict[str, Any] | None
-    forecast: dict[str, Any]
-    untrained: dict[str, Any]
-    eigenvalues: list[dict[str, float | None]] | None
-    figures: list[str]
-
-
-class FactorClips(Part):
-    """Clips whose factors are known, rendered or read."""
-
-    factors_digest: str
-    videos: int
-    failed: list[Reason]
-    remarks: list[str]
-    scene: str | None = None
-    seed: int | None = None
-    rendered_side: int | None = None
-    path: str | None = None
-    digest: str | None = None
-    content: str | None = None
-    missing: list[str] | None = None
-    unlabelled: list[str] | None = None
-    fewer_clips: int | None = None
-
-
-class Disentangle(Header):
-    """What single dimensions hold of the factors of a video."""
-
-    data: FactorClips
-    clips: int
-    dimensions: int
-    bins: int
-    seed: int
-    factors: dict[str, dict[str, int | str]]
-    rows: dict[str, dict[str, Any]]
-    would_say_if: dict[str, dict[str, Any]]
-    other_scores: dict[str, dict[str, float | None]]
-    slow_clips: int | None
-    information: dict[str, Any]
-    notes: list[str]
-    figures: list[str] | None = None
-
-
-class Sequences(Part):
-    """A set of sequences with what is not in the numbers."""
-
-    path: str
-    sequences: int
-    scored: int
-    frames: int
-    digest: str
-    remarks: list[Reason]
-    unscored: list[Reason]
-    lacking: list[Reason]
-    failed: list[Reason]
-
-
-class TrackRow(Part):
-    """Scores of a way to track."""
-
-    mean: dict[str, float]
-    interval: dict[str, Interval]
-    objects: int
-    sequences: dict[str, dict[str, float]]
-    not_finite: list[str]
-
-
-class Track(Named):
-    """Objects followed without training."""
-
-    loaded: str
-    model: dict[str, Any]
-    settings: dict[str, Any]
-    data: Sequences
-    metrics: list[str]
-    counts: list[str]
-    seed: int
-    scores: dict[str, TrackRow]
-    comparisons: dict[str, dict[str, Any]]
-    notes: list[str]
-    figures: list[str]
-
-
 RESULTS: dict[str, type[Part]] = {
     "zero-shot": ZeroShot,
     "linear-probe": LinearProbe,
@@ -294,6 +185,7 @@ RESULTS: dict[str, type[Part]] = {
     "classify": Classify,
     "extract": Extract,
     "pca": PrincipalComponents,
+    "temporal": Temporal,
     "dynamics": Dynamics,
     "disentangle": Disentangle,
     "track": Track,

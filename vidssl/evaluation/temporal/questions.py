@@ -1,0 +1,112 @@
+"""Questions put to features by a linear probe, and how much two of the answers differ.
+
+Every video is answered by a probe that was fitted without it: folds of the videos, those of one recorded group together. The penalty
+is one for all, so that what differs between two answers is what was shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidssl.errors import VidsslError
+from vidssl.evaluation.comparison import mcnemar_exact
+from vidssl.evaluation.metrics import Score, group_interval
+from vidssl.evaluation.probes.logistic import fit_logistic
+
+FOLDS, PENALTY = 4, 0.1
+
+
+def fold_of(labels: Tensor, groups: Tensor, seed: int = 0) -> Tensor:
+    """(N,) in [0, FOLDS): each class is spread over the folds, and a group is in one.
+
+    Raises:
+        VidsslError: for fewer than two groups.
+    """
+    first = {int(group): int(label) for group, label in zip(groups.flip(0), labels.flip(0), strict=True)}
+    names = np.array(sorted(first))
+    if len(names) < 2:
+        raise VidsslError(
+            "temporal: one video, or group of videos: a probe cannot be fitted without those it is to answer for"
+        )
+    order = names[np.random.default_rng(seed).permutation(len(names))]
+    dealt = sorted(order.tolist(), key=lambda name: first[name])  # stable: random within a class
+    number = {name: place % FOLDS for place, name in enumerate(dealt)}
+    return torch.tensor([number[int(group)] for group in groups])
+
+
+def held_out_logits(rows: Tensor, labels: Tensor, ok: Tensor, fold: Tensor, classes: int) -> Tensor:
+    """(N, K) float64 scores of each row by a probe fitted to those of the other folds that are ok; nan where a row is not."""
+    logits = torch.full((len(rows), classes), torch.nan, dtype=torch.float64)
+    for number in fold.unique():
+        test, fit = ok & (fold == number), ok & (fold != number)
+        if bool(test.any()) and bool(fit.any()):
+            logits[test] = fit_logistic(rows[fit], labels[fit], classes, PENALTY)(rows[test]).cpu()
+    return logits
+
+
+def right_answers(logits: Tensor, labels: Tensor) -> Tensor:
+    """(N,) float64: 1 where the true class has the highest score, 1/n where n classes share it, 0 otherwise and for nan.
+
+    Equal features thus score chance: they are no error, and no knowledge.
+    """
+    best = logits.amax(dim=1, keepdim=True)
+    shared = logits >= best - 1e-9 * best.abs().clamp(min=1)
+    hit = shared.gather(1, labels[:, None])[:, 0]
+    return torch.where(hit, 1 / shared.sum(dim=1).clamp(min=1).double(), 0.0)
+
+
+def telling_apart(first: Tensor, second: Tensor, ok: Tensor, groups: Tensor, seed: int = 0) -> Tensor:
+    """(N,) of how many of the two versions of a video a probe can say which it is: 0, 1/2 or 1.
+
+    Args:
+        first, second: (N, D) features of N videos shown in two ways. ok: (N,). groups: (N,) integers.
+    """
+    both = torch.cat([first, second])
+    labels = torch.arange(2).repeat_interleave(len(first))
+    fold = fold_of(torch.zeros_like(groups), groups, seed).repeat(2)
+    logits = held_out_logits(both, labels, ok.repeat(2), fold, 2)
+    return right_answers(logits, labels).reshape(2, -1).mean(dim=0)
+
+
+def naming_classes(
+    rows: Tensor, labels: Tensor, ok: Tensor, groups: Tensor, classes: int, seed: int = 0
+) -> Tensor:
+    """(N,) whether a probe names the class of a video, see `right_answers`."""
+    return right_answers(held_out_logits(rows, labels, ok, fold_of(labels, groups, seed), classes), labels)
+
+
+def score_of(right: Tensor, ok: Tensor, groups: Tensor, seed: int = 0) -> Score:
+    """Accuracy with its interval, 95 % over resamples of the groups.
+
+    Args:
+        right: (N,) as above. ok: (N,) bool; others are wrong, and counted.
+    """
+    return {
+        "top1": right.mean().item(),
+        "top1_interval": group_interval(right, groups, seed),
+        "interval_over": f"{len(groups.unique())} groups",
+        "total": len(right),
+        "failed": int((~ok).sum()),
+    }
+
+
+def gap(to: str, first: Tensor, second: Tensor, groups: Tensor, seed: int = 0) -> dict[str, Any]:
+    """The difference of two accuracies over the same videos, with its interval over resamples of the groups and a sign test.
+
+    Args:
+        to: what the second is called.
+    """
+    only_first, only_second = int((first > second).sum()), int((second > first).sum())
+    return {
+        "to": to,
+        "difference": (first - second).mean().item(),
+        "interval": group_interval(first - second, groups, seed),
+        "only_first": only_first,
+        "only_second": only_second,
+        "p": mcnemar_exact(only_first, only_second),
+        "seed": seed,
+    }

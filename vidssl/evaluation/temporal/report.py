@@ -1,0 +1,166 @@
+"""`vidssl temporal`: from an encoder and videos to what it knows of time, beside what single frames know.
+
+>>> result = temporal("runs/first", "data/ucf101/val")
+>>> result = temporal("runs/first")      # on rendered noise, in which motion alone carries the class
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.errors import VidsslError, check_value
+from vidssl.evaluation.classes import class_list, join_labels
+from vidssl.evaluation.metrics import group_numbers
+from vidssl.evaluation.report import Result, data_record, list_hash, result_header
+from vidssl.evaluation.results.protocol import sealed
+from vidssl.evaluation.setup import EvalOptions, Subject, load_subject, read_labelled
+from vidssl.evaluation.temporal.questions import FOLDS, PENALTY, gap, naming_classes, score_of, telling_apart
+from vidssl.evaluation.temporal.ways import BAG, CLIP, FAST, FAST_BAG, FRAME, REVERSED, SHUFFLED
+from vidssl.evaluation.temporal.windows import Shown, encode_windows, rendered_noise
+
+CLIPS = 60  # of each class that is rendered
+RENDERED = "noise in motion (rendered)"
+# What is told apart, and the same of single frames, which know nothing of order and direction by construction.
+PAIRS = {
+    "frame order": ((CLIP, SHUFFLED), (BAG, BAG)),
+    "playback direction": ((CLIP, REVERSED), (BAG, BAG)),
+    "speed": ((CLIP, FAST), (BAG, FAST_BAG)),
+}
+CLASSES, LESS = "classes", (SHUFFLED, BAG, FRAME)
+
+
+def temporal(
+    checkpoint: str | Path,
+    data: str | Path | None = None,
+    *,
+    clips: int = CLIPS,
+    seed: int = 0,
+    options: EvalOptions | None = None,
+) -> Result:
+    """Ask an encoder's clip features for the order, direction and speed of frames, and for classes with less and less of time.
+
+    Args:
+        checkpoint: whatever names an encoder, see `load_encoder`; of a run also the encoder it started from.
+        data: videos; those with labels are asked for these too. None: noise in motion is rendered.
+        clips: of each class that is rendered.
+        seed: of what is rendered, of shuffled frames, of folds and of resampling.
+        options: how videos are shown; one clip from the middle of each, whatever `clips` says.
+
+    Returns:
+        JSON-able result; see docs/evaluation.md. ``scores`` by ``<encoder>, <question>``, with ``, <shown how>`` behind it where less is
+        shown; ``gaps``: what is lost by it, paired.
+
+    Raises:
+        VidsslError: for data that cannot be used, and a number of clips below 4.
+    """
+    check_value("clips", clips, clips >= FOLDS, f"at least {FOLDS}")
+    options = replace(options or EvalOptions(), clips=1, crops=1)
+    if data is not None:
+        return _measured(load_subject(checkpoint, options), data, str(data), seed)
+    if options.seconds is not None:
+        raise VidsslError(
+            f"seconds={options.seconds:g}: noise is rendered for clips with a stride; leave it out, or name videos"
+        )
+    options = replace(options, stride=options.stride or 1)
+    subject = load_subject(checkpoint, options)
+    step = subject.options.spec(subject.encoder).clip
+    with rendered_noise(clips, 2 * step.frames * (step.stride or 1), seed) as folder:
+        return _measured(subject, folder, RENDERED, seed)
+
+
+def _measured(subject: Subject, data: str | Path, name: str, seed: int) -> Result:
+    everything = VideoIndex.read(data, subject.options.missing)
+    labelled = len(everything.classes) > 1
+    index, left_out = read_labelled(data, subject.options) if labelled else (everything, ())
+    shown = encode_windows(subject, index, seed)
+    numbers = group_numbers(index.groups)
+    groups = torch.arange(len(index)) if numbers is None else numbers
+    asked = _Asked(shown, groups, seed)
+    for question, (ways, control) in PAIRS.items():
+        asked.pair(
+            question, ways, control, shown.long if question == "speed" else torch.ones_like(shown.long)
+        )
+    record: dict[str, Any] = {}
+    if labelled:
+        classes = class_list(index.classes, name)
+        joined = join_labels(index.labels, classes, name)
+        record["classes"] = {"names": classes.names, "hash": list_hash(classes.names), **joined.record()}
+        asked.classes(joined.ids, len(classes.names))
+    short = int((~shown.long).sum())
+    notes = [
+        f"{short} of {len(index)} videos have too few frames for a window of twice a clip: left out of speed"
+    ] * bool(short)
+    return sealed(
+        {
+            **result_header("temporal", subject),
+            "data": {**data_record(data, index, shown.failures, unlabelled=left_out), "path": name},
+            **record,
+            "seed": seed,
+            "folds": FOLDS,
+            "penalty": PENALTY,
+            "notes": notes + ["without labels: classes are not asked for"] * (not labelled),
+            "scores": asked.scores,
+            "comparisons": asked.comparisons,
+            "gaps": asked.gaps,
+        }
+    )
+
+
+class _Asked:
+    """Scores, filled one question after the other."""
+
+    def __init__(self, shown: Shown, groups: Tensor, seed: int) -> None:
+        self._shown, self._groups, self._seed = shown, groups, seed
+        self.scores: dict[str, Any] = {}
+        self.comparisons: dict[str, Any] = {}
+        self.gaps: dict[str, dict[str, Any]] = {}
+
+    def pair(self, question: str, ways: tuple[str, str], control: tuple[str, str], of: Tensor) -> None:
+        """Whether two ways in which the videos `of`, (N,) bool, are shown can be told apart."""
+        groups = self._groups[of]
+        if len(groups.unique()) < 2:
+            return
+        answers: dict[str, Tensor] = {}
+        for encoder, rows in self._shown.features.items():
+            ok = self._shown.ok[encoder][of]
+            for name, (first, second) in ((question, ways), (f"{question}, {BAG}", control)):
+                right = telling_apart(rows[first][of], rows[second][of], ok, groups, self._seed)
+                self._add(answers, f"{encoder}, {name}", right, ok, groups)
+        self.scores[f"chance, {question}"] = {"top1": 0.5}
+        self._compare(answers, question, (BAG,), groups)
+
+    def classes(self, labels: Tensor, count: int) -> None:
+        """Which of `count` classes, with all of time and with less."""
+        answers: dict[str, Tensor] = {}
+        for encoder, rows in self._shown.features.items():
+            ok = self._shown.ok[encoder]
+            for way in (CLIP, *LESS):
+                right = naming_classes(rows[way], labels, ok, self._groups, count, self._seed)
+                name = f"{encoder}, {CLASSES}" + ("" if way == CLIP else f", {way}")
+                self._add(answers, name, right, ok, self._groups)
+        self.scores[f"chance, {CLASSES}"] = {"top1": 1 / count}
+        self._compare(answers, CLASSES, LESS, self._groups)
+
+    def _add(self, answers: dict[str, Tensor], name: str, right: Tensor, ok: Tensor, groups: Tensor) -> None:
+        answers[name] = right
+        self.scores[name] = score_of(right, ok, groups, self._seed)
+
+    def _compare(
+        self, answers: dict[str, Tensor], question: str, less: tuple[str, ...], groups: Tensor
+    ) -> None:
+        """Trained with untrained, and each encoder with itself when it is shown less."""
+        for name in [name for name in answers if name.startswith("trained")]:
+            if f"un{name}" in answers:
+                self.comparisons[name] = gap(
+                    f"un{name}", answers[name], answers[f"un{name}"], groups, self._seed
+                )
+        for encoder in self._shown.features:
+            name = f"{encoder}, {question}"
+            others = (f"{name}, {way}" for way in less)
+            self.gaps[name] = {x: gap(x, answers[name], answers[x], groups, self._seed) for x in others}
