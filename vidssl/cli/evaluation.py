@@ -86,22 +86,42 @@ def classify(
     video: Annotated[Path, Argument(help="a video file")],
     labels: Annotated[str, Option(help="class names, separated by commas, or a class list file")],
     templates: Templates = None,
+    window: Annotated[
+        float | None, Option(help="seconds of windows that are classified one by one, in place of --clips")
+    ] = None,
+    every: Annotated[
+        float | None, Option(help="seconds from window to window (default: half of one)")
+    ] = None,
+    plot: Annotated[Path | None, Option(help="with --window: draw the scores over time, .png")] = None,
     *,
     options: Any,
     output: Result = None,
 ) -> None:
-    """Say which of the given actions a video shows."""
+    """Say which of the given actions a video shows, with --window over its time."""
+    from vidssl.errors import VidsslError
     from vidssl.evaluation import classify as run
+    from vidssl.evaluation.answers.timeline import plot_over_time
+    from vidssl.evaluation.dynamics.plots import check_matplotlib
     from vidssl.evaluation.notes import cut_texts_note
     from vidssl.files import write_json
 
-    result = run(checkpoint, video, labels, templates=templates, options=options)
+    if plot is not None and window is None:
+        raise VidsslError(f"--plot {plot}: is of scores over time; give --window too")
+    if plot is not None:
+        check_matplotlib()
+    shown: Any = {"templates": templates, "window": window, "every": every}
+    result = run(checkpoint, video, labels, **shown, options=options)
     matches = result.get("matches", {})
     for name, probability in result["probabilities"].items():
         alone = f"  (by itself {100 * matches[name]:.1f} %)" if matches else ""
         typer.echo(f"{100 * probability:5.1f} %  {name}{alone}")
+    for part in result.get("over_time", ()):
+        best, probability = max(part["probabilities"].items(), key=lambda pair: pair[1])
+        typer.echo(f"{part['start']:7.2f} to {part['end']:.2f} s: {best} ({100 * probability:.1f} %)")
     for line in cut_texts_note(result["cut_texts"]):
         typer.echo(line)
+    if plot is not None:
+        typer.echo(f"drawn to {plot_over_time(result['over_time'], plot)}")
     if output is not None:
         write_json(output, result)
 

@@ -160,6 +160,7 @@ class Classify(Header):
     cut_texts: CutTexts
     probabilities: dict[str, float]
     matches: dict[str, float] | None = None
+    over_time: list[dict[str, Any]] | None = None
 
 
 class Extract(Header):
