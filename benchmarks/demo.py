@@ -23,6 +23,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from equal_budget.cell import altered, shuffle_time
@@ -62,15 +63,20 @@ class Changed(nn.Module):
     def __init__(self, encoder: VideoEncoder, how: str) -> None:
         super().__init__()
         self.encoder, self.how = encoder, how
-        self.mean, self.std, self.spec = encoder.mean, encoder.std, encoder.spec
-        self.image_size = encoder.image_size
+        self.spec = {**encoder.spec, "shown": how}  # by which kept features are known apart
         self.generator = torch.Generator().manual_seed(0)
 
-    def forward(self, clips: Tensor) -> ClipFeatures:
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("encoder"), name)
+
+    def forward(self, clips: Tensor, **wanted: Any) -> ClipFeatures:
         """clips: (B, 3, T, H, W)."""
         alone = self.how == "frame 0 alone"
         shown = clips[:, :, :1].expand_as(clips) if alone else shuffle_time(clips, self.generator)
-        features: ClipFeatures = self.encoder(shown)
+        features: ClipFeatures = self.encoder(shown, **wanted)
         return features
 
 
