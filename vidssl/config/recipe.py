@@ -43,6 +43,9 @@ class ViewConfig(Section):
     strength: Fraction = Field(0.3, description="of these operations")
     drop_p: Fraction = Field(0.0, description="probability that a frame is lost and the one before it stays")
     reverse_p: Fraction = Field(0.0, description="probability that the clip runs backwards")
+    hide_p: Fraction = Field(
+        0.0, description="probability that a number of kept rows is hidden in the whole view (data.features)"
+    )
     teacher: bool = Field(True, description="whether the teacher sees this view (global views)")
 
     @model_validator(mode="after")
@@ -171,7 +174,7 @@ class EvaluateConfig(Section):
 # Temporal modes that need no more of a frame than what was kept of it, and what of a view is not decided by then.
 _BEHIND = ("head", "convolutions")
 OF_TIME = frozenset(
-    ("name", "count", "frames", "seconds", "stride", "size", "drop_p", "reverse_p", "teacher")
+    ("name", "count", "frames", "seconds", "stride", "size", "drop_p", "reverse_p", "hide_p", "teacher")
 )
 
 
@@ -206,6 +209,12 @@ class Config(Section):
     @model_validator(mode="after")
     def _features_are_of_frames(self) -> Config:
         if self.data.features is None:
+            for number, view in enumerate(self.views):
+                if view.hide_p:
+                    raise ValueError(
+                        f"views.{number}.hide_p: {view.hide_p}: has an effect on data.features only; to hide parts of frames from an "
+                        "image transformer there is model.options.token_drop"
+                    )
             return self
         model = self.model
         if model.temporal not in _BEHIND or model.freeze != "all_but_temporal":

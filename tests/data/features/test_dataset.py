@@ -109,6 +109,23 @@ def test_batches_follow_the_sampler_on_any_number_of_processes(tmp_path: Path) -
         assert torch.equal(one.views[1], torch.cat([a.views[1], b.views[1]]))
 
 
+def test_what_is_hidden_is_so_in_the_whole_view_and_in_no_other(tmp_path: Path) -> None:
+    """The mean stays, views and visits differ, and a key says all."""
+    file = write(tmp_path / "a.safetensors")
+    plain, data = (dataset(read_features(file), frames=5, hide_p=p) for p in (0.0, 0.25))
+    factors = []
+    for visit in range(200):
+        shown, whole = data.batch([(visit, 3)]), plain.batch([(visit, 3)])
+        for view, all_of_it in zip(shown.views, whole.views, strict=True):
+            ratio = (view / all_of_it)[0, :, 0]  # the video's number, which is not zero
+            assert len(set(ratio.tolist())) == 1
+            factors.append(float(ratio[0]))
+        assert torch.equal(shown.views[0], data.batch([(visit, 3)]).views[0])
+    assert set(factors) == {0.0, np.float32(1 / 0.75)}
+    assert abs(factors.count(0.0) / len(factors) - 0.25) < 0.09  # four standard errors
+    assert factors[::2] != factors[1::2]
+
+
 def test_several_files_are_one_and_what_is_lost_is_named(tmp_path: Path) -> None:
     write(tmp_path / "b.safetensors", 3)
     write(tmp_path / "a.safetensors", 4, lost=(1,))

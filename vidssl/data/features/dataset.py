@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,8 +28,8 @@ class FeatureDataset:
 
     Args:
         store: the features.
-        views: of which frames, seconds or stride (in frames that were kept), drop_p and reverse_p count; the rest was
-            decided when the features were made.
+        views: of which frames, seconds or stride (in frames that were kept), drop_p, reverse_p and hide_p count; the rest
+            was decided when the features were made.
         window_seconds: length of the window in which all views of a sample lie; None for the whole video.
         seed: of all draws.
     """
@@ -68,6 +69,9 @@ class FeatureDataset:
             for number, (view, clip) in enumerate(zip(views, clips, strict=True)):
                 draw = rows[int(order[number % len(order)])]
                 view[place].copy_(draw[torch.from_numpy(clip.indices)])
+                if hidden := self.views[number].hide_p:
+                    drawn = stream(self.seed, Purpose.SPACE, visit, video, number + 1).random(size)
+                    view[place].mul_(torch.from_numpy((drawn >= hidden) / np.float32(1 - hidden)))
         times = [_times([clips[number] for clips in samples]) for number in range(len(self.views))]
         return FeatureBatch(views, times, torch.tensor([video for _, video in keys]))
 

@@ -33,6 +33,8 @@ class ViewSpec:
         strength: of these operations, as a share of their range (RandAugment's magnitude over 30).
         drop_p: probability that a frame is lost, each but the first alone: the one before it stays on show.
         reverse_p: probability that the clip runs backwards; its times then fall.
+        hide_p: of kept features: probability that a number of their rows is zero throughout the view, the others being
+            larger by 1 / (1 - hide_p).
     """
 
     name: str
@@ -54,6 +56,7 @@ class ViewSpec:
     strength: float = 0.3
     drop_p: float = 0.0
     reverse_p: float = 0.0
+    hide_p: float = 0.0
 
     def __post_init__(self) -> None:
         def check(field: str, allowed: bool, text: str) -> None:
@@ -75,6 +78,7 @@ class ViewSpec:
         check("strength", 0 <= self.strength <= 1, "a share lies between 0 and 1")
         for field in ("flip", "jitter_p", "gray_p", "blur_p", "solarize_p", "drop_p", "reverse_p"):
             check(field, 0 <= getattr(self, field) <= 1, "a probability lies between 0 and 1")
+        check("hide_p", 0 <= self.hide_p < 1, "must be at least 0 and below 1, where nothing would be left")
 
     @property
     def clip(self) -> ClipSpec:
