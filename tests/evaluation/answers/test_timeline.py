@@ -72,7 +72,7 @@ def test_a_video_that_changes_in_its_middle_changes_its_scores_there(vidssl, tin
     for name, frames in (("first", first), ("second", second), ("both", np.concatenate([first, second]))):
         write_video(tmp_path / f"{name}.mp4", frames, fps=8)
     made = {}
-    base = ("--labels", "red, a green field, noise", "--templates", "{}", "--frames", 2, *FAST, "--no-cache")
+    base = ("--labels", "red, a green field, noise", "--frames", 2, *FAST, "--no-cache")
     encoder = f"local-dir:{tiny_clip}"
     for name in ("first", "second", "both"):
         file, more = (
