@@ -48,7 +48,7 @@ def track(
     detections: Annotated[
         str,
         Option(
-            help="of mot: truth (without identities), given (det/det.txt), a MOTChallenge file or a folder of them"
+            help="of mot, mots: truth (without identities), given (det/det.txt), a file of MOTChallenge or MOTS, or a folder of them"
         ),
     ] = "truth",
     box: Annotated[

@@ -20,7 +20,9 @@ from vidssl.evaluation.tracking.association import (
     hota_scores,
     identity_f1,
     identity_scores,
+    without_distractors,
 )
+from vidssl.evaluation.tracking.layouts.tables import DISTRACTORS, OF_MOT20, read_objects, read_others
 
 Rows = np.ndarray
 
@@ -97,6 +99,44 @@ def scene(seed: int, keep: float = 0.8, swap: float = 0.4) -> tuple[Rows, Rows]:
         if generator.random() < 0.5:
             tracked.append([t, 999, *generator.uniform(5, 40, 4)])
     return generator.permutation(np.array(true)), generator.permutation(np.array(tracked))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("benchmark", ["MOT17", "MOT20"])
+def test_distractors_are_taken_away_as_in_trackeval(seed: int, benchmark: str, tmp_path: Path) -> None:
+    """Files of MOTChallenge through its own preprocessing, and through ours."""
+    trackeval = pytest.importorskip("trackeval")
+    generator = np.random.default_rng(100 + seed)
+    true, tracked = scene(seed, keep=0.9)
+    name = f"{benchmark}-02"
+    kinds = dict(zip(np.unique(true[:, 1]), generator.choice([1, 1, 2, 3, 6, 7, 8, 12], 5), strict=True))
+    counted = generator.random(len(true)) < 0.9
+    rows = [
+        [row[0] + 1, row[1] + 10, *row[2:], int(kinds[row[1]] == 1 and one), kinds[row[1]], 1]
+        for row, one in zip(true, counted, strict=True)
+    ]
+    found = [[row[0] + 1, row[1], *row[2:], 1, -1, -1, -1] for row in tracked]
+    for folder, table in (("gt/" + name + "/gt/gt.txt", rows), ("results/ours/data/" + name + ".txt", found)):
+        file = tmp_path / folder
+        file.parent.mkdir(parents=True)
+        file.write_text("".join(",".join(f"{x:.17g}" for x in row) + "\n" for row in table))
+    data = trackeval.datasets.MotChallenge2DBox(
+        {"GT_FOLDER": str(tmp_path / "gt"), "TRACKERS_FOLDER": str(tmp_path / "results"), "BENCHMARK": benchmark,
+         "SEQ_INFO": {name: 12}, "SKIP_SPLIT_FOL": True, "PRINT_CONFIG": False}
+    )  # fmt: skip
+    raw = data.get_raw_seq_data("ours", name)
+    theirs = data.get_preprocessed_seq_data(raw, "pedestrian")
+    file = tmp_path / "gt" / name / "gt" / "gt.txt"
+    own = read_objects(file)
+    others = read_others(file, DISTRACTORS | (OF_MOT20 if benchmark == "MOT20" else set()))
+    left = without_distractors(own, others, tracked)
+    assert len(left) == theirs["num_tracker_dets"]
+    assert len(own) == theirs["num_gt_dets"]
+    clear, names, higher = oracle("CLEAR", theirs), oracle("Identity", theirs), oracle("HOTA", theirs)
+    ours = {**clear_mot(own, left), **identity_f1(own, left), **hota(own, left)}
+    for key, value in {"MOTA": clear["MOTA"], "IDSW": clear["IDSW"], "FP": clear["CLR_FP"], "FN": clear["CLR_FN"],
+                       "IDF1": names["IDF1"], "HOTA": higher["HOTA"]}.items():  # fmt: skip
+        assert ours[key] == pytest.approx(value, abs=1e-9), key
 
 
 @pytest.mark.parametrize("seed", range(12))

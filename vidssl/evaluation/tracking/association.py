@@ -4,6 +4,7 @@ from vidssl.evaluation.tracking.many_objects.assignment import assign
 from vidssl.evaluation.tracking.many_objects.clear import clear_mot, clear_mots
 from vidssl.evaluation.tracking.many_objects.comparing import Comparison, compare_boxes, compare_masks
 from vidssl.evaluation.tracking.many_objects.detections import JHMDB, Detections, Skeleton
+from vidssl.evaluation.tracking.many_objects.distractors import without_distractors
 from vidssl.evaluation.tracking.many_objects.higher_order import hota, hota_scores
 from vidssl.evaluation.tracking.many_objects.identity import identity_f1, identity_scores
 from vidssl.evaluation.tracking.many_objects.life import RULES
@@ -31,4 +32,5 @@ __all__ = [
     "identity_scores",
     "reconstruction_cost",
     "track_objects",
+    "without_distractors",
 ]

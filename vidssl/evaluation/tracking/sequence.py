@@ -51,8 +51,11 @@ class Sequence:
             with a map shows all objects that are there, unless `masks_introduce`.
         masks_introduce: a map shows only the objects that start at its frame, and is no truth to score with.
         objects: (N, 6) rows (frame, id, x, y, w, h) of all objects, sorted by frame.
+        others: (K, 6) rows (frame, x, y, w, h, distractor) of what is there beside `objects` and not counted; on a distractor (1) a
+            track is neither right nor wrong.
         keypoints: id of a figure -> (T, J, 2) points, (-1, -1) where hidden or not known.
         detections: (M, 6) rows (frame, x, y, w, h, score) without identity, as a detector gave them.
+        detected: T label maps of masks without identity, as a detector gave them; numbers tell the masks of one frame apart.
         frame_rate: frames a second, where known.
 
     Raises:
@@ -66,15 +69,22 @@ class Sequence:
     masks: Lazy[Mask | None] | None = None
     masks_introduce: bool = False
     objects: NDArray[np.float64] | None = None
+    others: NDArray[np.float64] | None = None
     keypoints: Mapping[int, NDArray[np.float64]] | None = None
     detections: NDArray[np.float64] | None = None
+    detected: Lazy[Mask | None] | None = None
     frame_rate: float | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
         if not count:
             raise VidsslError(f"{self.name}: no frames")
-        lengths = {"boxes": self.boxes, "four corners": self.corners, "masks": self.masks}
+        lengths = {
+            "boxes": self.boxes,
+            "four corners": self.corners,
+            "masks": self.masks,
+            "detected masks": self.detected,
+        }
         for what, truth in lengths.items():
             if truth is not None and len(truth) != count:
                 raise VidsslError(f"{self.name}: {count} frames, but {len(truth)} {what}")
@@ -83,7 +93,8 @@ class Sequence:
                 raise VidsslError(
                     f"{self.name}: {count} frames, but key points of {len(points)} (figure {figure})"
                 )
-        for what, rows in {"object": self.objects, "detection": self.detections}.items():
+        tables = {"object": self.objects, "uncounted": self.others, "detection": self.detections}
+        for what, rows in tables.items():
             if rows is not None and len(rows) and not (rows[:, 0].min() >= 0 and rows[:, 0].max() < count):
                 raise VidsslError(
                     f"{self.name}: {count} frames, but {what} rows of frames "
@@ -104,12 +115,13 @@ class Sequence:
         if count >= len(self):
             return self
         cut: dict[str, Any] = {"frames": Lazy(count, self.frames.__getitem__)}
-        if self.masks is not None:
-            cut["masks"] = Lazy(count, self.masks.__getitem__)
+        for name in ("masks", "detected"):
+            maps = getattr(self, name)
+            cut[name] = None if maps is None else Lazy(count, maps.__getitem__)
         for name in ("boxes", "corners"):
             values = getattr(self, name)
             cut[name] = None if values is None else values[:count]
-        for name in ("objects", "detections"):
+        for name in ("objects", "others", "detections"):
             rows = getattr(self, name)
             cut[name] = None if rows is None else rows[rows[:, 0] < count]
         if self.keypoints is not None:

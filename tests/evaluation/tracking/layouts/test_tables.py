@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from vidssl.errors import VidsslError
 from vidssl.evaluation.tracking.layouts.mots import mots_masks
 from vidssl.evaluation.tracking.layouts.tables import (
+    DISTRACTORS,
+    OF_MOT20,
     read_boxes,
     read_detections,
     read_keypoints,
     read_objects,
+    read_others,
 )
 
 
@@ -62,6 +65,28 @@ def test_objects_are_sorted_counted_from_zero_and_unique(tmp_path: Path) -> None
     file.write_text("1,7,0,0,nan,3\n")
     with pytest.raises(VidsslError, match="row 1 has a number that is not finite"):
         read_objects(file)
+
+
+def test_classes_say_what_is_counted_and_what_distracts(tmp_path: Path) -> None:
+    file = tmp_path / "gt.txt"
+    file.write_text(
+        "1,1,0,0,2,2,1,1,1\n1,2,0,0,2,2,0,7,1\n2,3,1,1,2,2,1,3,1\n2,4,5,5,2,2,0,6,.5\n2,5,8,8,2,2,0,1,0\n"
+    )
+    assert read_objects(file)[:, :2].tolist() == [[0, 1]]
+    others = read_others(file)
+    assert others is not None
+    assert others[:, [0, 1, 5]].tolist() == [[0, 0, 1], [1, 1, 0], [1, 5, 0], [1, 8, 0]]
+    of_mot20 = read_others(file, DISTRACTORS | OF_MOT20)
+    assert of_mot20 is not None
+    assert of_mot20[:, 5].tolist() == [1, 0, 1, 0]
+    file.write_text("1,1,0,0,2,2,1,1,1\n1,2,0,0,2,2,0,14,1\n")
+    with pytest.raises(
+        VidsslError, match="row 2: class 14; must be a whole number from 1 to 13, or -1 in all rows"
+    ):
+        read_objects(file)
+    for without in ("1,1,0,0,2,2,1,-1,-1\n", "1,1,0,0,2,2,1,-1,-1,-1\n", "1,1,0,0,2,2\n", ""):
+        file.write_text(without)
+        assert read_others(file) is None
 
 
 def test_detections_keep_their_score_or_have_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.evaluation.tracking.layouts.test_mots import runs_of
 from tests.evaluation.tracking.run.sources import constant, source, three
 from vidssl.evaluation.tracking.layouts import find_sequences
 from vidssl.evaluation.tracking.run import track as module
@@ -98,6 +99,11 @@ def test_what_a_sequence_lacks_is_said() -> None:
     assert masks.lacks(sequence(masks=empty)) == "masks without an object"
     some = Lazy(COUNT, lambda t: mask(t) if t % 2 else None)
     assert masks.lacks(sequence(masks=some)) == "masks on some frames only"
+    detected = ManyMasks(TrackOptions(detections="given"))
+    assert detected.lacks(sequence()) == "no detected masks"
+    assert detected.lacks(sequence(detected=empty)) == "masks without an object"
+    assert detected.lacks(sequence(detected=Lazy(COUNT, mask), masks=None)) is None
+    assert detected.unscored(sequence(detected=Lazy(COUNT, mask), masks=None)) == "no masks"
 
 
 @pytest.fixture
@@ -140,3 +146,45 @@ def test_detections_come_from_where_they_are_said_to(
     (tmp_path / "boxes" / "b.txt").unlink()
     result = module.track("s", data, "mot", options=TrackOptions(detections=str(tmp_path / "boxes")))
     assert [record["path"] for record in result["data"]["failed"]] == ["b"]
+
+
+def test_detected_masks_come_from_where_they_are_said_to(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load_sources", lambda checkpoint, options: three())
+
+    def lines(ids: tuple[int, ...], name: int | None = None) -> str:
+        rows = [(t, number) for t in range(COUNT) for number in ids]
+        return "\n".join(f"{t + 1} {name or n} 2 64 80 {runs_of(mask(t) == n)}" for t, n in rows)
+
+    for name in ("a", "b"):
+        (data / name / "gt" / "gt.txt").write_text(lines((10, 20)))
+        (data / name / "det" / "det.txt").write_text(lines((10,)))
+
+    def scores(where: Path, detections: str) -> dict[str, float]:
+        result = module.track("s", where, "mots", options=TrackOptions(detections=detections))
+        mean: dict[str, float] = result["scores"]["encoder"]["mean"]
+        return mean
+
+    assert scores(data, "truth")["FN"] == 0
+    assert scores(data, "given")["FN"] == COUNT  # the second object was not detected
+    everything = tmp_path / "all.txt"
+    everything.write_text(lines((20, 10), name=-1))  # ids of a detector say nothing
+    assert scores(data / "a", str(everything)) == scores(data / "a", "truth")
+    assert scores(data / "a", str(data / "a" / "det" / "det.txt"))["FN"] == COUNT
+    everything.write_text("1,-1,0,0,5,5\n")  # boxes
+    with pytest.raises(ValueError, match="a: no detected masks"):
+        scores(data / "a", str(everything))
+
+
+def test_distractors_count_neither_way() -> None:
+    one = sequence(others=np.array([[t, 60, 2, SIDE, SIDE, 1] for t in range(COUNT)], dtype=np.float64))
+    task = ManyBoxes(TRUTH)
+    tracked = task.follow(source(), one)
+    rows = np.array([[t, 99, 60, 3, SIDE, SIDE] for t in range(COUNT)], dtype=np.float64)
+    assert tracked.objects is not None
+    more = replace(tracked, objects=np.concatenate([tracked.objects, rows]))
+    assert task.score(more, one)[0]["FP"] == 0
+    assert task.score(more, sequence())[0]["FP"] == COUNT
+    away = replace(more, objects=np.concatenate([tracked.objects, rows + np.array([0, 0, 0, 14, 0, 0])]))
+    assert task.score(away, one)[0]["FP"] == COUNT

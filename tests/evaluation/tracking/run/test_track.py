@@ -180,9 +180,9 @@ def test_the_protocol_is_in_the_hash_and_the_machine_is_not() -> None:
         (
             "mot",
             {"detections": "nowhere"},
-            "detections=nowhere: must be truth, given, or with mot a file or folder",
+            "detections=nowhere: must be truth, given, or with mot and mots a file or folder",
         ),
-        ("mots", {"detections": "."}, r"detections=\.: must be truth, given, or with mot"),
+        ("vos", {"detections": "."}, r"detections=\.: must be truth, given, or with mot"),
         ("sot", {"max_frames": 1}, "max_frames=1: must be at least 2"),
         ("pose", {}, "no sequence for task pose: one: no key points; two: no key points"),
     ],

@@ -23,12 +23,15 @@ from vidssl.evaluation.tracking.layouts.images import image_files, image_frames,
 from vidssl.evaluation.tracking.layouts.jhmdb import JOINTS, read_joints
 from vidssl.evaluation.tracking.layouts.mots import is_mots, mots_masks
 from vidssl.evaluation.tracking.layouts.tables import (
+    DISTRACTORS,
+    OF_MOT20,
     Rows,
     read_boxes,
     read_detections,
     read_keypoints,
     read_lines,
     read_objects,
+    read_others,
 )
 from vidssl.evaluation.tracking.sequence import Sequence
 
@@ -74,8 +77,12 @@ def read_folder(name: str, folder: Path, boxes: Path | None) -> Sequence:
         truth["masks"] = mots_masks(table, len(files), frames[0].shape[:2])
     elif table is not None:
         truth["objects"] = read_objects(table)
-    if (folder / "det" / "det.txt").is_file():
-        truth["detections"] = read_detections(folder / "det" / "det.txt")
+        truth["others"] = read_others(table, DISTRACTORS | (OF_MOT20 if name.startswith("MOT20") else set()))
+    detector = folder / "det" / "det.txt"
+    if detector.is_file() and is_mots(detector):
+        truth["detected"] = mots_masks(detector, len(files), frames[0].shape[:2], named=False)
+    elif detector.is_file():
+        truth["detections"] = read_detections(detector)
     if (folder / "keypoints.csv").is_file():
         truth["keypoints"] = read_keypoints(folder / "keypoints.csv", len(files))
     elif (folder / JOINTS).is_file():

@@ -16,14 +16,16 @@ IGNORED = 10  # class of the regions that are not counted
 def is_mots(file: Path) -> bool:
     """Whether a file is of lines ``frame id class height width runs``."""
     words = next((line.split() for line in read_lines(file) if line.strip()), [])
-    return len(words) == 6 and "," not in words[0] and all(word.isdigit() for word in words[:5])
+    return len(words) == 6 and "," not in words[0] and all(word.lstrip("-").isdigit() for word in words[:5])
 
 
-def mots_masks(file: Path, count: int, size: tuple[int, int]) -> Lazy[Mask | None]:
+def mots_masks(file: Path, count: int, size: tuple[int, int], *, named: bool = True) -> Lazy[Mask | None]:
     """Label maps of a MOTS text file, frames from 1; a frame without a line has an empty map.
 
     Args:
         count, size: number and (H, W) of the frames.
+        named: False reads detections: ids, which may be -1 or stand twice, are not looked at, and a frame's masks are numbered from 1
+            in the order of their lines; where two overlap the later one lies above.
 
     Raises:
         VidsslError: lines that are not of this kind, frames outside the sequence; when a map is read, runs that are damaged.
@@ -33,6 +35,8 @@ def mots_masks(file: Path, count: int, size: tuple[int, int]) -> Lazy[Mask | Non
         if not line.strip():
             continue
         words = line.split()
+        if not named and len(words) == 6:
+            words[1] = "0"
         if len(words) != 6 or not all(word.isdigit() for word in words[:5]):
             raise VidsslError(f"{file}: line {number}: expected frame id class height width runs")
         frame, name, kind, height, width = map(int, words[:5])
@@ -43,7 +47,8 @@ def mots_masks(file: Path, count: int, size: tuple[int, int]) -> Lazy[Mask | Non
                 f"{file}: line {number}: a mask of {width} x {height} pixels, the frames have {size[1]} x {size[0]}"
             )
         if kind != IGNORED:
-            by_frame.setdefault(frame - 1, []).append((name, height, width, words[5]))
+            rows = by_frame.setdefault(frame - 1, [])
+            rows.append((name if named else len(rows) + 1, height, width, words[5]))
 
     def labels(index: int) -> Mask:
         mask = np.zeros(size, dtype=np.int64)

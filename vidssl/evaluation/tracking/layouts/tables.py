@@ -14,6 +14,10 @@ from vidssl.errors import VidsslError
 
 Rows = NDArray[np.float64]
 JOINTS = 1000  # of a figure, at most
+# Of MOT16, MOT17 and MOT20: someone on foot; someone on a vehicle, standing still, what looks like a person, a reflection; in
+# MOT20 vehicles without a motor too.
+CLASSES, PERSON = 13, 1
+DISTRACTORS, OF_MOT20 = frozenset({2, 7, 8, 12}), frozenset({6})
 _SEPARATOR = re.compile(r"[,;\s]+")
 
 
@@ -80,13 +84,15 @@ def read_boxes(file: Path) -> tuple[Rows, Rows | None]:
 def read_objects(file: Path) -> Rows:
     """MOTChallenge truth ``frame,id,x,y,w,h[,counted,…]``, frames from 1 -> (N, 6), frames from 0, sorted by frame and id.
 
-    Rows whose seventh number is 0 are not counted (people behind glass, other classes) and left out.
+    Rows whose seventh number is 0 are not counted (people behind glass, other classes) and left out, and so are those of another class
+    than people where classes are given, see `read_others`.
 
     Raises:
-        VidsslError: fewer than six numbers in a line, numbers that are not finite, an id twice in a frame.
+        VidsslError: fewer than six numbers in a line, numbers that are not finite, an id twice in a frame, or a class that there is not.
     """
     rows = _wide(file, 6)
-    kept = [row[:6] for row in rows if len(row) < 7 or row[6] != 0]
+    classes = _classes(file, rows) or [PERSON] * len(rows)
+    kept = [row[:6] for row, kind in zip(rows, classes, strict=True) if _counts(row, kind)]
     table = np.array(kept, dtype=np.float64).reshape(-1, 6)
     table[:, 0] -= 1
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
@@ -95,6 +101,42 @@ def read_objects(file: Path) -> Rows:
         frame, name = table[twice[0], :2]
         raise VidsslError(f"{file}: id {name:.0f} stands twice in frame {frame + 1:.0f}")
     return table
+
+
+def read_others(file: Path, distractors: frozenset[int] = DISTRACTORS) -> Rows | None:
+    """What stands in MOTChallenge truth beside what is counted, where classes are given (MOT16, MOT17, MOT20: nine numbers a
+    row, the eighth the class): (K, 6) rows (frame from 0, x, y, w, h, 1 for a distractor else 0); None without classes.
+
+    Args:
+        distractors: classes on which tracks are neither right nor wrong.
+
+    Raises:
+        VidsslError: as `read_objects`.
+    """
+    rows = _wide(file, 6)
+    classes = _classes(file, rows)
+    if classes is None:
+        return None
+    pairs = zip(rows, classes, strict=True)
+    table = [
+        [row[0] - 1, *row[2:6], float(kind in distractors)] for row, kind in pairs if not _counts(row, kind)
+    ]
+    return np.array(table, dtype=np.float64).reshape(-1, 6)
+
+
+def _counts(row: list[float], kind: float) -> bool:
+    return kind == PERSON and (len(row) < 7 or row[6] != 0)
+
+
+def _classes(file: Path, rows: list[list[float]]) -> list[float] | None:
+    if not rows or any(len(row) != 9 for row in rows) or all(row[7] == -1 for row in rows):
+        return None
+    odd = next((i for i, row in enumerate(rows) if row[7] not in range(1, CLASSES + 1)), None)
+    if odd is not None:
+        raise VidsslError(
+            f"{file}: row {odd + 1}: class {rows[odd][7]:g}; must be a whole number from 1 to {CLASSES}, or -1 in all rows"
+        )
+    return [row[7] for row in rows]
 
 
 def read_detections(file: Path) -> Rows:

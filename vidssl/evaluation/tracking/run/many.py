@@ -19,18 +19,20 @@ from vidssl.evaluation.tracking.association import (
     hota_scores,
     identity_scores,
     track_objects,
+    without_distractors,
 )
 from vidssl.evaluation.tracking.run.features import Grid, each_frame, grid_of
 from vidssl.evaluation.tracking.run.options import TrackOptions
 from vidssl.evaluation.tracking.run.sources import COPY, Source
 from vidssl.evaluation.tracking.run.task import Labels, Rows, Scores, Tracked
-from vidssl.evaluation.tracking.sequence import Lazy
+from vidssl.evaluation.tracking.sequence import Lazy, Mask
 from vidssl.evaluation.tracking.sequence import Sequence as Frames
 
 KEPT = 2**30  # bytes of features that are kept for a second use rather than made again
 PLACE = "place alone"  # a baseline: nothing but overlap with where an object is expected
 FRAME_RATE = 30.0
 LOOKS = "IDF1 by looks"
+Maps = Lazy[Mask | None]
 
 
 class ManyBoxes:
@@ -112,36 +114,36 @@ class ManyBoxes:
         return Tracked(objects=np.array(rows, dtype=np.float64).reshape(-1, 6))
 
     def _scores(self, tracked: Tracked, sequence: Frames) -> Scores:
-        compared = compare_boxes(sequence.objects, tracked.objects)
-        clear = clear_mot(sequence.objects, tracked.objects)
+        objects = tracked.objects
+        if sequence.others is not None:
+            objects = without_distractors(sequence.objects, sequence.others, objects)
+        compared = compare_boxes(sequence.objects, objects)
+        clear = clear_mot(sequence.objects, objects)
         return {**identity_scores(compared), **hota_scores(compared), **clear}
 
 
 class ManyMasks(ManyBoxes):
-    """Masks of many objects, given in every frame without their names."""
+    """Masks of many objects, given in every frame without their names, by the truth or by a detector."""
 
     metrics = ("IDF1", "HOTA", "IDSW", LOOKS, "sMOTSA", "MOTSA", "DetA", "AssA", "MOTSP", "FP", "FN")
     task = "mots"
 
     def lacks(self, sequence: Frames) -> str | None:
-        if sequence.masks is None:
-            return "no masks"
-        marked = False
-        for frame in range(len(sequence)):
-            mask = sequence.masks[frame]
-            if mask is None:
-                return "masks on some frames only"
-            marked = marked or bool(mask.any())
-        return None if marked else "masks without an object"
+        if self._given(sequence) is None and self._options.detections != "truth":
+            return "no detected masks"
+        return _lacks(self._given(sequence))
 
     def unscored(self, sequence: Frames) -> str | None:
-        return None
+        return _lacks(sequence.masks)
 
     def truth(self, sequence: Frames) -> Tracked:
-        return Tracked(masks=lambda frame: _map_of(sequence, frame))
+        return Tracked(masks=lambda frame: _map_of(sequence.masks, frame))
+
+    def _given(self, sequence: Frames) -> Maps | None:
+        return sequence.masks if self._options.detections == "truth" else sequence.detected
 
     def _detections(self, sequence: Frames, frame: int) -> Detections:
-        mask = _map_of(sequence, frame)
+        mask = _map_of(self._given(sequence), frame)
         ids = _ids(mask)
         return Detections(masks=mask == ids[_order(len(ids), frame)][:, None, None])
 
@@ -153,7 +155,7 @@ class ManyMasks(ManyBoxes):
         }
 
         def labels(frame: int) -> Labels:
-            mask = _map_of(sequence, frame)
+            mask = _map_of(self._given(sequence), frame)
             ids = _ids(mask)
             which = np.argsort(_order(len(ids), frame))  # of the shuffled detections each one was
             names = np.array([0, *(named.get((frame, int(k)), 0) for k in which)])
@@ -162,14 +164,14 @@ class ManyMasks(ManyBoxes):
         return Tracked(masks=labels)
 
     def _copied(self, sequence: Frames) -> Tracked:
-        first = _map_of(sequence, 0)
+        first = _map_of(self._given(sequence), 0)
         return Tracked(masks=lambda frame: first)
 
     def _scores(self, tracked: Tracked, sequence: Frames) -> Scores:
         assert tracked.masks is not None
         true, found = (
             cast("Sequence[Any]", Lazy(len(sequence), labels))
-            for labels in (lambda frame: _map_of(sequence, frame), tracked.masks)
+            for labels in (lambda frame: _map_of(sequence.masks, frame), tracked.masks)
         )
         compared = compare_masks(true, found)
         return {**identity_scores(compared), **hota_scores(compared), **clear_mots(true, found)}
@@ -180,11 +182,24 @@ def _order(count: int, frame: int) -> NDArray[np.int64]:
     return np.random.default_rng(frame).permutation(count)
 
 
-def _map_of(sequence: Frames, frame: int) -> Labels:
-    assert sequence.masks is not None
-    mask = sequence.masks[frame]
+def _map_of(maps: Maps | None, frame: int) -> Labels:
+    assert maps is not None
+    mask = maps[frame]
     assert mask is not None
     return mask
+
+
+def _lacks(maps: Maps | None) -> str | None:
+    """Why label maps do not show objects in every frame; None if they do."""
+    if maps is None:
+        return "no masks"
+    marked = False
+    for frame in range(len(maps)):
+        mask = maps[frame]
+        if mask is None:
+            return "masks on some frames only"
+        marked = marked or bool(mask.any())
+    return None if marked else "masks without an object"
 
 
 def _ids(mask: Labels) -> Labels:

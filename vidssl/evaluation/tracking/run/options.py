@@ -29,8 +29,8 @@ class TrackOptions:
             None leaves them. With sot, the side of the windows, 520 by default.
         max_frames: of each sequence, from its first.
         sequences: names of those to take, or a text file of them; None takes all.
-        detections: "truth" (boxes without identities), "given" (det/det.txt of each sequence), a MOTChallenge file, or a folder
-            with <sequence>.txt.
+        detections: "truth" (boxes or masks without identities), "given" (det/det.txt of each sequence), a file of MOTChallenge or with
+            mots of MOTS, or a folder with <sequence>.txt.
         box: (x, y, w, h) to start from instead of the first true one (sot, vos).
         seed: of the random weights and of the resampling of sequences.
         device: None takes a GPU if there is one.
@@ -64,12 +64,12 @@ class TrackOptions:
         if task in ("vos", "pose"):
             check_choice("preset", self.preset, PRESETS)
         if self.detections not in DETECTIONS:
-            there = task == "mot" and Path(self.detections).exists()
+            there = task in ("mot", "mots") and Path(self.detections).exists()
             check_value(
                 "detections",
                 self.detections,
                 there,
-                "truth, given, or with mot a file or folder that is there",
+                "truth, given, or with mot and mots a file or folder that is there",
             )
         if self.box is not None:
             check_value("box", self.box, task in ("sot", "vos"), "left out, except with sot and vos")

@@ -18,6 +18,7 @@ from vidssl.environment import environment
 from vidssl.errors import VidsslError, did_you_mean
 from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.tracking.layouts import Found, find_sequences
+from vidssl.evaluation.tracking.layouts.mots import is_mots, mots_masks
 from vidssl.evaluation.tracking.layouts.tables import read_detections
 from vidssl.evaluation.tracking.run.many import ManyBoxes, ManyMasks
 from vidssl.evaluation.tracking.run.options import DETECTIONS, TrackOptions, names_of
@@ -231,7 +232,11 @@ def _read(item: Found, options: TrackOptions) -> Sequence:
     if options.detections not in DETECTIONS:
         place = Path(options.detections)
         file = place / f"{item.name}.txt" if place.is_dir() else place
-        sequence = replace(sequence, detections=read_detections(file))
+        if is_mots(file):
+            found = mots_masks(file, len(sequence), sequence.size, named=False)
+            sequence = replace(sequence, detected=found, detections=None)
+        else:
+            sequence = replace(sequence, detections=read_detections(file), detected=None)
     return sequence if options.max_frames is None else sequence.head(options.max_frames)
 
 
@@ -242,11 +247,14 @@ def _digest(sequence: Sequence) -> bytes:
         yield f"{sequence.name} {len(sequence)} {sequence.size}".encode()
         for values in (sequence.boxes, sequence.objects, sequence.detections):
             yield b"-" if values is None else np.ascontiguousarray(values).tobytes()
+        if sequence.others is not None:
+            yield np.ascontiguousarray(sequence.others).tobytes()
         for figure, points in sorted((sequence.keypoints or {}).items()):
             yield str(figure).encode() + np.ascontiguousarray(points).tobytes()
-        for index in range(len(sequence.masks or ())):
-            mask = sequence.masks[index] if sequence.masks is not None else None
-            yield b"-" if mask is None else np.ascontiguousarray(mask).tobytes()
+        for maps in (sequence.masks, sequence.detected):
+            for index in range(len(maps or ())):
+                mask = maps[index] if maps is not None else None
+                yield b"-" if mask is None else np.ascontiguousarray(mask).tobytes()
 
     return hashlib.sha256(b"|".join(hashlib.sha256(part).digest() for part in parts())).digest()
 
