@@ -17,6 +17,7 @@ from typer import Option
 
 from vidssl.cli import concepts, config, data
 from vidssl.cli.analysis.disentanglement import disentangle
+from vidssl.cli.analysis.geometry import geometry
 from vidssl.cli.analysis.temporal import temporal
 from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_probe, zero_shot
 from vidssl.cli.everything import compare, evaluate_all
@@ -58,6 +59,7 @@ for command in (
     classify,
     track,
     temporal,
+    geometry,
     dynamics,
     disentangle,
     interpolate,

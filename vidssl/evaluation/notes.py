@@ -21,7 +21,7 @@ def result_notes(result: Mapping[str, Any]) -> list[str]:
         *result.get("notes", ()),
         *_random(result),
         *_untrained(result),
-        *_scores(result["scores"]),
+        *_scores(result.get("scores", {})),
         *_both_splits(result),
         *_videos(result),
     ]
@@ -95,7 +95,7 @@ def _random(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _untrained(result: Mapping[str, Any]) -> Iterator[str]:
-    if "untrained" not in " ".join(result["scores"]):
+    if "scores" in result and "untrained" not in " ".join(result["scores"]):
         yield "the untrained encoder is not kept beside this checkpoint, so its score is missing"
 
 
@@ -126,6 +126,7 @@ def _videos(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"{data['fewer_clips']} videos of {data['path']} are too short for {clips} different clips"
         yield from _capped([f"no label, left out: {path}" for path in data.get("unlabelled", ())])
         fate = "left out of training" if split == "train" else "counted as wrong"
+        fate = fate if "scores" in result else "left out"
         yield from _capped([f"{fate}: {x['path']}: {x['reason']}" for x in data["failed"]])
 
 

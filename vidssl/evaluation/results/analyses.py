@@ -43,6 +43,34 @@ class Temporal(Header):
     figures: list[str] | None = None
 
 
+class Layers(Part):
+    """The layers of an encoder, and CKA of each with each."""
+
+    names: list[str]
+    cka: list[list[float | None]]
+
+
+class Likeness(Part):
+    """Linear CKA on so many videos: of layers, of those of the start, of outputs of encoders."""
+
+    videos: int
+    layers: dict[str, Layers]
+    start: list[list[float | None]] | None
+    encoders: dict[str, dict[str, float | None]]
+
+
+class Geometry(Header):
+    """Features measured without labels."""
+
+    data: Data
+    seed: int
+    rows: dict[str, dict[str, float | int | None]]
+    cka: Likeness
+    drift: dict[str, dict[str, Any]] | None
+    notes: list[str]
+    figures: list[str] | None = None
+
+
 class Dynamics(Named):
     """What a model of motion learned."""
 

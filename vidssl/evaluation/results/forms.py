@@ -6,7 +6,14 @@ from typing import Any
 
 from pydantic import Field
 
-from vidssl.evaluation.results.analyses import Disentangle, Dynamics, PrincipalComponents, Temporal, Track
+from vidssl.evaluation.results.analyses import (
+    Disentangle,
+    Dynamics,
+    Geometry,
+    PrincipalComponents,
+    Temporal,
+    Track,
+)
 from vidssl.evaluation.results.parts import (
     Answers,
     Classes,
@@ -187,6 +194,7 @@ RESULTS: dict[str, type[Part]] = {
     "extract": Extract,
     "pca": PrincipalComponents,
     "temporal": Temporal,
+    "geometry": Geometry,
     "dynamics": Dynamics,
     "disentangle": Disentangle,
     "track": Track,

@@ -34,6 +34,7 @@ ABOUT: dict[str, tuple[str, ...]] = {
     "extract": (*_SHOWN, *_DATA, "pooling", "patches", "rows"),
     "pca": ("content", "patches", "frames", "frame_size"),
     "temporal": (*_SHOWN, *_DATA, "classes.hash", "seed", "folds", "penalty"),
+    "geometry": (*_SHOWN, *_DATA, "seed", "cka.videos"),
     "dynamics": (*_SHOWN, *_DATA, "seed", "forecast.context", "forecast.horizons"),
     "disentangle": (
         *_SHOWN, *_DATA, "data.scene", "data.seed", "data.rendered_side", "data.factors_digest", "clips", "bins", "seed",
