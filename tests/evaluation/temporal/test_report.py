@@ -89,6 +89,8 @@ def test_on_noise_motion_is_all_and_single_frames_are_chance(monkeypatch) -> Non
     )  # what plays backwards is another drift of the set
     assert low <= 0.55 and high >= 0.45
     lost = found["gaps"]["trained, classes"][f"trained, classes, {FRAME}"]
+    right = found["answers"]["right"]["trained, classes"]
+    assert sum(right) / 40 == scores["trained, classes"]["top1"]  # by which `compare` pairs
     assert lost["interval"][0] > 0.4 and lost["p"] < 1e-6
     assert found["data"]["path"] == report.RENDERED and found["data"]["failed"] == []
 

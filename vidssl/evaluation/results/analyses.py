@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vidssl.evaluation.results.parts import (
+    Answers,
     Classes,
     Comparison,
     Data,
@@ -33,6 +34,7 @@ class Temporal(Header):
 
     data: Data
     classes: Classes | None = None
+    answers: Answers | None = None
     seed: int
     folds: int
     penalty: float

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError, check_value
+from vidssl.evaluation.answers.record import answers_record
 from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.metrics import group_numbers
 from vidssl.evaluation.report import Result, data_record, list_hash, result_header
@@ -92,6 +93,7 @@ def _measured(subject: Subject, data: str | Path, name: str, seed: int) -> Resul
         joined = join_labels(index.labels, classes, name)
         record["classes"] = {"names": classes.names, "hash": list_hash(classes.names), **joined.record()}
         asked.classes(joined.ids, len(classes.names))
+        record["answers"] = answers_record(index, asked.right)
     short = int((~shown.long).sum())
     notes = [
         f"{short} of {len(index)} videos have too few frames for a window of twice a clip: left out of speed"
@@ -120,6 +122,7 @@ class _Asked:
         self.scores: dict[str, Any] = {}
         self.comparisons: dict[str, Any] = {}
         self.gaps: dict[str, dict[str, Any]] = {}
+        self.right: dict[str, Tensor] = {}  # (N,) bool of each row that asks for classes
 
     def pair(self, question: str, ways: tuple[str, str], control: tuple[str, str], of: Tensor) -> None:
         """Whether two ways in which the videos `of`, (N,) bool, are shown can be told apart."""
@@ -144,6 +147,7 @@ class _Asked:
                 right = naming_classes(rows[way], labels, ok, self._groups, count, self._seed)
                 name = f"{encoder}, {CLASSES}" + ("" if way == CLIP else f", {way}")
                 self._add(answers, name, right, ok, self._groups)
+                self.right[name] = right == 1
         self.scores[f"chance, {CLASSES}"] = {"top1": 1 / count}
         self._compare(answers, CLASSES, LESS, self._groups)
 
