@@ -28,6 +28,7 @@ class ClipOptions:
     causal: a frame sees itself and earlier ones.
     head_width: channels of what stands behind the image tower; None: as many as its features have (convolutions: twice).
     head_grid: cells a side of a coarse grid of the picture that it is told of beside the features; None: these alone.
+    head_alone: what stands behind the tower gives the features, instead of being added to the tower's.
     chunk_frames: frames that the image tower encodes at a time; None: all.
     activation_checkpointing: compute activations again in the backward pass, which needs less memory.
     token_drop: share of the patches that is left out in training, 0 to 0.95.
@@ -44,6 +45,7 @@ class ClipOptions:
     causal: bool = False
     head_width: int | None = None
     head_grid: int | None = None
+    head_alone: bool = False
     chunk_frames: int | None = None
     image_size: int | None = None
     activation_checkpointing: bool = False

@@ -55,6 +55,30 @@ def test_what_is_behind_kept_rows_is_the_encoder(folder: Path, kind: str, tempor
     assert trunk_digest(encoder) != trunk_digest(image)
 
 
+@pytest.mark.parametrize("kind", ["open_clip", "resnet"])
+@pytest.mark.parametrize("temporal", ["head", "convolutions"])
+@torch.no_grad()
+def test_a_head_alone_is_what_is_added_otherwise(folder: Path, kind: str, temporal: str) -> None:
+    alone, added = (
+        make(folder, kind, temporal, head_alone=a, head_grid=2, head_width=16) for a in (True, False)
+    )
+    added.temporal_head.load_state_dict(alone.temporal_head.state_dict())
+    image = make(folder, kind, "none")(clips())
+    torch.testing.assert_close(added(clips()).frames - image.frames, alone(clips()).frames, atol=1e-5, rtol=0)
+    rows = make(folder, kind, "none").frame_rows(clips(), 2)
+    torch.testing.assert_close(alone(rows).clip, alone(clips()).clip, atol=1e-5, rtol=0)
+
+
+def test_a_head_alone_does_not_start_at_zero_and_other_modes_have_none(folder: Path) -> None:
+    place = write_tower(folder / "resnet", "resnet")
+    features = vidssl.create_model(f"local-dir:{place}", temporal="head", load_text=False, head_alone=True)(
+        clips()
+    ).clip
+    assert (features[0] - features[1]).abs().max() > 1e-4
+    with pytest.raises(VidsslError, match="head_alone"):
+        vidssl.create_model(f"local-dir:{place}", temporal="none", load_text=False, head_alone=True)
+
+
 @pytest.mark.parametrize("kind", ["open_clip", "siglip", "convnext", "resnet"])
 @torch.no_grad()
 def test_a_row_is_the_feature_of_a_frame_and_the_means_of_its_cells(folder: Path, kind: str) -> None:

@@ -32,7 +32,9 @@ class TemporalConvolutions(nn.Module):
         self.norm = RowNorm(dim, cells) if cells else nn.LayerNorm(dim)
         self.first = nn.Conv1d(dim + cells, width, 3, padding=1)
         self.second = nn.Conv1d(width, width, 3, padding=2, dilation=2)
-        self.fc = OutputMap(width, dim)
+        self.fc: nn.Linear = OutputMap(width, dim)
+
+    alone = False  # whether it is the feature itself, see `temporal_head`
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames: (B, T, D + g g W) for any T. Returns the residual (B, T, D)."""

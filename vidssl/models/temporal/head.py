@@ -51,7 +51,9 @@ class TemporalTransformer(nn.Module):
             )
             for _ in range(layers)
         )
-        self.fc = OutputMap(width, dim)
+        self.fc: nn.Linear = OutputMap(width, dim)
+
+    alone = False  # whether it is the feature itself, see `temporal_head`
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames: (B, T, D + g g W) for any T. Returns the residual (B, T, D)."""

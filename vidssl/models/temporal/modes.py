@@ -15,8 +15,8 @@ HEEDS = {
     "divided": ("cls_mode", "temporal_init", "max_frames", "time_signal", "causal"),
     "joint": ("temporal_init", "max_frames", "time_signal", "causal"),
     "adapter": ("causal",),
-    "convolutions": ("head_width", "head_grid"),
-    "head": ("time_signal", "causal", "head_width", "head_grid"),
+    "convolutions": ("head_width", "head_grid", "head_alone"),
+    "head": ("time_signal", "causal", "head_width", "head_grid", "head_alone"),
     "none": (),
 }
 
@@ -29,13 +29,23 @@ def temporal_head(
     causal: bool,
     width: int | None = None,
     cells: int = 0,
+    alone: bool = False,
 ) -> nn.Module | None:
-    """What stands behind an image tower whose frame features have size `dim`; None for the other modes."""
+    """What stands behind an image tower whose frame features have size `dim`; None for the other modes.
+
+    `alone`: what it gives are the features, not what is added to them. Its last map then starts as any other, for behind a map of zeros
+    all videos would be the same.
+    """
+    head: TemporalConvolutions | TemporalTransformer
     if temporal == "convolutions":
-        return TemporalConvolutions(dim, width, cells)
-    if temporal == "head":
-        return TemporalTransformer(dim, time_signal, causal, width=width, cells=cells)
-    return None
+        head = TemporalConvolutions(dim, width, cells)
+    elif temporal == "head":
+        head = TemporalTransformer(dim, time_signal, causal, width=width, cells=cells)
+    else:
+        return None
+    if alone:
+        head.alone, head.fc = True, nn.Linear(head.fc.in_features, dim)
+    return head
 
 
 def sees(temporal: str, causal: bool) -> str:

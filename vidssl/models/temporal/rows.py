@@ -46,7 +46,7 @@ def behind_frames(rows: Tensor, dim: int, head: nn.Module | None) -> ClipFeature
         raise VidsslError(f"encoder: rows of {rows.shape[2]} numbers a frame: this encoder takes {size}")
     frames = rows[..., :dim]
     if head is not None:
-        frames = frames + head(rows)
+        frames = head(rows) if head.alone else frames + head(rows)
     return ClipFeatures(frames.mean(dim=1), frames, None)
 
 

@@ -46,7 +46,7 @@ class ClipVideoEncoder(VideoEncoder):
             :class:`TemporalAttention`; the start stays that of the image model either way.
         causal: let a frame attend to itself and earlier frames only, so that its feature says nothing of later ones.
         activation_checkpointing: recompute each block in the backward pass; can be switched at any time.
-        head_width, head_grid: of ``"head"`` and ``"convolutions"``, see `ClipOptions`.
+        head_width, head_grid, head_alone: of ``"head"`` and ``"convolutions"``, see `ClipOptions`.
         token_drop: share of the patches left out where `forward` is given keys; along time at a place (divided, adapter) the
             same ones in all frames of a clip, otherwise drawn for each frame.
         interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
@@ -70,6 +70,7 @@ class ClipVideoEncoder(VideoEncoder):
         token_drop: float = 0.0,
         head_width: int | None = None,
         head_grid: int | None = None,
+        head_alone: bool = False,
         **interface: Any,
     ) -> None:
         tower = take_apart(visual)
@@ -104,6 +105,7 @@ class ClipVideoEncoder(VideoEncoder):
             causal=causal,
             width=head_width,
             cells=self.head_grid**2 * self.width,
+            alone=head_alone,
         )
         self.drops_tubes = temporal in ("divided", "adapter")
         if temporal in ("divided", "joint"):

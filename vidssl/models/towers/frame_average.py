@@ -17,7 +17,7 @@ from vidssl.models.temporal.modes import sees, temporal_head
 from vidssl.models.temporal.rows import behind_frames, frame_rows
 
 # Options of `ClipOptions` that an image tower heeds whose blocks are left alone.
-OF_FRAMES = ("time_signal", "causal", "head_width", "head_grid", "chunk_frames")
+OF_FRAMES = ("time_signal", "causal", "head_width", "head_grid", "head_alone", "chunk_frames")
 
 
 class FrameAverageEncoder(VideoEncoder):
@@ -29,7 +29,7 @@ class FrameAverageEncoder(VideoEncoder):
         visual: the tower.
         embed_dim, image_size: of the tower; interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
         temporal: ``"convolutions"`` or ``"head"`` over the features of frames, or ``"none"``.
-        time_signal, causal, head_width, head_grid: of the head, see `ClipOptions`.
+        time_signal, causal, head_width, head_grid, head_alone: of the head, see `ClipOptions`.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class FrameAverageEncoder(VideoEncoder):
         causal: bool = False,
         head_width: int | None = None,
         head_grid: int | None = None,
+        head_alone: bool = False,
         **interface: Any,
     ) -> None:
         super().__init__(embed_dim=embed_dim, width=embed_dim, image_size=image_size, **interface)
@@ -50,7 +51,13 @@ class FrameAverageEncoder(VideoEncoder):
         self.sees, self.head_grid = sees(temporal, causal), head_grid or 0
         cells = self.head_grid**2 * self._map_width() if self.head_grid else 0
         self.temporal_head = temporal_head(
-            temporal, embed_dim, time_signal=time_signal, causal=causal, width=head_width, cells=cells
+            temporal,
+            embed_dim,
+            time_signal=time_signal,
+            causal=causal,
+            width=head_width,
+            cells=cells,
+            alone=head_alone,
         )
         if self._trunk is not None:
             self.map_multiple = max(layer["reduction"] for layer in self._trunk.feature_info)
