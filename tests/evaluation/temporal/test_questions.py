@@ -66,6 +66,24 @@ def test_videos_that_are_not_ok_are_neither_learned_from_nor_right() -> None:
     assert score["top1_interval"][0] < score["top1"] < score["top1_interval"][1]
 
 
+def test_intervals_are_of_videos_or_of_groups_and_all_right_is_not_certain() -> None:
+    from vidssl.evaluation.metrics import group_interval, wilson_interval
+
+    right, halves, groups = torch.ones(N).double(), torch.full((N,), 0.5).double(), torch.arange(N) // 4
+    assert score_of(right, FINE, ALONE)["top1_interval"] == wilson_interval(N, N)
+    assert score_of(right, FINE, ALONE)["interval_over"] == f"{N} videos"
+    assert score_of(halves, FINE, ALONE)["top1_interval"] == (
+        0.5,
+        0.5,
+    )  # equal features: no video can say more
+    mixed = (torch.arange(N) % 3 == 0).double()
+    grouped = score_of(mixed, FINE, groups)
+    assert (
+        grouped["top1_interval"] == group_interval(mixed, groups)
+        and grouped["interval_over"] == f"{N // 4} groups"
+    )
+
+
 def test_a_tie_is_chance() -> None:
     logits = torch.tensor(
         [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 2.0, 2.0], [torch.nan] * 3, [3.0, 1.0, 0.0]]

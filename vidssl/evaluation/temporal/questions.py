@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidssl.errors import VidsslError
 from vidssl.evaluation.comparison import mcnemar_exact
-from vidssl.evaluation.metrics import Score, group_interval
+from vidssl.evaluation.metrics import Score, group_interval, wilson_interval
 from vidssl.evaluation.probes.logistic import fit_logistic
 
 FOLDS, PENALTY = 4, 0.1
@@ -80,15 +80,19 @@ def naming_classes(
 
 
 def score_of(right: Tensor, ok: Tensor, groups: Tensor, seed: int = 0) -> Score:
-    """Accuracy with its interval, 95 % over resamples of the groups.
+    """Accuracy with its interval of 95 %: Wilson's where each video is right or wrong for itself, else over resamples of the groups.
 
     Args:
         right: (N,) as above. ok: (N,) bool; others are wrong, and counted.
     """
+    units = len(groups.unique())
+    alone = units == len(right) and bool(((right == 0) | (right == 1)).all())
     return {
         "top1": right.mean().item(),
-        "top1_interval": group_interval(right, groups, seed),
-        "interval_over": f"{len(groups.unique())} groups",
+        "top1_interval": wilson_interval(int(right.sum()), units)
+        if alone
+        else group_interval(right, groups, seed),
+        "interval_over": f"{units} {'videos' if units == len(right) else 'groups'}",
         "total": len(right),
         "failed": int((~ok).sum()),
     }

@@ -159,11 +159,9 @@ class _Asked:
         self, answers: dict[str, Tensor], question: str, less: tuple[str, ...], groups: Tensor
     ) -> None:
         """Trained with untrained, and each encoder with itself when it is shown less."""
-        for name in [name for name in answers if name.startswith("trained")]:
-            if f"un{name}" in answers:
-                self.comparisons[name] = gap(
-                    f"un{name}", answers[name], answers[f"un{name}"], groups, self._seed
-                )
+        name, other = f"trained, {question}", f"untrained, {question}"
+        if other in answers:
+            self.comparisons[name] = gap(other, answers[name], answers[other], groups, self._seed)
         for encoder in self._shown.features:
             name = f"{encoder}, {question}"
             others = (f"{name}, {way}" for way in less)
