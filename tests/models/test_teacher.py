@@ -141,3 +141,21 @@ def test_cosine_momentum_rises(total: int, base: float, data: st.DataObject) -> 
     step = data.draw(st.integers(0, total - 1))
     low, high = cosine_momentum(step, total, base), cosine_momentum(step + 1, total, base)
     assert base - 1e-12 <= low <= high + 1e-12 <= 1 + 2e-12
+
+
+def test_what_is_frozen_is_held_once_and_stays() -> None:
+    student = student_module()
+    frozen, learning = list(student.parameters())[:2], list(student.parameters())[2:]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    teacher = Teacher(student)
+    own = list(teacher.module.parameters())
+    assert all(a is b for a, b in zip(own[:2], frozen, strict=True))
+    assert not {id(p) for p in own[2:]} & {id(p) for p in learning}
+    before = [p.clone() for p in own]
+    with torch.no_grad():
+        for parameter in learning:
+            parameter.add_(1.0)
+    teacher.update(student, 0.75)
+    for place, (old, new) in enumerate(zip(before, teacher.module.parameters(), strict=True)):
+        torch.testing.assert_close(new, old + (0.25 if place >= 2 else 0.0))

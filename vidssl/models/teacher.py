@@ -21,8 +21,9 @@ class Teacher(nn.Module):
     """Exponential moving average of a whole student; never receives a gradient.
 
     Args:
-        student: copied (its shared frozen text tower is not). Parameters of less than float32 are kept in float32 here,
-            since small steps of the average would be rounded away.
+        student: copied, but for what is frozen already: those parameters are the student's own, since their average is what they
+            are (and so is its text tower). Parameters of less than float32 are kept in float32 here, since small steps of the
+            average would be rounded away.
         train_mode_norm: whether `train()` makes batch-norm layers use the statistics of the batch, as the student's do
             (BYOL). Everything else (dropout, stochastic depth) stays in evaluation mode always. With False, or after
             `eval()`, the running statistics are used, which `update` copies from the student.
@@ -31,7 +32,8 @@ class Teacher(nn.Module):
     def __init__(self, student: nn.Module, train_mode_norm: bool = True) -> None:
         super().__init__()
         self.train_mode_norm = train_mode_norm
-        self.module = copy.deepcopy(student).requires_grad_(False)
+        frozen = {id(p): p for p in student.parameters() if not p.requires_grad and p.element_size() >= 4}
+        self.module = copy.deepcopy(student, {**frozen}).requires_grad_(False)
         for parameter in self.module.parameters():
             if parameter.is_floating_point() and parameter.element_size() < 4:
                 parameter.data = parameter.data.float()
@@ -70,7 +72,7 @@ class Teacher(nn.Module):
             raise VidsslError(
                 "teacher: update: the parameters of this student are not those the teacher was made from"
             )
-        averaged = [(t, s) for t, s in zip(own, new, strict=True) if t.is_floating_point()]
+        averaged = [(t, s) for t, s in zip(own, new, strict=True) if t.is_floating_point() and t is not s]
         if averaged:
             targets = cast(list[Tensor], [t for t, _ in averaged])
             torch._foreach_lerp_(targets, [s.detach().to(t.dtype) for t, s in averaged], 1.0 - momentum)

@@ -143,7 +143,9 @@ def make_optimizer(student: Student, objective: Composite, train: TrainConfig) -
     pretrained = student.encoder.spec["pretrained"] is not None
     groups = parameter_groups(student, objective.param_groups(), train, pretrained)
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
+        # One pass over the weights, and nothing read back from the device; only where all of them are of a kind that has it.
+        plain = all(p.is_floating_point() for group in groups for p in group["params"])
+        return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=plain)
     if train.weight_decay == 0:
         raise VidsslError(
             "train.optimizer=lars: adapts the rate where there is weight decay; set train.weight_decay above 0 (1e-6 is usual)"

@@ -24,7 +24,7 @@ from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
 from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views.render import render_views
 from vidssl.data.views.spec import ViewSpec
-from vidssl.distributed import all_sum, gather_objects, gather_rows, on_first
+from vidssl.distributed import all_sum, gather_objects, gather_rows, is_distributed, on_first
 from vidssl.errors import VidsslError
 from vidssl.models.batch_norm import has_batch_norm, share_statistics
 from vidssl.models.encoder import VideoEncoder
@@ -110,6 +110,8 @@ class Run(State):
 
     def failures(self, batch: Batch) -> list[FailedVideo]:
         """The videos of a step's global batch that were replaced. Every process has to call this."""
+        if not is_distributed():
+            return list(batch.failures)
         if not int(all_sum(torch.tensor(len(batch.failures), device=batch.video_id.device))):
             return []  # nearly always, for the price of one number
         return [failure for own in gather_objects(batch.failures) for failure in own]

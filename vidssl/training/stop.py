@@ -33,6 +33,8 @@ class StopRequest:
     def anywhere(self) -> bool:
         """Whether any process has been asked. Every process has to call this after the same steps, and all of them get
         the same answer."""
+        if self._accelerator.num_processes == 1:
+            return bool(self._name)
         if self._name:
             self._accelerator.set_trigger()
         return bool(self._accelerator.check_trigger())

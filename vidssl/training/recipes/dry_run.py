@@ -103,11 +103,13 @@ def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
     steps = config.train.steps or steps_of(config.train.epochs or 0.0, videos, repeats, size)
     if videos * repeats < size:
         notes.append(f"train.batch_size={size}: more than the {videos} videos there are")
+    shown = {id(parameter) for parameter in run.student.parameters()}
+    own = [parameter for parameter in run.teacher.parameters() if id(parameter) not in shown]
     fixed = {
         "weights": _bytes(run.student.parameters()) + _bytes(run.objective.parameters()),
         "gradients": _bytes(p for p in run.student.parameters() if p.requires_grad),
         "optimizer": _bytes(x for state in run.optimizer.state.values() for x in state.values()),
-        "teacher": _bytes(run.teacher.parameters()) if run.objective.needs_teacher else 0,
+        "teacher": _bytes(own) if run.objective.needs_teacher else 0,
     }
     activations = saved.bytes // clips * size
     return {
