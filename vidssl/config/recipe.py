@@ -128,6 +128,10 @@ class TrainConfig(Section):
     compile: bool = Field(False, description="torch.compile of the student")
     log_every: Count = Field(10, description="steps between two lines of the log")
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: ten in a run")
+    step_deadline: Positive | None = Field(
+        600.0,
+        description="seconds after which a step that is still at work is named, with its phase and videos; null: never",
+    )
     stop_on_collapse: Count | None = Field(
         None,
         description="end the run after so many logged steps in a row that warn of a collapse; null: only warn",

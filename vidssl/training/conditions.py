@@ -25,7 +25,8 @@ ENVIRONMENT = "environment.json"  # in a run folder
 # What of a recipe may change without changing what is computed. The videos are known by their digest, wherever they lie.
 FREE = frozenset(
     ("output", "data.train", "data.features", "data.missing", "data.workers", "data.check", "data.allow_empty_classes", "data.cache.folder",
-     "data.cache.gigabytes", "train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "train.trackers")
+     "data.cache.gigabytes", "train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "train.trackers",
+     "train.step_deadline")
 )  # fmt: skip
 
 

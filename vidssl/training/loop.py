@@ -29,6 +29,7 @@ from vidssl.runs import CONFIG
 from vidssl.training.accelerator import make_accelerator
 from vidssl.training.checkpoint import generator_states, save_checkpoint
 from vidssl.training.guard import BeforeStep, all_finite, skip
+from vidssl.training.memory import is_out_of_memory, out_of_memory
 from vidssl.training.optim import set_learning_rate
 from vidssl.training.periodic import Periodic
 from vidssl.training.report import Report, representation_logs
@@ -66,28 +67,39 @@ def train(run: Run) -> Path:
         closing(run),
         closing(Report(run)) as report,
         stop_on_signal(run.accelerator) as request,
+        run.watch as watch,
         closing(run.batches()) as batches,
     ):
         evaluate = Periodic(run)
         warm_start(run)
+        watch.begin(run.step + 1)
         for batch, waited in batches:
             started = time.perf_counter()
-            logs = train_step(run, batch, report)
+            try:
+                logs = train_step(run, batch, report)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise out_of_memory(run) from error
             worked = time.perf_counter() - started
             if evaluate.is_due(run.step):
+                watch.rest()
                 try:
                     logs |= evaluate()
                 except VidsslError as error:  # videos that were there when the run began; they do not end it
                     report.say(f"step {run.step}: not evaluated: {error}")
+            watch.at("report")
             report.step(batch, logs, waited, worked)
             stop = request.anywhere()
             if run.step % every == 0 or run.step == run.total_steps or stop:
+                watch.rest()
                 save(run, stopped=stop)
             if stop:
                 raise Stopped(
                     f"stopped after step {run.step}{request.origin}; "
                     f"continue with `vidssl pretrain {run.folder / CONFIG} --resume`"
                 )
+            watch.begin(run.step + 1)
     return run.folder
 
 
@@ -98,12 +110,15 @@ def train_step(run: Run, batch: Batch, report: Report) -> dict[str, Tensor]:
     run.objective.set_progress(run.step / run.total_steps)
     run.objective.keep_logs(report.is_due(run.step + 1))
     views = run.render(batch)
+    run.watch.at("forward")
     keys = token_keys(batch) if isinstance(batch, ClipBatch) and run.student.encoder.token_drop else None
     outputs = run.model(views, keys)
     info = run.anchored(BatchInfo(batch.video_id, batch.times), views)
     output = compute_loss(run, views, outputs.heads, info, keys)
     run.step += 1
+    run.watch.at("backward")
     run.accelerator.backward(output.loss)
+    run.watch.at("update")
     norm, own_norm = gradient_norms(run)
     logs = {**output.logs, "loss": output.loss.detach(), "grad_norm": norm}
     if not all_finite(output.loss, norm, own_norm):

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from vidssl.data.views.render import render_views
 from vidssl.data.views.spec import ViewSpec
 from vidssl.distributed import all_sum, gather_objects, gather_rows, is_distributed, on_first
 from vidssl.errors import VidsslError
-from vidssl.models.batch_norm import has_batch_norm, share_statistics
+from vidssl.models.batch_norm import share_statistics
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.factory import create_model
 from vidssl.models.student import Student
@@ -39,10 +39,12 @@ from vidssl.training.conditions import conditions, require_same
 from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
+from vidssl.training.recipes.batch_norm import check_batch_norm
 from vidssl.training.sources.dataset import Batch, batches_of, training_dataset
 from vidssl.training.sources.features import check_kept, read_kept
 from vidssl.training.sources.videos import check_evaluation, read_videos
 from vidssl.training.sources.views import view_specs
+from vidssl.training.watchdog import Watchdog
 
 
 @dataclass(kw_only=True)
@@ -56,6 +58,7 @@ class Run(State):
         anchor: the encoder as it was before training, where an objective wants to stay near it.
         lock: of the run folder, held by the first process.
         notes: what is to be said of how the run was resumed.
+        watch: told what the step at hand is at.
     """
 
     config: Config
@@ -67,6 +70,7 @@ class Run(State):
     lock: FolderLock
     notes: tuple[str, ...] = ()
     anchor: VideoEncoder | None = None
+    watch: Watchdog = field(default_factory=Watchdog)
 
     @property
     def folder(self) -> Path:
@@ -81,9 +85,12 @@ class Run(State):
     def batches(self) -> Generator[tuple[Batch, float], None, None]:
         """Batches on the device from the current step on, each with the seconds spent waiting for it."""
         batches = batches_of(self.dataset, self.sampler, self.config.data.workers)
-        started = time.perf_counter()
+        paths, started = self.dataset.videos.paths, time.perf_counter()
         try:
             for batch in batches:
+                self.watch.at(
+                    "views", [paths[i] for i in batch.video_id.tolist()]
+                )  # while ids are on the host
                 yield batch.to(self.accelerator.device, non_blocking=True), time.perf_counter() - started
                 started = time.perf_counter()
         finally:
@@ -195,6 +202,7 @@ def _set_up(
         model=student,
         videos=now["data"]["digest"],
         lock=lock,
+        watch=Watchdog(train.step_deadline, accelerator.process_index),
         notes=(*claim.notes, *(f"resumed under another condition: {change}" for change in accepted)),
     )
     if objective.needs_anchor:
@@ -247,28 +255,6 @@ def build_student(config: Config) -> tuple[Student, Composite]:
     if config.train.compile:
         encoder.compile()
     return student, objective
-
-
-def check_batch_norm(student: Student, config: Config) -> None:
-    """Batch norm compares the videos of a whole batch: it needs more than one, and the encoder to see them at once.
-
-    Raises:
-        VidsslError: naming the key, when batch size or accumulation do not allow this.
-    """
-    train = config.train
-    of_encoder = config.data.features is None and has_batch_norm(student.encoder)  # or it is not run
-    heads = [name for name, head in student.heads.items() if has_batch_norm(head)]
-    if train.batch_size == 1 and (of_encoder or heads):
-        where = f"model.name={config.model.name}" if of_encoder else f"the head of objective.{heads[0]}"
-        instead = "" if of_encoder else f", or objective.{heads[0]}.norm=layer"
-        raise VidsslError(
-            f"train.batch_size=1: {where} has batch norm, which needs at least 2 videos{instead}"
-        )
-    if train.accumulation > 1 and of_encoder:
-        raise VidsslError(
-            f"train.accumulation={train.accumulation}: model.name={config.model.name} has batch norm, whose statistics "
-            "are those of the whole batch; set it to 1"
-        )
 
 
 @torch.no_grad()

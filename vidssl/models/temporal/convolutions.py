@@ -22,15 +22,17 @@ class TemporalConvolutions(nn.Module):
 
     Args:
         dim: D of the frame features.
-        width: channels of the two convolutions; 2 D by default.
+        width: channels of the two convolutions, a linear map before them; None: 2 D, and no map unless there are cells.
         cells: g g W numbers of a coarse grid behind the features of a frame, see `frame_rows`.
     """
 
     def __init__(self, dim: int, width: int | None = None, cells: int = 0) -> None:
         super().__init__()
-        width = width or 2 * dim
+        mapped, width = width is not None or cells > 0, width or 2 * dim
         self.norm = RowNorm(dim, cells) if cells else nn.LayerNorm(dim)
-        self.first = nn.Conv1d(dim + cells, width, 3, padding=1)
+        # Of a frame by itself, so that the wide rows are gone through once and not for each of its neighbours.
+        self.enter = nn.Linear(dim + cells, width) if mapped else nn.Identity()
+        self.first = nn.Conv1d(width if mapped else dim, width, 3, padding=1)
         self.second = nn.Conv1d(width, width, 3, padding=2, dilation=2)
         self.fc: nn.Linear = OutputMap(width, dim)
 
@@ -39,7 +41,7 @@ class TemporalConvolutions(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """frames: (B, T, D + g g W) for any T. Returns the residual (B, T, D)."""
         changes = frames - frames.mean(dim=1, keepdim=True)
-        x = rearrange(self.norm(changes), "b t d -> b d t")
+        x = rearrange(self.enter(self.norm(changes)), "b t d -> b d t")
         x = F.gelu(self.second(F.gelu(self.first(x))))
         residual: Tensor = self.fc(rearrange(x, "b w t -> b t w"))
         return residual

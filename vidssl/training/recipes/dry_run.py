@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from vidssl.training.accelerator import make_accelerator
 from vidssl.training.folder import claim_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.loop import train_step
+from vidssl.training.memory import state_bytes
 from vidssl.training.report import Report
 from vidssl.training.setup import Run, set_up, warm_start
 from vidssl.training.sources.videos import check_evaluation
@@ -103,14 +103,7 @@ def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
     steps = config.train.steps or steps_of(config.train.epochs or 0.0, videos, repeats, size)
     if videos * repeats < size:
         notes.append(f"train.batch_size={size}: more than the {videos} videos there are")
-    shown = {id(parameter) for parameter in run.student.parameters()}
-    own = [parameter for parameter in run.teacher.parameters() if id(parameter) not in shown]
-    fixed = {
-        "weights": _bytes(run.student.parameters()) + _bytes(run.objective.parameters()),
-        "gradients": _bytes(p for p in run.student.parameters() if p.requires_grad),
-        "optimizer": _bytes(x for state in run.optimizer.state.values() for x in state.values()),
-        "teacher": _bytes(own) if run.objective.needs_teacher else 0,
-    }
+    fixed = state_bytes(run)
     activations = saved.bytes // clips * size
     return {
         "videos": videos,
@@ -175,10 +168,6 @@ class _Quiet:
 
     def is_due(self, step: int) -> bool:
         return True
-
-
-def _bytes(tensors: Iterable[Any]) -> int:
-    return sum(x.nbytes for x in tensors if isinstance(x, Tensor))
 
 
 def _count(module: nn.Module) -> int:
