@@ -39,7 +39,7 @@ from vidssl.training.conditions import conditions, require_same
 from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
-from vidssl.training.recipes.batch_norm import check_batch_norm
+from vidssl.training.sources.batch_norm import check_batch_norm
 from vidssl.training.sources.dataset import Batch, batches_of, training_dataset
 from vidssl.training.sources.features import check_kept, read_kept
 from vidssl.training.sources.videos import check_evaluation, read_videos

@@ -1,4 +1,4 @@
-"""Whether batch norm can do its work in a recipe: it needs other videos beside a video, and to see them at once."""
+"""Whether the batches of a recipe are ones for batch norm: it needs other videos beside a video, and to see them at once."""
 
 from __future__ import annotations
 
