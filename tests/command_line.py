@@ -24,7 +24,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
     write_text = vidssl.files.write_text
 
     def checked(file: Path, text: str) -> Path:
-        said = json.loads(text) if Path(file).name.find(".json") > 0 else None
+        said = json.loads(text) if Path(file).suffix == ".json" else None
         if isinstance(said, dict) and "task" in said:
             assert mistake(said) is None, f"{file}: {mistake(said)}"
         return write_text(file, text)

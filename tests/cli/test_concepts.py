@@ -120,7 +120,7 @@ def test_a_dead_server_leaves_the_file_that_is_there(vidssl: Run, tmp_path: Path
 def test_impossible_options_of_generation(vidssl: Run, tmp_path: Path, bad: tuple[str, int]) -> None:
     command = ("concepts", "generate", "ucf101", tmp_path / "x.json", "--backend", "file", "--model", "m")
     code, _, err = vidssl(*command, "--requests", tmp_path / "todo.jsonl", *bad)
-    assert (code, f"'{bad[0]}'" in err) == (2, True)
+    assert (code, f"{bad[0]}={bad[1]}: must be" in err) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,7 @@ from vidssl.data.decode.open import open_video
 from vidssl.data.decode.reader import VideoReader
 from vidssl.training import pretrain, setup
 from vidssl.training.report import Report
+from vidssl.training.sources import dataset
 
 CRASH = "crash.mp4"
 
@@ -37,7 +38,7 @@ def crashing(sprites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file = sorted((data / "growing").iterdir())[0]
     file.rename(file.with_name(CRASH))
     monkeypatch.setenv("TRIES", str(tmp_path / "tries"))
-    monkeypatch.setattr(setup, "ClipDataset", functools.partial(ClipDataset, opener=open_or_crash))
+    monkeypatch.setattr(dataset, "ClipDataset", functools.partial(ClipDataset, opener=open_or_crash))
     return data
 
 
@@ -79,7 +80,7 @@ def test_a_crashing_video_is_named_replaced_and_known_to_a_resumed_run(
     assert quarantine_of(resumed) == [row]
     assert_same(weights_of(straight), weights_of(resumed))
 
-    monkeypatch.setattr(setup, "ClipDataset", ClipDataset)
+    monkeypatch.setattr(dataset, "ClipDataset", ClipDataset)
     (crashing / "growing" / CRASH).write_bytes(b"no video")
     unreadable = pretrain(config_of(recipe, crashing, tmp_path / "unreadable", *more))
     assert_same(weights_of(straight), weights_of(unreadable))

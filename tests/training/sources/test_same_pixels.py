@@ -20,7 +20,7 @@ from vidssl.data.order import GlobalBatchSampler
 from vidssl.data.views.spec import ViewSpec
 from vidssl.training import pretrain
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 FORMS = (
     "list, path,label",
     "list, path number (SlowFast)",

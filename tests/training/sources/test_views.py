@@ -12,7 +12,7 @@ from vidssl.config import Config, validate_config
 from vidssl.training.conditions import changes
 from vidssl.training.sources.views import tells_left_from_right, view_specs
 
-SHARED = Path(__file__).parents[2] / "../shared/data/labels"
+SHARED = Path(__file__).parents[3] / "../shared/data/labels"
 
 
 def recipe(train: str, *flips: float | None) -> Config:
