@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from vidssl.cli.options import Checkpoint, Result, Select, Templates, finish, with_eval_options
+from vidssl.cli.options import Checkpoint, Folder, Plots, Result, Select, Templates, finish, with_eval_options
 
 
 @with_eval_options
@@ -135,16 +135,14 @@ def dynamics(
     ] = None,
     objective: Annotated[str | None, Option(help="name of the ldm objective, of several")] = None,
     weights: Annotated[Literal["teacher", "student"], Option(help="whose latents")] = "teacher",
-    plots: Annotated[bool, Option(help="draw the figures (needs matplotlib)")] = True,
+    plots: Plots = True,
     against: Annotated[
         str | None,
         Option(help="another run, as of another seed: how far its latents are an affine map of these"),
     ] = None,
     *,
     options: Any,
-    output: Annotated[
-        Path | None, Option(help="folder of results (default: in results/ of the checkpoint's folder)")
-    ] = None,
+    output: Folder = None,
 ) -> None:
     """Show what a model of motion learned: forecasts, calibration, eigenvalues, as PNG files and JSON."""
     from vidssl import distributed

@@ -41,6 +41,8 @@ Missing = Annotated[
     Option(help="listed videos that do not exist: an error, left out, or counted as failed"),
 ]
 Report = Annotated[Path | None, Option("--output", help="write the report as JSON")]
+Folder = Annotated[Path | None, Option(help="folder of results (default: in results/ of the checkpoint's folder)")]  # fmt: skip
+Plots = Annotated[bool, Option(help="draw figures (needs matplotlib)")]
 
 
 def finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, output: Path | None) -> None:

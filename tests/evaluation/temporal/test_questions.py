@@ -7,6 +7,7 @@ import torch
 from vidssl.errors import VidsslError
 from vidssl.evaluation.temporal.questions import (
     FOLDS,
+    Known,
     fold_of,
     gap,
     held_out_logits,
@@ -14,6 +15,7 @@ from vidssl.evaluation.temporal.questions import (
     right_answers,
     score_of,
     telling_apart,
+    versions,
 )
 
 N = 48
@@ -27,9 +29,9 @@ def noise(seed: int, *shape: int) -> torch.Tensor:
 
 def test_what_is_equal_is_told_apart_by_chance_and_what_differs_always() -> None:
     rows = noise(0, N, 5)
-    assert telling_apart(rows, rows.clone(), FINE, ALONE).tolist() == [0.5] * N
-    assert telling_apart(rows, rows + 50, FINE, ALONE).tolist() == [1.0] * N
-    unrelated = telling_apart(rows, noise(1, N, 5), FINE, ALONE)
+    assert telling_apart(versions(rows, rows.clone(), FINE), ALONE).tolist() == [0.5] * N
+    assert telling_apart(versions(rows, rows + 50, FINE), ALONE).tolist() == [1.0] * N
+    unrelated = telling_apart(versions(rows, noise(1, N, 5), FINE), ALONE)
     assert abs(unrelated.mean().item() - 0.5) < 0.2
 
 
@@ -38,8 +40,8 @@ def test_versions_of_a_video_and_videos_of_a_group_are_never_on_both_sides() -> 
     groups = torch.arange(N) // 4
     names = torch.eye(N // 4)[groups]
     labels = (torch.arange(N // 4) % 2)[groups]
-    seen = naming_classes(names, labels, FINE, ALONE, 2)
-    unseen = naming_classes(names, labels, FINE, groups, 2)
+    seen = naming_classes(Known(names, labels, FINE), ALONE, 2)
+    unseen = naming_classes(Known(names, labels, FINE), groups, 2)
     assert seen.mean() == 1.0 and abs(unseen.mean().item() - 0.5) < 0.35
     fold = fold_of(labels, groups)
     assert all(len(fold[groups == group].unique()) == 1 for group in groups.unique())
@@ -50,7 +52,25 @@ def test_versions_of_a_video_and_videos_of_a_group_are_never_on_both_sides() -> 
 def test_every_video_is_answered_by_a_probe_without_it() -> None:
     """Labels drawn at random: a probe that has seen a video of 200 dimensions knows it by heart, and nothing of the others."""
     rows, labels = noise(2, N, 200), torch.from_numpy(np.random.default_rng(3).integers(0, 2, N))
-    assert 0.2 < naming_classes(rows, labels, FINE, ALONE, 2).mean() < 0.8
+    assert 0.2 < naming_classes(Known(rows, labels, FINE), ALONE, 2).mean() < 0.8
+
+
+def test_other_videos_to_fit_on_are_all_that_a_probe_sees() -> None:
+    """Of those that are asked a probe would know each by heart; fitted to labels the wrong way round it is always wrong."""
+    labels = torch.arange(N) % 2
+    rows = noise(5, N, 3) + 20 * labels[:, None]
+    other, ok = torch.arange(30) % 2, torch.ones(30, dtype=torch.bool)
+    ok[0] = False
+    fit = Known(noise(6, 30, 3) + 20 * other[:, None], other, ok)
+    fit.rows[0] = torch.nan
+    asked = Known(rows, labels, FINE)
+    assert naming_classes(asked, ALONE, 2, fit=fit).tolist() == [1.0] * N
+    assert naming_classes(asked, ALONE, 2, fit=fit._replace(labels=1 - other)).tolist() == [0.0] * N
+    shown, backwards = versions(rows, rows + 50, FINE), versions(rows[:9] + 50, rows[:9], FINE[:9])
+    assert telling_apart(shown, ALONE, fit=versions(rows[:9], rows[:9] + 50, FINE[:9])).tolist() == [1.0] * N
+    assert telling_apart(shown, ALONE, fit=backwards).tolist() == [0.0] * N
+    nothing = fit._replace(ok=torch.zeros_like(ok))
+    assert naming_classes(asked, ALONE, 2, fit=nothing).tolist() == [0.0] * N
 
 
 def test_videos_that_are_not_ok_are_neither_learned_from_nor_right() -> None:
@@ -58,7 +78,7 @@ def test_videos_that_are_not_ok_are_neither_learned_from_nor_right() -> None:
     rows[labels == 1] += 20
     ok[:6] = False
     rows[:6] = torch.nan
-    right = naming_classes(rows, labels, ok, ALONE, 2)
+    right = naming_classes(Known(rows, labels, ok), ALONE, 2)
     assert right[:6].tolist() == [0.0] * 6 and right[6:].tolist() == [1.0] * (N - 6)
     assert held_out_logits(rows, labels, ok, fold_of(labels, ALONE), 2)[:6].isnan().all()
     score = score_of(right, ok, ALONE)

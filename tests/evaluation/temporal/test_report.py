@@ -93,6 +93,7 @@ def test_on_noise_motion_is_all_and_single_frames_are_chance(monkeypatch) -> Non
     assert sum(right) / 40 == scores["trained, classes"]["top1"]  # by which `compare` pairs
     assert lost["interval"][0] > 0.4 and lost["p"] < 1e-6
     assert found["data"]["path"] == report.RENDERED and found["data"]["failed"] == []
+    assert (found["folds"], found["fitted_on"], found["data"]["videos"]) == (None, 40, 40)
 
 
 def test_an_encoder_of_single_frames_knows_nothing_of_it(monkeypatch) -> None:
@@ -185,7 +186,7 @@ def test_the_same_noise_is_of_one_protocol_and_other_noise_of_another() -> None:
     found, folders = [], []
     for seed in (0, 0, 1):
         with rendered_noise(1, 4, seed) as folder:
-            found.append(data_record(folder, VideoIndex.read(folder), [])["content"])
+            found.append(data_record(folder, VideoIndex.read(folder / "val"), [])["content"])
             folders.append(folder)
     assert found[0] == found[1] != found[2]
     assert not any(folder.exists() for folder in folders)

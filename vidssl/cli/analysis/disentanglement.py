@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from vidssl.cli.options import Checkpoint, eval_options
+from vidssl.cli.options import Checkpoint, Folder, Plots, eval_options
 from vidssl.errors import VidsslError
 
 
@@ -26,7 +26,7 @@ def disentangle(
     bins: Annotated[int, Option(min=2, help="of every dimension")] = 20,
     slow: Annotated[bool, Option("--all", help="SAP and DCI too, which take minutes")] = False,
     seed: Annotated[int, Option(min=0, help="of what is rendered, and of the controls")] = 0,
-    plots: Annotated[bool, Option(help="draw the figures (needs matplotlib)")] = True,
+    plots: Plots = True,
     size: Annotated[
         int | None,
         Option(min=1, help="side of the frames shown to the model, in pixels (default: the model's)"),
@@ -39,9 +39,7 @@ def disentangle(
     device: Annotated[
         str | None, Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
     ] = None,
-    output: Annotated[
-        Path | None, Option(help="folder of results (default: in results/ of the checkpoint's folder)")
-    ] = None,
+    output: Folder = None,
 ) -> None:
     """Say which single dimensions hold which factor of a video: MED, mutual information, controls, as tables, JSON and PNG."""
     from vidssl import distributed

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from vidssl.cli.options import Checkpoint, Videos, with_eval_options
+from vidssl.cli.options import Checkpoint, Folder, Plots, Videos, with_eval_options
 
 
 @with_eval_options
@@ -20,12 +20,10 @@ def geometry(
     ] = [],  # noqa: B006
     videos: Annotated[int, Option(help="compared by CKA at most")] = 1000,
     seed: Annotated[int, Option(min=0, help="of these videos, and of the noise beside them")] = 0,
-    plots: Annotated[bool, Option(help="draw the figure (needs matplotlib)")] = True,
+    plots: Plots = True,
     *,
     options: Any,
-    output: Annotated[
-        Path | None, Option(help="folder of results (default: in results/ of the checkpoint's folder)")
-    ] = None,
+    output: Folder = None,
 ) -> None:
     """Measure features without labels: RankMe, LiDAR, alignment, uniformity, spectrum, CKA of layers and encoders, drift."""
     from vidssl import distributed

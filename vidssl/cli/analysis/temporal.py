@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from vidssl.cli.options import Checkpoint, with_eval_options
+from vidssl.cli.options import Checkpoint, Folder, Plots, with_eval_options
 
 
 @with_eval_options
@@ -22,12 +22,10 @@ def temporal(
     ] = None,
     rendered: Annotated[int, Option(help="videos of each of four classes, where they are rendered")] = 60,
     seed: Annotated[int, Option(min=0, help="of what is rendered, of shuffled frames and of folds")] = 0,
-    plots: Annotated[bool, Option(help="draw the figure (needs matplotlib)")] = True,
+    plots: Plots = True,
     *,
     options: Any,
-    output: Annotated[
-        Path | None, Option(help="folder of results (default: in results/ of the checkpoint's folder)")
-    ] = None,
+    output: Folder = None,
 ) -> None:
     """Say whether an encoder uses time: order, direction and speed of frames, and classes by single frames alone."""
     from vidssl import distributed

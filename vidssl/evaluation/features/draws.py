@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,13 @@ from vidssl.data.views.render import render_views
 from vidssl.data.views.spec import ViewSpec
 from vidssl.devices import find_device
 from vidssl.errors import VidsslError, check_value
-from vidssl.evaluation.features.extract import names_beside, refuse_loss, with_tensors
-from vidssl.evaluation.features.stream import TensorStream
+from vidssl.evaluation.features.by_video import OfVideo, write_by_video
+from vidssl.evaluation.features.extract import names_beside
 from vidssl.evaluation.report import Result, data_record, result_header
-from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, Subject
-from vidssl.files import whole_file, write_json
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.load import load_encoder
 from vidssl.models.temporal.trunk import trunk_digest
-from vidssl.progress import Progress
 
 AT_ONCE = 64  # frames that the image tower is shown
 
@@ -72,7 +70,7 @@ def extract_draws(
     if distributed.world_size() > 1:
         raise VidsslError("extract: draws are written by one process; start it without accelerate launch")
     check_value("grid", grid, grid >= 0, "at least 0")
-    output, names_file = Path(output), names_beside(output)
+    names_beside(output)  # a wrong name is said before an encoder is loaded
     options = options or EvalOptions()
     device = find_device(options.device)
     encoder = load_encoder(checkpoint).to(device)
@@ -87,61 +85,31 @@ def extract_draws(
     index = VideoIndex.read(data, options.missing)
     dataset = DrawnDataset(index, view, rate=rate, seed=seed, backend=options.backend)
     loader = Loader(dataset, [[i] for i in range(len(index))], num_workers=options.workers)
-    videos: list[dict[str, Any]] = []
-    failures: list[FailedVideo] = []
-    dtype = torch.float16 if half else torch.float32
-    with (
-        whole_file(output) as tensors,
-        whole_file(names_file) as names,  # both or none
-        Progress("extract", len(index), "video", delay=1, show=len(index) > 1) as bar,
-    ):
-        with tensors.open("wb") as file:
-            stream = TensorStream(file, len(index))
-            for number, batch in enumerate(loader):
-                row: dict[str, Any] = {
-                    "path": index.paths[number],
-                    "label": index.labels[number],
-                    "tensor": None,
-                }
-                failure = batch.failures[0] if bool(batch.failed[0]) else None
-                if failure is None:
-                    rows = draw_rows(encoder, batch, view, grid, device).to(dtype)
-                    if bool(rows.isfinite().all()):
-                        stream.add(str(number), rows)
-                        row |= {"tensor": str(number), "times": batch.times[0][0].tolist()}
-                    else:
-                        reason = f"features are not finite in {str(dtype).removeprefix('torch.')}"
-                        failure = FailedVideo(number, str(index.path(number)), reason)
-                if failure is not None:
-                    failures.append(failure)
-                    row["reason"] = failure.reason
-                videos.append(row)
-                bar.note = f"{stream.size / 1e6:.0f} MB"
-                bar.update()
-            stream.finish()
-        had = with_tensors(names_file)
-        refuse_loss(output, had & {*index.missing, *(index.paths[one.video_id] for one in failures)})
-        about = {
-            **result_header("extract", subject),
-            "rows": {
-                "trunk": trunk_digest(encoder),
-                "dim": encoder.embed_dim,
-                "grid": grid,
-                "width": (size - encoder.embed_dim) // grid**2 if grid else 0,
-                "size": view.size,
-                "draws": 1 + view.count,
-                "rate": rate,
-                "view": asdict(view),
-                "seed": seed,
-                "dtype": str(dtype).removeprefix("torch."),
-                "bytes": stream.size,
-            },
-            "data": data_record(data, index, failures),
-            "videos": videos,
+
+    def of_videos() -> Iterator[OfVideo]:
+        for batch in loader:
+            if bool(batch.failed[0]):
+                yield OfVideo(None, {}, batch.failures[0])
+            else:
+                times = batch.times[0][0].tolist()
+                yield OfVideo(draw_rows(encoder, batch, view, grid, device), {"times": times}, None)
+
+    def about(failures: list[FailedVideo], written: dict[str, Any]) -> dict[str, Any]:
+        rows = {
+            "trunk": trunk_digest(encoder),
+            "dim": encoder.embed_dim,
+            "grid": grid,
+            "width": (size - encoder.embed_dim) // grid**2 if grid else 0,
+            "size": view.size,
+            "draws": 1 + view.count,
+            "rate": rate,
+            "view": asdict(view),
+            "seed": seed,
+            **written,
         }
-        record = sealed(about)
-        write_json(names, record)
-    return record
+        return {**result_header("extract", subject), "rows": rows, "data": data_record(data, index, failures)}
+
+    return write_by_video(output, index, of_videos(), about, half=half, what="features")
 
 
 @torch.no_grad()

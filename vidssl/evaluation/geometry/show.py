@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vidssl.evaluation.dynamics.plots import DPI, check_matplotlib
+from vidssl.evaluation.dynamics.plots import write_drawn
 from vidssl.evaluation.dynamics.style import new_figure
 from vidssl.evaluation.notes import result_notes
-from vidssl.files import whole_file, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-JSON, PNG = "geometry.json", "geometry.png"
 COLUMNS = {
     "rankme": "RankMe",
     "lidar": "LiDAR",
@@ -27,19 +25,12 @@ COLUMNS = {
 
 
 def write_report(result: Mapping[str, Any], folder: str | Path, *, plots: bool = True) -> list[str]:
-    """Write JSON and picture into `folder`; the names of the files.
+    """Write JSON and picture into `folder`, see `write_drawn`; the names of the files.
 
     Raises:
         VidsslError: for `plots` without matplotlib.
     """
-    folder = Path(folder)
-    if plots:
-        check_matplotlib()
-        with whole_file(folder / PNG) as partial:
-            geometry_figure(result).savefig(partial, dpi=DPI, format="png")
-    figures = [PNG] * plots
-    write_json(folder / JSON, {**result, "figures": figures})
-    return [JSON, *figures]
+    return write_drawn(result, folder, "geometry", geometry_figure, plots)
 
 
 def show_geometry(title: str, result: Mapping[str, Any]) -> None:

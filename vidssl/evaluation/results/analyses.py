@@ -36,7 +36,8 @@ class Temporal(Header):
     classes: Classes | None = None
     answers: Answers | None = None
     seed: int
-    folds: int
+    folds: int | None
+    fitted_on: int | None
     penalty: float
     notes: list[str]
     scores: dict[str, Score]

@@ -33,7 +33,7 @@ ABOUT: dict[str, tuple[str, ...]] = {
     "classify": (*_SHOWN, "content", "classes.hash", "templates.hash"),
     "extract": (*_SHOWN, *_DATA, "pooling", "patches", "rows"),
     "pca": ("content", "patches", "frames", "frame_size"),
-    "temporal": (*_SHOWN, *_DATA, "classes.hash", "seed", "folds", "penalty"),
+    "temporal": (*_SHOWN, *_DATA, "classes.hash", "seed", "folds", "fitted_on", "penalty"),
     "geometry": (*_SHOWN, *_DATA, "seed", "cka.videos"),
     "dynamics": (*_SHOWN, *_DATA, "seed", "forecast.context", "forecast.horizons"),
     "disentangle": (

@@ -21,7 +21,16 @@ from vidssl.evaluation.metrics import group_numbers
 from vidssl.evaluation.report import Result, data_record, list_hash, result_header
 from vidssl.evaluation.results.protocol import sealed
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject, read_labelled
-from vidssl.evaluation.temporal.questions import FOLDS, PENALTY, gap, naming_classes, score_of, telling_apart
+from vidssl.evaluation.temporal.questions import (
+    FOLDS,
+    PENALTY,
+    Known,
+    gap,
+    naming_classes,
+    score_of,
+    telling_apart,
+    versions,
+)
 from vidssl.evaluation.temporal.ways import BAG, CLIP, FAST, FAST_BAG, FRAME, REVERSED, SHUFFLED
 from vidssl.evaluation.temporal.windows import Shown, encode_windows, rendered_noise
 
@@ -49,7 +58,7 @@ def temporal(
     Args:
         checkpoint: whatever names an encoder, see `load_encoder`; of a run also the encoder it started from.
         data: videos; those with labels are asked for these too. None: noise in motion is rendered.
-        clips: of each class that is rendered.
+        clips: of each class that is rendered to be asked about, and as many others to fit the probes on.
         seed: of what is rendered, of shuffled frames, of folds and of resampling.
         options: how videos are shown; one clip from the middle of each, whatever `clips` says.
 
@@ -72,10 +81,11 @@ def temporal(
     subject = load_subject(checkpoint, options)
     step = subject.options.spec(subject.encoder).clip
     with rendered_noise(clips, 2 * step.frames * (step.stride or 1), seed) as folder:
-        return _measured(subject, folder, RENDERED, seed)
+        return _measured(subject, folder / "val", RENDERED, seed, folder / "train")
 
 
-def _measured(subject: Subject, data: str | Path, name: str, seed: int) -> Result:
+def _measured(subject: Subject, data: str | Path, name: str, seed: int, fit: Path | None = None) -> Result:
+    """`fit`: labelled videos on which probes are fitted; None for folds of the videos themselves."""
     everything = VideoIndex.read(data, subject.options.missing)
     labelled = len(everything.classes) > 1
     index, left_out = read_labelled(data, subject.options) if labelled else (everything, ())
@@ -83,6 +93,10 @@ def _measured(subject: Subject, data: str | Path, name: str, seed: int) -> Resul
     numbers = group_numbers(index.groups)
     groups = torch.arange(len(index)) if numbers is None else numbers
     asked = _Asked(shown, groups, seed)
+    if fit is not None:
+        others = VideoIndex.read(fit)
+        assert others.classes == index.classes, "labels of both are places in one list"
+        asked.fit = encode_windows(subject, others, seed), torch.from_numpy(others.label_ids)
     for question, (ways, control) in PAIRS.items():
         asked.pair(
             question, ways, control, shown.long if question == "speed" else torch.ones_like(shown.long)
@@ -104,7 +118,8 @@ def _measured(subject: Subject, data: str | Path, name: str, seed: int) -> Resul
             "data": {**data_record(data, index, shown.failures, unlabelled=left_out), "path": name},
             **record,
             "seed": seed,
-            "folds": FOLDS,
+            "folds": FOLDS if fit is None else None,
+            "fitted_on": None if asked.fit is None else len(asked.fit[1]),
             "penalty": PENALTY,
             "notes": notes + ["without labels: classes are not asked for"] * (not labelled),
             "scores": asked.scores,
@@ -123,6 +138,7 @@ class _Asked:
         self.comparisons: dict[str, Any] = {}
         self.gaps: dict[str, dict[str, Any]] = {}
         self.right: dict[str, Tensor] = {}  # (N,) bool of each row that asks for classes
+        self.fit: tuple[Shown, Tensor] | None = None  # other videos and their labels, in place of folds
 
     def pair(self, question: str, ways: tuple[str, str], control: tuple[str, str], of: Tensor) -> None:
         """Whether two ways in which the videos `of`, (N,) bool, are shown can be told apart."""
@@ -133,7 +149,12 @@ class _Asked:
         for encoder, rows in self._shown.features.items():
             ok = self._shown.ok[encoder][of]
             for name, (first, second) in ((question, ways), (f"{question}, {BAG}", control)):
-                right = telling_apart(rows[first][of], rows[second][of], ok, groups, self._seed)
+                fit = None
+                if self.fit is not None:
+                    other = self.fit[0].features[encoder]
+                    fit = versions(other[first], other[second], self.fit[0].ok[encoder])
+                asked = versions(rows[first][of], rows[second][of], ok)
+                right = telling_apart(asked, groups, self._seed, fit)
                 self._add(answers, f"{encoder}, {name}", right, ok, groups)
         self.scores[f"chance, {question}"] = {"top1": 0.5}
         self._compare(answers, question, (BAG,), groups)
@@ -144,7 +165,11 @@ class _Asked:
         for encoder, rows in self._shown.features.items():
             ok = self._shown.ok[encoder]
             for way in (CLIP, *LESS):
-                right = naming_classes(rows[way], labels, ok, self._groups, count, self._seed)
+                fit = None
+                if self.fit is not None:
+                    fit = Known(self.fit[0].features[encoder][way], self.fit[1], self.fit[0].ok[encoder])
+                asked = Known(rows[way], labels, ok)
+                right = naming_classes(asked, self._groups, count, self._seed, fit)
                 name = f"{encoder}, {CLASSES}" + ("" if way == CLIP else f", {way}")
                 self._add(answers, name, right, ok, self._groups)
                 self.right[name] = right == 1

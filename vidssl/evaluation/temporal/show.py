@@ -7,32 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidssl.evaluation.comparison import format_comparison
-from vidssl.evaluation.dynamics.plots import DPI, check_matplotlib
+from vidssl.evaluation.dynamics.plots import write_drawn
 from vidssl.evaluation.dynamics.style import BLACK, BLUE, GREY, new_figure
 from vidssl.evaluation.metrics import format_score
 from vidssl.evaluation.notes import result_notes
-from vidssl.files import whole_file, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-JSON, PNG = "temporal.json", "temporal.png"
-
 
 def write_report(result: Mapping[str, Any], folder: str | Path, *, plots: bool = True) -> list[str]:
-    """Write JSON and picture into `folder`; the names of the files.
+    """Write JSON and picture into `folder`, see `write_drawn`; the names of the files.
 
     Raises:
         VidsslError: for `plots` without matplotlib.
     """
-    folder = Path(folder)
-    if plots:
-        check_matplotlib()
-        with whole_file(folder / PNG) as partial:
-            temporal_figure(result).savefig(partial, dpi=DPI, format="png")
-    figures = [PNG] * plots
-    write_json(folder / JSON, {**result, "figures": figures})
-    return [JSON, *figures]
+    return write_drawn(result, folder, "temporal", temporal_figure, plots)
 
 
 def questions_of(result: Mapping[str, Any]) -> list[str]:

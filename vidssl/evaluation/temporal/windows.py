@@ -111,16 +111,16 @@ def _in_order(rows: list[tuple[int, bool, bool, dict[str, dict[str, Tensor]]]], 
 
 @contextmanager
 def rendered_noise(clips: int, frames: int, seed: int) -> Iterator[Path]:
-    """A folder of noise in which motion alone carries the class (`vidssl.synthetic.noise`), gone after the block."""
+    """A folder of noise in which motion alone carries the class (`vidssl.synthetic.noise`), ``train`` and ``val``, gone after the block."""
 
     def render() -> Path:
         folder = Path(mkdtemp(prefix="vidssl-noise-"))
-        write_noise_dataset(folder, 0, clips, frames=frames, seed=seed)
+        write_noise_dataset(folder, clips, clips, frames=frames, seed=seed)
         return folder
 
     folder = distributed.on_first(render)
     try:
-        yield folder / "val"
+        yield folder
     finally:
         if distributed.rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
