@@ -9,7 +9,7 @@ VIDEOS/vsl_words has train/ and val/ of words of a sign language, 23 classes, wh
 head, and of the encoder before and after training. No label is seen in training, and the settings are those of the shipped recipe.
 
 The second table is a step of the same head and batch on kept features and through the image model, by CPU time of one thread, without decoding.
-Written to benchmarks/results/adapt_features.{md,json}; what is in FOLDER already is not made again.
+Written to benchmarks/results/adapt_features.json; what is in FOLDER already is not made again.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def main() -> None:
         "image model": accuracy((frames[0][..., :dim].mean(1), frames[1][..., :dim].mean(1)), train, val),
         "its grid, no head": accuracy((frames[0].mean(1), frames[1].mean(1)), train, val),
     }
-    changes = dict(key.replace(".", "__").split("=", 1) for key in arguments.set)
+    changes = {k.replace(".", "__"): v for k, v in (key.split("=", 1) for key in arguments.set)}
     for seed in arguments.seeds:
         folder = arguments.work / f"run-{seed}"
         started = time.process_time()

@@ -28,9 +28,9 @@ def result_notes(result: Mapping[str, Any]) -> list[str]:
 
 
 def _sampling(sampling: Mapping[str, Any]) -> str:
-    extent = (
-        f"stride {sampling['stride']}" if sampling["stride"] else f"over {sampling['seconds'] or 'all'} s"
-    )
+    extent = f"over {sampling['seconds']} s" if sampling["seconds"] else "over the whole video"
+    if sampling["stride"]:
+        extent = f"stride {sampling['stride']}"
     clips = sampling["clips_per_video"]
     return (
         f"{clips} clip{'s' * (clips > 1)} of {sampling['frames']} frames {extent}, "
