@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from vidssl.data.views.spec import ViewSpec
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions, extract_draws
 from vidssl.resources import resource_folder
+from vidssl.training.recipes import dry_run as dry
 from vidssl.training.recipes.dry_run import dry_run
 
-LARGE = {"hsic", "hsic_lss_kalman", "hsic_published", "lss_vit_b16"}
+LARGE = {
+    "hsic", "hsic_lss_kalman", "hsic_published", "lejepa_drop_vit_b16", "long_videos_vit_t16", "lss_vit_b16", "sslhsic_drop_vit_b16",
+}  # fmt: skip
 RECIPES = [
     pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if file.stem in LARGE else [])
     for file in sorted(resource_folder("configs").glob("*.yaml"))
@@ -51,6 +55,26 @@ def test_activations_grow_with_the_batch_and_not_with_the_weights(recipe: Path) 
     assert large["weights"] == small["weights"]
 
 
+def test_in_pieces_only_one_of_them_has_activations_beside_the_views(recipe: Path) -> None:
+    whole, pieces = (
+        dry_run(load_config(recipe, ["train.batch_size=8", f"train.accumulation={n}"])) for n in (1, 4)
+    )
+    views = sum(4 * math.prod(shape) for shape in whole["views"])
+    assert pieces["bytes"]["activations"] == whole["bytes"]["activations"] // 4 + views * 3 // 4
+
+
+def test_many_clips_of_a_video_are_not_all_made(recipe: Path, monkeypatch) -> None:
+    seen: list[int] = []
+    real = dry.train_step
+    monkeypatch.setattr(
+        dry, "train_step", lambda run, batch, report: seen.append(len(batch)) or real(run, batch, report)
+    )
+    cost = dry_run(load_config(recipe, ["train.batch_size=64", "data.repeats=16", "train.steps=100"]))
+    assert seen == [4, 4]
+    assert cost["views"][0][0] == 64
+    assert cost["seconds"]["step"] == pytest.approx(64 * cost["seconds"]["clip"])
+
+
 def test_what_a_run_would_refuse_is_refused(recipe: Path) -> None:
     with pytest.raises(VidsslError, match="no such"):
         dry_run(load_config(recipe, ["data.train=nowhere"]))
@@ -72,6 +96,23 @@ def test_every_recipe_that_ships_dry_runs(file: Path, sprites: Path, tiny_clip: 
     cost = dry_run(load_config(file, changes), random_weights=True)
     assert cost["loss"] == pytest.approx(cost["loss"])  # a number
     assert "random weights" in cost["notes"][0]
+
+
+@pytest.mark.parametrize(
+    "file", sorted(resource_folder("configs").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_a_recipe_says_where_it_is_from_what_to_expect_and_what_it_costs(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    said = lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))]
+    for word in ("# Source: ", "# Expected: ", "# Cost: "):
+        assert any(line.startswith(word) and len(line) > len(word) for line in said), word
+    assert any(line.startswith("#   vidssl pretrain ") and file.name in line for line in said)
+    page = (
+        (file.parents[1] / "docs" / "recipes.md").read_text()
+        if (file.parents[1] / "docs").is_dir()
+        else file.stem
+    )
+    assert f"| `{file.stem}` |" in page or page == file.stem
 
 
 def kept_features(sprites: Path, tiny_clip: Path, folder: Path) -> Path:

@@ -25,6 +25,7 @@ from vidssl.training.setup import Run, set_up, warm_start
 from vidssl.training.sources.videos import check_evaluation
 
 CLIPS = 2
+REPEATS = 2  # of each at most: 32 of data.repeats would be a batch of 64, and need its memory
 # Names that stand for a folder or a repository of weights, which are built without them when told so.
 _OF_WEIGHTS = ("local-dir:", "hf-hub:")
 
@@ -33,8 +34,8 @@ def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
     """Build what the recipe says, make two steps on two videos, and measure the second one.
 
     Nothing of it stays on disk. Costs of the whole run are reckoned from it: memory is exact for weights, gradients,
-    teacher and optimiser, and activations grow with the clips; time is that of two clips a step, without workers, so an
-    upper bound where more clips at a time are faster for each.
+    teacher and optimiser, and activations grow with the clips; time is that of two clips a step (two of each of two videos where
+    `data.repeats` asks for several), without workers, so an upper bound where more clips at a time are faster for each.
 
     Args:
         config: a validated recipe.
@@ -58,10 +59,11 @@ def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
 
 
 def _shortened(config: Config, output: Path, random_weights: bool) -> Config:
-    clips = CLIPS * config.data.repeats
+    repeats = min(config.data.repeats, REPEATS)
+    clips = CLIPS * repeats
     changes: dict[str, Any] = {
         "output": str(output),
-        "data": config.data.model_copy(update={"check": False, "workers": 0}),
+        "data": config.data.model_copy(update={"check": False, "workers": 0, "repeats": repeats}),
         "train": config.train.model_copy(
             update={"batch_size": clips, "accumulation": 1, "steps": 2, "epochs": None, "trackers": ()}
         ),
@@ -94,21 +96,23 @@ def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
                 torch.cuda.synchronize()
             saved.clear(keep=number > 0)
             seconds = waited + time.perf_counter() - started
-        views = [list(view.shape) for view in run.render(batch)]
+        rendered = run.render(batch)
     if not torch.isfinite(loss):
         notes.append(f"the loss of {CLIPS} videos is {loss.item()}")
-    clips = CLIPS * config.data.repeats
+    clips = CLIPS * run.config.data.repeats
     size, videos = config.train.batch_size, len(run.dataset)
     repeats = config.data.repeats
     steps = config.train.steps or steps_of(config.train.epochs or 0.0, videos, repeats, size)
     if videos * repeats < size:
         notes.append(f"train.batch_size={size}: more than the {videos} videos there are")
     fixed = state_bytes(run)
-    activations = saved.bytes // clips * size
+    # In pieces, one piece's are held at a time, beside the views of the whole batch.
+    at_once = -(-size // config.train.accumulation)
+    activations = (saved.bytes * at_once + sum(view.nbytes for view in rendered) * (size - at_once)) // clips
     return {
         "videos": videos,
         "steps": steps,
-        "views": [[size, *shape[1:]] for shape in views],
+        "views": [[size, *view.shape[1:]] for view in rendered],
         "parameters": {
             "encoder": _count(run.student.encoder),
             "heads": _count(run.student.heads),
