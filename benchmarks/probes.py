@@ -4,6 +4,7 @@
     python benchmarks/probes.py attentive
     python benchmarks/probes.py features --data ../shared/data/videos/ucf101
     python benchmarks/probes.py large --rows 240000 --head sgd --epochs 1
+    python benchmarks/probes.py large --rows 240000 --head lbfgs --minutes 25
 
 CPU seconds of this process, median and range over repeats; features are synthetic.
 """
@@ -11,6 +12,7 @@ CPU seconds of this process, median and range over repeats; features are synthet
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import tempfile
 import time
@@ -112,7 +114,46 @@ def features(data: str, videos: int, repeats: int) -> None:
             )
 
 
-def large(rows: int, head: str, epochs: int, iterations: int) -> None:
+class TimeUp(Exception):
+    """The CPU time that was given is used."""
+
+
+class Watch:
+    """Prints how far a fit is, first at tenfold smaller gradients, and stops it after some minutes of CPU time."""
+
+    def __init__(self, minutes: float) -> None:
+        self.start, self.minutes, self.looks, self.next, self.found = (
+            time.process_time(),
+            minutes,
+            0,
+            math.inf,
+            [],
+        )
+
+    def __call__(self, value: float, gradient: float) -> None:
+        self.looks += 1
+        used = time.process_time() - self.start
+        self.found.append((used, value, gradient))
+        if gradient <= self.next or self.looks % 25 == 0:
+            print(
+                f"{self.looks} looks at all rows, {used:.0f} s: objective {value:.8f}, largest gradient {gradient:.1e}",
+                flush=True,
+            )
+        self.next = min(self.next, 10.0 ** math.floor(math.log10(gradient)))
+        if used > 60 * self.minutes:
+            raise TimeUp
+
+    def summary(self) -> str:
+        """When scikit-learn's default tolerance, |g| <= 1e-4, was met, and how far above the last objective that is."""
+        used, last, gradient = self.found[-1]
+        line = f"{self.looks} looks, {used:.0f} s, objective {last:.8f}, largest gradient {gradient:.1e}"
+        for place, (seconds_, value, size) in enumerate(self.found):
+            if size <= 1e-4:
+                return f"{line}; 1e-4 after {place + 1} looks and {seconds_:.0f} s, there {value - last:.1e} above it"
+        return line
+
+
+def large(rows: int, head: str, epochs: int, iterations: int, minutes: float) -> None:
     """One fit to rows of 768 numbers and 400 classes, float32, in a file that is mapped into memory."""
     with tempfile.TemporaryDirectory() as folder:
         file = np.memmap(Path(folder) / "rows", np.float32, "w+", shape=(rows, 768))
@@ -128,8 +169,13 @@ def large(rows: int, head: str, epochs: int, iterations: int) -> None:
             heads = fit_heads(x, labels, 400, [Setting(0.01, 0.0)], epochs=epochs)
             right = (heads(x[:10_000])[0].argmax(1) == labels[:10_000]).double().mean().item()
         else:
-            model = fit_logistic(x, labels, 400, 1e-3, max_iterations=iterations)
-            right = (model(x[:10_000]).argmax(1) == labels[:10_000]).double().mean().item()
+            watch = Watch(minutes)
+            try:
+                model = fit_logistic(x, labels, 400, 1e-3, max_iterations=iterations, watch=watch)
+                right = (model(x[:10_000]).argmax(1) == labels[:10_000]).double().mean().item()
+            except TimeUp:
+                right = math.nan
+            print(watch.summary(), flush=True)
         used = time.process_time() - start
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         what = f"{epochs} epochs" if head == "sgd" else f"{iterations} iterations at most"
@@ -150,10 +196,11 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=240_000)
     parser.add_argument("--head", choices=["lbfgs", "sgd"], default="lbfgs")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--iterations", type=int, default=500)
+    parser.add_argument("--minutes", type=float, default=25.0, help="of CPU time, of lbfgs at most")
     given = parser.parse_args()
     if given.what == "large":
-        large(given.rows, given.head, given.epochs, given.iterations)
+        large(given.rows, given.head, given.epochs, given.iterations, given.minutes)
     elif given.what == "features":
         features(given.data, given.videos, given.repeats)
     else:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.command_line import FAST, one_line
+from vidssl.evaluation.probes.splits import Splits
 from vidssl.files import newest_checkpoint, seal
 from vidssl.models.export import save_encoder
 from vidssl.models.load import load
@@ -384,13 +385,15 @@ def test_retrieval(vidssl, checkpoint, sprites, tmp_path):
     assert "leave it out" in one_line(*vidssl(*command, "--captions", captions, "--gallery", val))
 
 
-def test_finetune(vidssl, checkpoint, sprites, tmp_path):
+def test_finetune(vidssl, checkpoint, sprites, tmp_path, monkeypatch):
+    monkeypatch.setattr(Splits, "suspicions", lambda _, predictions: [f"judged: {list(predictions)}"])
     file, saved = tmp_path / "r.json", tmp_path / "tuned"
     command = ("finetune", checkpoint, sprites / "train", sprites / "val", *FAST, "--output", file)
     code, out, _ = vidssl(*command, "--epochs", 1, "--shots", 2, "--train-batch-size", 3, "--save", saved)
     assert code == 0 and "untrained" in out
     result = json.loads(file.read_text())
     assert result["tuned_on"] == 6 and len(result["losses"]["trained"]) == 1
+    assert "judged: ['trained', 'untrained']" in result["notes"]
     assert list(result["scores"]) == ["trained", "untrained", "majority class", "chance"]
     before, after = (load(folder).state_dict() for folder in (checkpoint, saved))
     assert before.keys() == after.keys() and any(not torch.equal(before[key], after[key]) for key in before)

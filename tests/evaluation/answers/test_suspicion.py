@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidssl.evaluation.answers.suspicion import Shift, _deviations, label_shift, suspicions
+from vidssl.evaluation.answers.suspicion import (
+    Shift,
+    _deviations,
+    chance_agreement,
+    label_shift,
+    probe_suspicions,
+    suspicions,
+)
 
 
 def answers(rng, labels, classes, accuracy):
@@ -74,3 +81,32 @@ def test_chance_and_shift_are_lines():
     [line] = suspicions("trained", score, 0.01, Shift(3, 40, 2), 100)
     assert "shifted by 3 in the list of 100 classes: 40 answers fit the class 3 further down, 2 the" in line
     assert suspicions("trained", {"top1": 1.0, "top1_interval": (0.5, 1.0)}, 1.0, None, 1) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 60), st.integers(0, 10_000))
+def test_chance_agreement_is_the_mean_over_random_orders(classes, total, seed):
+    rng = np.random.default_rng(seed)
+    truth, answered = rng.integers(classes, size=total), rng.integers(-1, classes, size=total)
+    every = np.mean(
+        [np.mean(truth == np.roll(answered, turn)) for turn in range(total)]
+    )  # every pair as often
+    assert chance_agreement(truth.tolist(), answered.tolist()) == pytest.approx(every)
+
+
+def test_a_probe_of_one_answer_is_at_the_chance_of_that_answer():
+    truth = [0] * 70 + [1] * 20 + [2] * 10
+    score = {"top1": 0.7, "top1_interval": (0.6, 0.78)}
+    [line] = probe_suspicions("trained", score, truth, [0] * 100, 3)
+    assert (
+        "cannot be told from chance (70.0 %): few videos, labels that do not belong to their videos" in line
+    )
+    assert probe_suspicions("trained", score, truth, truth, 3) == []
+
+
+def test_a_shift_up_the_list_is_said_both_ways():
+    labels = np.repeat(np.arange(23), 8)
+    score = {"top1": 0.0, "top1_interval": (0.0, 0.02)}
+    [line] = probe_suspicions("trained", score, labels.tolist(), ((labels - 1) % 23).tolist(), 23)
+    assert "shifted by 22 (or 1 the other way round) in the list of 23 classes: 184 answers fit" in line
+    assert "are the labels of training and test numbered alike?" in line

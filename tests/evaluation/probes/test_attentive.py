@@ -166,6 +166,7 @@ def test_the_probe_on_videos_reads_what_was_kept(sprites, tmp_path, monkeypatch,
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(probes, "load_subject", lambda _, options: subject_of(options))
     monkeypatch.setattr(probes, "result_header", lambda *_: {"task": "attentive-probe"})
+    monkeypatch.setattr(probes.Splits, "suspicions", lambda _, predictions: [f"judged: {list(predictions)}"])
     plain = EvalOptions(clips=2, frames=4, seconds=0.5, size=32, workers=0, cache=False)
     results = [
         probes.attentive_probe("x", sprites / "train", sprites / "val", fit=how, options=options)
@@ -173,5 +174,6 @@ def test_the_probe_on_videos_reads_what_was_kept(sprites, tmp_path, monkeypatch,
     ]
     assert results[0] == results[1]
     assert results[0]["scores"]["trained"]["total"] == 9
+    assert "judged: ['trained']" in results[0]["notes"]
     assert results[0]["chosen"]["trained"]["rate"] in (1e-3, 1e-2)
     assert list((tmp_path / "kept").iterdir()) and not list((tmp_path / "temporary").iterdir())

@@ -15,6 +15,23 @@ LEVEL = 1e-4  # chance of a warning by accident, over all offsets together
 SPREAD = 0.4  # of the classes, over which the answers that fit a shift have to be spread
 
 
+class Blame(NamedTuple):
+    """What may be wrong: where accuracy is that of chance, and where labels look shifted."""
+
+    chance: str
+    shift: str
+
+
+ZERO_SHOT = Blame(
+    "few videos, another class list than the labels', weights that were not loaded, or an encoder that does not know these classes",
+    "are names and numbers of the class list in step?",
+)
+PROBE = Blame(
+    "few videos, labels that do not belong to their videos, weights that were not loaded, or features that do not tell these classes",
+    "are the labels of training and test numbered alike?",
+)
+
+
 class Shift(NamedTuple):
     """Answers fit the class `offset` places further down the list; `right`: how many do, `own`: how many the true class."""
 
@@ -82,25 +99,55 @@ def _deviations(
     return found
 
 
-def suspicions(
-    name: str, score: Mapping[str, Any], chance: float, shift: Shift | None, classes: int
+def chance_agreement(truth: Sequence[int], answered: Sequence[int]) -> float:
+    """Accuracy of the same answers given to the videos in random order, as in Cohen's kappa (1960): that of the majority class where
+    all answers are that one, 1 / K where all are as frequent.
+
+    Args:
+        truth: (N,) labels, N at least 1. answered: (N,), -1 for none.
+    """
+    counts = (np.unique(np.asarray(part, dtype=np.int64), return_counts=True) for part in (truth, answered))
+    labels, answers = (
+        dict(zip(values.tolist(), numbers.tolist(), strict=True)) for values, numbers in counts
+    )
+    pairs = sum(count * answers.get(label, 0) for label, count in labels.items() if label >= 0)
+    return float(pairs) / len(truth) ** 2
+
+
+def probe_suspicions(
+    name: str, score: Mapping[str, Any], truth: Sequence[int], answered: Sequence[int], classes: int
 ) -> list[str]:
-    """Lines for a result about a row of its table: accuracy that cannot be told from chance, and shifted labels.
+    """Lines about a row of a probe's table, see `suspicions`; chance is that of its own answers, `chance_agreement`."""
+    shift = label_shift(truth, answered, classes)
+    return suspicions(name, score, chance_agreement(truth, answered), shift, classes, PROBE)
+
+
+def suspicions(
+    name: str,
+    score: Mapping[str, Any],
+    chance: float,
+    shift: Shift | None,
+    classes: int,
+    blame: Blame = ZERO_SHOT,
+) -> list[str]:
+    """Lines for a result about a row of its table: accuracy that is not beyond chance, and shifted labels.
 
     Args:
         name: of the row. score: its `top1` and `top1_interval`. chance: accuracy of random answers.
         shift: of `label_shift`. classes: how many there are to choose from.
+        blame: what may be wrong.
     """
     found = []
     low, high = score["top1_interval"]
     if classes > 1 and low <= chance <= high:
         found.append(
-            f"{name}: {100 * score['top1']:.1f} % cannot be told from chance ({100 * chance:.1f} %): few videos, another "
-            "class list than the labels', weights that were not loaded, or an encoder that does not know these classes"
+            f"{name}: {100 * score['top1']:.1f} % cannot be told from chance ({100 * chance:.1f} %): {blame.chance}"
         )
     if shift is not None:
+        back = classes - shift.offset
+        other_way = f" (or {back} the other way round)" if back < shift.offset else ""
         found.append(
-            f"{name}: the labels look shifted by {shift.offset} in the list of {classes} classes: {shift.right} answers fit the "
-            f"class {shift.offset} further down, {shift.own} the video's own; are names and numbers of the class list in step?"
+            f"{name}: the labels look shifted by {shift.offset}{other_way} in the list of {classes} classes: {shift.right} answers "
+            f"fit the class {shift.offset} further down, {shift.own} the video's own; {blame.shift}"
         )
     return found

@@ -134,7 +134,9 @@ def _fitted(subject: Subject, splits: Splits, how: AttentiveOptions) -> Result:
         "chosen": {title: one._asdict() for title, one in chosen.items()},
         "rate_grid": list(how.rates),
         "decay_grid": list(how.decays),
-        "notes": (notes if len(how.rates) > 1 else []) + selection_notes(how.select),
+        "notes": (notes if len(how.rates) > 1 else [])
+        + splits.suspicions(predictions)
+        + selection_notes(how.select),
         **splits.scored(predictions),
     }
 

@@ -84,6 +84,7 @@ def finetune(
         **({"saved": str(save)} if save is not None else {}),
         **splits.scored(predictions),
     }
+    record["notes"] += splits.suspicions(predictions)
     return sealed(record)
 
 

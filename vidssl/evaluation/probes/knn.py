@@ -72,7 +72,7 @@ def _measured(subject: Subject, splits: Splits, k: Sequence[int], temperature: f
         f"k = {neighbours}: there are {total} training videos, all of which vote (k = {total})"
         for neighbours in k
         if neighbours > total
-    ]
+    ] + splits.suspicions(votes)
     return result
 
 

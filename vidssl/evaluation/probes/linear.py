@@ -120,6 +120,7 @@ def _fitted(splits: Splits, device: torch.device, how: LinearOptions) -> Result:
         **({"groups_kept_together": grouped} if grouped else {}),
         "notes": [f"recorded groups kept together in choosing the penalties: {grouped}"] * bool(grouped)
         + [note for title, one in chosen.items() for note in _edges(title, one, how)]
+        + splits.suspicions(predictions)
         + selection_notes(how.select),
         **splits.scored(predictions),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,7 @@ def fit_logistic(
     l2: float,
     start: LogisticModel | None = None,
     max_iterations: int = 500,
+    watch: Callable[[float, float], None] | None = None,
 ) -> LogisticModel:
     """Minimise mean cross-entropy + l2/2 · ‖W‖² over standardised features (the bias is not penalised) by L-BFGS.
 
@@ -51,6 +52,7 @@ def fit_logistic(
         labels: (N,) in [0, num_classes); a class may be absent.
         l2: at least 0.
         start: a solution for another `l2` of the same features to start from.
+        watch: called after every look at all rows with the objective and the largest number of its gradient, |g|.
     """
     labels = labels.to(features.device)
     rows = _Rows(features, torch.float64 if features.numel() * num_classes <= LARGE else torch.float32)
@@ -79,7 +81,10 @@ def fit_logistic(
             error[torch.arange(len(y), device=y.device), y] -= 1
             weight.grad += (error.T @ x).double() / len(features)
             bias.grad += error.double().sum(0) / len(features)
-        return total / len(features) + l2 / 2 * float(weight.square().sum())
+        value = total / len(features) + l2 / 2 * float(weight.square().sum())
+        if watch is not None:
+            watch(value, max(float(weight.grad.abs().max()), float(bias.grad.abs().max())))
+        return value
 
     optimizer.step(closure)
     return LogisticModel(weight.detach(), bias.detach(), rows.mean, rows.std)

@@ -15,6 +15,7 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
 from vidssl.evaluation.answers.confusion import answers_of
 from vidssl.evaluation.answers.record import answers_record
+from vidssl.evaluation.answers.suspicion import probe_suspicions
 from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
@@ -113,6 +114,16 @@ class Splits:
             "comparisons": compare_to_untrained(right, groups=self.test_groups),
             "answers": self._answers(predictions),
         }
+
+    def suspicions(self, predictions: Mapping[str, tuple[Frozen, Tensor]]) -> list[str]:
+        """Lines about the trained encoder's answers where they are not beyond chance, or fit labels that are shifted; see `scored`."""
+        labels, found = self.test_labels, []
+        for title, (frozen, rows) in predictions.items():
+            if title.startswith("trained"):
+                score = classification_scores(rows, labels, frozen.ok, self.test_groups)
+                answers = answers_of(rows, labels, frozen.ok).tolist()
+                found += probe_suspicions(title, score, labels.tolist(), answers, len(self.names))
+        return found
 
     def _answers(self, predictions: Mapping[str, tuple[Frozen, Tensor]]) -> dict[str, Any]:
         if self.indices is None:
