@@ -325,6 +325,14 @@ def test_random_weights_are_said(vidssl, sprites, tmp_path, monkeypatch):
     code, out, _ = vidssl("knn", "ViT-tiny", sprites / "val", sprites / "val", *FAST, "--k", 1, *output)
     assert code == 0
     assert "ViT-tiny names no weights: these are random" in out
+    assert "random weights, k = 1" in out and "trained" not in out
+    assert "trained, k = 1" in json.loads((tmp_path / "r.json").read_text())["scores"]
+    shutil.copy(tmp_path / "r.json", tmp_path / "again.json")
+    given = ("compare", tmp_path / "r.json", tmp_path / "again.json", "--output", tmp_path / "page")
+    code, out, _ = vidssl(*given)
+    assert code == 0 and "random weights" in out
+    labels = [one["label"] for one in json.loads((tmp_path / "page" / "compare.json").read_text())["results"]]
+    assert labels == ["ViT-tiny, random weights (r)", "ViT-tiny, random weights (again)"]
 
 
 def test_a_size_that_the_tower_cannot_take_is_one_line_before_a_video_is_opened(

@@ -30,6 +30,7 @@ def evaluate_all(
     from vidssl import distributed
     from vidssl.evaluation.everything import PROTOCOLS, evaluate_all, record, rows
     from vidssl.evaluation.metrics import format_score
+    from vidssl.evaluation.notes import row_title
     from vidssl.evaluation.report import result_file
     from vidssl.files import write_json
 
@@ -48,7 +49,8 @@ def evaluate_all(
         why = dict.fromkeys(one.why_not for one in failed)
         raise VidsslError(f"no protocol could be run: {'; '.join(why)}")
     table = Table()
-    for name in ("data", "protocol", "trained", "untrained", "motion energy", "chance"):
+    own = next(row_title("trained", one.result) for one in outcomes if one.result is not None)
+    for name in ("data", "protocol", own, "untrained", "motion energy", "chance"):
         table.add_column(name, overflow="fold")
     for row in rows(outcomes):
         scores = (row[name] for name in ("trained", "untrained", "motion energy", "chance"))

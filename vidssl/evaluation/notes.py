@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -89,12 +88,26 @@ def _names(names: Mapping[str, Any]) -> str:
     )
 
 
+def random_weights(result: Mapping[str, Any]) -> bool:
+    """Whether the encoder was named without weights."""
+    return bool(result.get("random_weights", False))
+
+
+def row_title(name: str, result: Mapping[str, Any]) -> str:
+    """What a row is called on the screen: of an encoder with random weights ``random weights``, where the file has ``trained`` as always."""
+    if name.startswith("trained") and random_weights(result):
+        return "random weights" + name.removeprefix("trained")
+    return name
+
+
 def _random(result: Mapping[str, Any]) -> Iterator[str]:
-    if result["model"].get("pretrained") is None and not Path(result["checkpoint"]).exists():
+    if random_weights(result):
         yield f"{result['checkpoint']} names no weights: these are random"
 
 
 def _untrained(result: Mapping[str, Any]) -> Iterator[str]:
+    if random_weights(result):
+        return
     if "scores" in result and "untrained" not in " ".join(result["scores"]):
         yield "the untrained encoder is not kept beside this checkpoint, so its score is missing"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidssl.data.manifest.formats.splits import three_splits
 from vidssl.errors import VidsslError
-from vidssl.evaluation.notes import result_notes
+from vidssl.evaluation.notes import result_notes, row_title
 from vidssl.evaluation.report import Result
 from vidssl.evaluation.results.protocol import sealed
 
@@ -90,7 +90,12 @@ def _table_of_splits(title: str, result: Mapping[str, Any]) -> Table:
     for name, score in result["scores"].items():
         each = (f"{100 * value:.1f} %" for value in score["top1_splits"])
         others = (f"{100 * score[key]:.1f} %" if key in score else "" for key in ("mean_class", "top5"))
-        table.add_row(name, f"{100 * score['top1']:.1f} ± {100 * score['std']:.1f} %", *each, *others)
+        table.add_row(
+            row_title(name, result["splits"][0]),
+            f"{100 * score['top1']:.1f} ± {100 * score['std']:.1f} %",
+            *each,
+            *others,
+        )
     return table
 
 

@@ -16,7 +16,7 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.environment import environment
 from vidssl.evaluation.metrics import format_score
-from vidssl.evaluation.notes import result_notes
+from vidssl.evaluation.notes import result_notes, row_title
 from vidssl.evaluation.setup import Subject
 from vidssl.files import newest_checkpoint
 from vidssl.models.sources import CONFIG_FILE
@@ -45,8 +45,13 @@ def result_header(task: str, subject: Subject) -> Result:
             "resize": spec.resize,
         },
         "decoder": subject.options.backend,
+        **({"random_weights": True} if _random(subject) else {}),
         "environment": {**environment(), "processes": distributed.world_size()},
     }
+
+
+def _random(subject: Subject) -> bool:
+    return subject.encoder.spec.get("pretrained") is None and not subject.path.exists()
 
 
 def data_record(
@@ -117,13 +122,17 @@ def show_result(title: str, result: Mapping[str, Any]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("")
     if result["task"] == "retrieval":
-        _add_recalls(table, result["scores"])
+        _add_recalls(table, _titled(result))
     else:
-        _add_accuracies(table, result["scores"])
+        _add_accuracies(table, _titled(result))
     console = Console(highlight=False)
     console.print(table)
     for line in result_notes(result):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _titled(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {row_title(name, result): score for name, score in result["scores"].items()}
 
 
 def _add_accuracies(table: Table, scores: Mapping[str, Any]) -> None:

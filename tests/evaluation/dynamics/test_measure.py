@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.evaluation.dynamics.simulation import rotating_model
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.dynamics.ssm import LinearGaussianSSM
 from vidssl.errors import VidsslError
-from vidssl.evaluation.dynamics.measure import measure_dynamics
+from vidssl.evaluation.dynamics.measure import longest_horizon, measure_dynamics
 
 
 def test_what_is_not_there_changes_nothing(sequences):
@@ -66,5 +68,23 @@ def test_impossible_horizons_are_refused(sequences, options, message):
 def test_videos_too_short_for_the_horizon_are_named(sequences):
     valid = sequences.valid.clone()
     valid[:, 8:] = False
-    with pytest.raises(VidsslError, match="long enough for 5 steps"):
+    with pytest.raises(VidsslError, match=r"long enough for 5 steps.*give a horizon of at most 4"):
         measure_dynamics(rotating_model(), sequences._replace(valid=valid), horizon=8)
+    valid[:, 1::2] = False  # every second frame repeats the one before
+    with pytest.raises(VidsslError, match=r"long enough for 1 steps.*give frames that lie further apart"):
+        measure_dynamics(rotating_model(), sequences._replace(valid=valid), horizon=1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 10_000))
+def test_the_longest_horizon_is_that_of_a_search(steps, context, seed):
+    valid = torch.rand(3, steps, generator=torch.Generator().manual_seed(seed)) < 0.7
+    judged = {
+        h
+        for row in valid.tolist()
+        for t in range(steps)
+        for h in range(1, steps - t)
+        if row[t] and row[t + h] and sum(row[: t + 1]) >= context
+    }
+    expected = next(h for h in range(steps + 1) if h + 1 not in judged)
+    assert longest_horizon(valid, context) == expected

@@ -9,10 +9,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.evaluation.dynamics.simulation import assert_picture
 from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions
+from vidssl.evaluation.dynamics import report
 from vidssl.evaluation.dynamics.report import dynamics, dynamics_lines
 from vidssl.evaluation.results.schema import mistake
 from vidssl.runs import load_run
@@ -78,3 +80,23 @@ def test_a_missing_matplotlib_is_one_line(run, sprites, tmp_path, monkeypatch):
     with pytest.raises(VidsslError, match=r"vidssl\[plots\]"):
         dynamics(run, sprites / "val", output=tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_the_horizon_is_as_long_as_clips_with_repeated_frames_allow(run, sprites, monkeypatch):
+    encode, asked = report.encode_sequences, []
+
+    def short(*given):
+        found, failures = encode(*given)
+        for key, one in found.items():
+            found[key] = one._replace(valid=one.valid & (torch.arange(one.z.shape[1]) < report.CONTEXT + 2))
+        return found, failures
+
+    def measure(_model, _sequences, horizon, **_):
+        asked.append(horizon)
+        raise VidsslError("seen enough")
+
+    monkeypatch.setattr(report, "encode_sequences", short)
+    monkeypatch.setattr(report, "measure_dynamics", measure)
+    with pytest.raises(VidsslError, match="seen enough"):
+        dynamics(run, sprites / "val", options=EvalOptions(workers=0, device="cpu"))
+    assert asked == [2]

@@ -56,7 +56,8 @@ def write(found: dict[str, Any], tmp_path: Path) -> Callable[..., Path]:
             len(TRUTH) - len(wrong),
             len(TRUTH),
         )
-        result.pop("protocol"), result.pop("schema")
+        for key in ("protocol", "schema", "random_weights"):  # as of an encoder with weights
+            result.pop(key)
         file = tmp_path / f"{name}.json"
         file.write_text(json.dumps(sealed(result)))
         return file

@@ -86,11 +86,13 @@ def measure_dynamics(
     z = sequences.z[..., :m]
     predictions = predict_ahead(model, sequences, horizon)
     counted = [_counted(sequences.valid, h, context) for h in range(1, horizon + 1)]
-    for h, pairs in enumerate(counted, start=1):
-        if not bool(pairs.any()):
-            raise VidsslError(
-                f"horizon={horizon}: no video is long enough for {h} steps after {context} seen"
-            )
+    longest = longest_horizon(sequences.valid, context)
+    if horizon > longest:
+        give = f"a horizon of at most {longest}" if longest else "frames that lie further apart"
+        raise VidsslError(
+            f"horizon={horizon}: no video is long enough for {longest + 1} steps after {context} seen, frames that repeat left out; "
+            f"give {give}, or other clips (frames, seconds, stride)"
+        )
     resamples = resample_counts(len(z), torch.Generator().manual_seed(seed))
     judged = z, predictions[lag - 1], counted[lag - 1], lag, resamples
     calibration, whiteness = calibrate(*judged), measure_whiteness(*judged)
@@ -125,6 +127,17 @@ def predict_ahead(model: Model, sequences: LatentSequences, horizon: int) -> lis
     if not all(bool(mean.isfinite().all()) for mean, _ in moments):
         raise VidsslError("the model's predictions are not finite")
     return [GaussianPrediction(mean, cov.expand(*mean.shape, m)) for mean, cov in moments]
+
+
+def longest_horizon(valid: Tensor, context: int) -> int:
+    """The most steps ahead that, like all fewer, can be judged in some video; 0 where there are none.
+
+    Args:
+        valid: (N, T) bool, see `LatentSequences`. context: latents seen before the first forecast that counts.
+    """
+    steps = valid.shape[1]
+    judged = (bool(_counted(valid, h, context).any()) for h in range(1, steps))
+    return next((h for h, one in enumerate(judged) if not one), max(steps - 1, 0))
 
 
 def _counted(valid: Tensor, h: int, context: int) -> Tensor:

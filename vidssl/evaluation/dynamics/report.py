@@ -20,7 +20,7 @@ from vidssl.environment import environment
 from vidssl.errors import VidsslError
 from vidssl.evaluation.dynamics.consistency import compare_latents
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
-from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, Model, measure_dynamics
+from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, Model, longest_horizon, measure_dynamics
 from vidssl.evaluation.dynamics.plots import check_matplotlib, plot_dynamics
 from vidssl.evaluation.report import data_record, result_file
 from vidssl.evaluation.results.protocol import sealed
@@ -61,7 +61,7 @@ def dynamics(
         checkpoint: run folder, or one of its checkpoints.
         data: folder of videos or CSV; labels are not used.
         output: folder for `dynamics.json` and the figures; None writes nothing.
-        horizon: longest forecast in steps; None: 8, or as many as the clips allow.
+        horizon: longest forecast in steps; None: 8, or as many as the clips allow, whose repeated frames do not count.
         objective: which one, where the run trained several of the kind.
         weights: of the encoder and its head, "teacher" or "student".
         context: latents seen before the first forecast that counts.
@@ -96,7 +96,7 @@ def dynamics(
     spec, index = step_spec(student.encoder, options), VideoIndex.read(data, options.missing)
     sequences, failures = encode_sequences(students, index, spec, options, device)
     if horizon is None:
-        horizon = max(min(8, sequences[weights].z.shape[1] - context), 1)
+        horizon = max(min(8, longest_horizon(sequences[weights].valid, context)), 1)
     measured = {}
     for key in chosen:
         ldm = models[key]

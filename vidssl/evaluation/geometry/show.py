@@ -10,7 +10,7 @@ import numpy as np
 
 from vidssl.evaluation.dynamics.plots import write_drawn
 from vidssl.evaluation.dynamics.style import new_figure
-from vidssl.evaluation.notes import result_notes
+from vidssl.evaluation.notes import result_notes, row_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def show_geometry(title: str, result: Mapping[str, Any]) -> None:
     for column in (*COLUMNS.values(), "dimensions"):
         table.add_column(column, justify="right")
     for name, row in result["rows"].items():
-        table.add_row(name, *(_shown(row[key]) for key in COLUMNS), str(row["dimensions"]))
+        table.add_row(row_title(name, result), *(_shown(row[key]) for key in COLUMNS), str(row["dimensions"]))
     console = Console(highlight=False)
     console.print(table)
     for line in geometry_lines(result):

@@ -95,6 +95,8 @@ class Header(Named):
     model: dict[str, Any]
     sampling: Sampling
     decoder: str
+    random_weights: bool = False
+    """The encoder was named without weights: what rows call trained is not."""
 
 
 class Setting(Part):

@@ -11,6 +11,7 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from vidssl.errors import VidsslError
+from vidssl.evaluation.notes import random_weights
 from vidssl.evaluation.report import Result
 from vidssl.evaluation.results.protocol import VERSION, differences
 from vidssl.evaluation.results.schema import read_result
@@ -83,11 +84,20 @@ def _entries(files: Sequence[str | Path]) -> list[Entry]:
         score = SCORE.get(str(result["task"]), "top1")
         if not any(isinstance(one, dict) and score in one for one in (result.get("scores") or {}).values()):
             raise VidsslError(f"{file}: a result of {result['task']} has no accuracies to compare")
-    encoders = [str(result["checkpoint"]) for result in results]
+    encoders = [
+        f"{result['checkpoint']}{', random weights' if random_weights(first_of(result)) else ''}"
+        for result in results
+    ]
     return [
         Entry(file, encoder if encoders.count(encoder) == 1 else f"{encoder} ({Path(file).stem})", result)
         for file, encoder, result in zip(named, encoders, results, strict=True)
     ]
+
+
+def first_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """That of the first of several splits, else the result itself."""
+    first: Mapping[str, Any] = result["splits"][0] if "splits" in result else result
+    return first
 
 
 def _shown(entry: Entry, letters: Mapping[str, str], rows: Sequence[str]) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def _shown(entry: Entry, letters: Mapping[str, str], rows: Sequence[str]) -> dic
         for row, one in result["scores"].items()
         if (row in rows if rows else row.startswith("trained"))
     }
-    part = result["splits"][0] if "splits" in result else result
+    part = first_of(result)
     data = part.get("data") or part.get("val") or {}
     return {
         "file": entry.file,

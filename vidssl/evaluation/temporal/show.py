@@ -10,7 +10,7 @@ from vidssl.evaluation.comparison import format_comparison
 from vidssl.evaluation.dynamics.plots import write_drawn
 from vidssl.evaluation.dynamics.style import BLACK, BLUE, GREY, new_figure
 from vidssl.evaluation.metrics import format_score
-from vidssl.evaluation.notes import result_notes
+from vidssl.evaluation.notes import result_notes, row_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def show_temporal(title: str, result: Mapping[str, Any]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in (*encoders, "chance"):
-        table.add_column(name, justify="right")
+        table.add_column(row_title(name, result), justify="right")
     for question in questions_of(result):
         asked = question.partition(",")[0]
         cells = [format_score(scores[f"{name}, {question}"]) for name in encoders]
