@@ -27,6 +27,16 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def said_threads() -> Iterator[None]:
+    """Commands compute with as many threads as the tests do, and do not look what else runs here."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def same_threads() -> Iterator[None]:
     """No file leaves torch with another number of threads: sums of the next one's would differ in their last bits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -124,6 +125,32 @@ def eval_options(
     return EvalOptions(seconds=seconds, backend=decoder, device=device, cache=kept, **as_given)
 
 
+def settled_threads(workers: int, device: str | None = None, recorded: int | None = None) -> int | None:
+    """CPU threads for what follows, in one line on standard error; None where the user or a launcher has said, or a GPU
+    computes.
+
+    Args:
+        workers: decoding processes beside this one. device: as the user named it. recorded: of a run to be resumed.
+    """
+    from vidssl import threads
+
+    if threads.chosen_by_user():
+        return None
+    import torch
+
+    if device != "cpu" if device is not None else torch.cuda.is_available() and not asked_for_cpu():
+        return None
+    if recorded is not None:
+        chosen, why = recorded, "as the run was begun with"
+    else:
+        cores = threads.look_at_cores()
+        chosen = threads.choose_threads(cores, workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        why = f"{cores.usable:g} cores, {cores.busy:.1f} of them busy, {workers} decoding workers"
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(f"CPU threads: {chosen} ({why}; OMP_NUM_THREADS sets another number)", err=True)
+    return chosen
+
+
 def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace the command's `options` parameter by those of `eval_arguments`."""
     shared = inspect.signature(eval_arguments, eval_str=True).parameters
@@ -131,7 +158,11 @@ def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
 
     def wrapper(**given: Any) -> None:
         chosen = {name: given.pop(name) for name in shared}
-        command(**given, options=eval_options(**chosen))
+        options = eval_options(**chosen)
+        from vidssl.threads import computing_with
+
+        with computing_with(settled_threads(options.workers, options.device)):
+            command(**given, options=options)
 
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "options"]
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__

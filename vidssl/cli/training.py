@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from vidssl.cli.options import settled_threads
 from vidssl.errors import VidsslError
 
 if TYPE_CHECKING:
@@ -51,18 +52,29 @@ def pretrain(
     checkpoint and exits with 75; --resume goes on from there."""
     with _ending_when_told_to():
         from vidssl.config import load_config
+        from vidssl.threads import computing_with
         from vidssl.training import pretrain as run
 
         recipe = load_config(config, overrides or [])
     if random_weights and not dry:
         raise VidsslError("--random-weights: is for --dry-run")
-    if dry:
-        _show_cost(recipe, random_weights)
-        return
-    folder = run(recipe, resume=resume, accept_changes=accept_changes)
+    with computing_with(_threads(recipe, resume)):
+        if dry:
+            _show_cost(recipe, random_weights)
+            return
+        folder = run(recipe, resume=resume, accept_changes=accept_changes)
     typer.echo(
         f"{folder}: done; evaluate with `vidssl evaluate-all {folder} DATA`, a folder with train/ and val/ in it"
     )
+
+
+def _threads(recipe: Config, resume: bool) -> int | None:
+    from vidssl.training.conditions import recorded_threads
+
+    if recipe.train.threads is not None:
+        return recipe.train.threads
+    recorded = recorded_threads(Path(recipe.output)) if resume else None
+    return settled_threads(recipe.data.workers, recorded=recorded)
 
 
 def _show_cost(recipe: Config, random_weights: bool) -> None:

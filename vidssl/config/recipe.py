@@ -125,6 +125,10 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where a GPU supports it"
     )
+    threads: Count | None = Field(
+        None,
+        description="of a CPU, for each process; null: OMP_NUM_THREADS, or else those of the cores that are free",
+    )
     compile: bool = Field(False, description="torch.compile of the student")
     log_every: Count = Field(10, description="steps between two lines of the log")
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: ten in a run")

@@ -26,7 +26,7 @@ ENVIRONMENT = "environment.json"  # in a run folder
 FREE = frozenset(
     ("output", "data.train", "data.features", "data.missing", "data.workers", "data.check", "data.allow_empty_classes", "data.cache.folder",
      "data.cache.gigabytes", "train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "train.trackers",
-     "train.step_deadline")
+     "train.step_deadline", "train.threads")
 )  # fmt: skip
 
 
@@ -54,6 +54,15 @@ def conditions(videos: TrainingVideos, device: torch.device, decoder: str) -> di
     data = {"videos": len(videos.index), "digest": videos.digest()}
     sets = {"sets": list(videos.mixture.sizes)} if len(videos.mixture.sizes) > 1 else {}
     return {**record, "data": data | sets}
+
+
+def recorded_threads(folder: Path) -> int | None:
+    """The CPU threads that the run in `folder` was begun with; None where there is no run, or none on a CPU."""
+    try:
+        threads = read_json(folder / ENVIRONMENT).get("threads")
+    except VidsslError:
+        return None
+    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def _is_free(key: str) -> bool:

@@ -26,6 +26,7 @@ from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
 from vidssl.runs import CONFIG
+from vidssl.threads import computing_with
 from vidssl.training.accelerator import make_accelerator
 from vidssl.training.checkpoint import generator_states, save_checkpoint
 from vidssl.training.guard import BeforeStep, all_finite, skip
@@ -51,7 +52,7 @@ def pretrain(config: Config, resume: bool = False, accept_changes: bool = False)
         VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder, which is then as it was.
         Stopped: when a signal asked the run to stop (see `vidssl.training.stop`), after a checkpoint was written.
     """
-    with end_on_signal(Path(config.output)):
+    with end_on_signal(Path(config.output)), computing_with(config.train.threads):
         return train(set_up(config, make_accelerator(config), resume, accept_changes))
 
 
