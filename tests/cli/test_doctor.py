@@ -15,7 +15,7 @@ from vidssl.data.decode.choice import decoder_order
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-    monkeypatch.setattr("vidssl.doctor.PARTS", {})
+    monkeypatch.setattr("vidssl.doctor.machine.PARTS", {})
     decoder_order.cache_clear()
     yield tmp_path / "cache/vidssl"
     decoder_order.cache_clear()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,11 +18,11 @@ from vidssl.cli import concepts, config, data
 from vidssl.cli.analysis.disentanglement import disentangle
 from vidssl.cli.analysis.geometry import geometry
 from vidssl.cli.analysis.temporal import temporal
+from vidssl.cli.doctor import doctor
 from vidssl.cli.evaluation import classify, dynamics, interpolate, knn, linear_probe, zero_shot
 from vidssl.cli.everything import compare, evaluate_all
 from vidssl.cli.exporting import export
 from vidssl.cli.extraction import extract, pca
-from vidssl.cli.options import Report
 from vidssl.cli.probes import attentive_probe, finetune, retrieval
 from vidssl.cli.runs import report, runs
 from vidssl.cli.tracking import track
@@ -35,9 +34,6 @@ from vidssl.schema import in_words
 # Of the library that typer is built on, of which it has a copy of its own in some versions.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
-ListEncoders = Annotated[
-    bool, typer.Option("--encoders", help="List encoders by family, and how each can learn of time.")
-]
 app = typer.Typer(
     name="vidssl",
     no_args_is_help=True,
@@ -67,35 +63,12 @@ for command in (
     demo,
     runs,
     report,
+    doctor,
 ):
     app.command()(command)
 app.add_typer(data.app)
 app.add_typer(concepts.app)
 app.add_typer(config.app)
-
-
-@app.command()
-def doctor(
-    output: Report = None,
-    encoders: ListEncoders = False,
-    benchmark: Annotated[bool, Option(help="measure the decoders, and have auto take the fastest")] = False,
-    videos: Annotated[
-        Path | None, Option(help="with --benchmark: measure on some files of this folder or list")
-    ] = None,
-) -> None:
-    """Show versions, devices, and which decoders work and why others do not; or which encoders there are."""
-    from vidssl.doctor import diagnose, diagnose_encoders, measure, show, show_encoders, show_measured
-    from vidssl.files import write_json
-
-    if videos is not None and not benchmark:
-        raise VidsslError(f"--videos {videos}: is for --benchmark")
-    report = diagnose_encoders() if encoders else diagnose()
-    (show_encoders if encoders else show)(report)
-    if benchmark:
-        report["benchmark"] = measure(videos)
-        show_measured(report["benchmark"])
-    if output is not None:
-        write_json(output, report)
 
 
 def _say_version(wanted: bool) -> None:

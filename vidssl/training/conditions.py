@@ -38,7 +38,7 @@ class Change(NamedTuple):
     now: Any
 
     def __str__(self) -> str:
-        return f"{self.what} {_short(self.before)} → {_short(self.now)}"
+        return f"{self.what} {short(self.before)} → {short(self.now)}"
 
 
 def conditions(videos: TrainingVideos, device: torch.device, decoder: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def changes(folder: Path, config: Config, now: Mapping[str, Any]) -> list[Change
     Raises:
         VidsslError: when its records cannot be read.
     """
-    old, new = (_flat(recipe.model_dump(mode="json")) for recipe in (load_config(folder / CONFIG), config))
+    old, new = (flat(recipe.model_dump(mode="json")) for recipe in (load_config(folder / CONFIG), config))
     pairs = {key: (old.get(key), new.get(key)) for key in (*old, *new) if not _is_free(key)}
     if (folder / ENVIRONMENT).is_file():
         before, after = (_comparable(record) for record in (read_json(folder / ENVIRONMENT), now))
@@ -105,10 +105,10 @@ def require_same(folder: Path, config: Config, now: Mapping[str, Any], accept: b
 def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal of a record of conditions; platform and Python are only for the record."""
     kept = ("vidssl", "git_commit", "packages", "processes", "device", "threads", "decoders", "data", "flips")
-    return _flat({key: record[key] for key in kept if record.get(key) is not None})
+    return flat({key: record[key] for key in kept if record.get(key) is not None})
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested sections -> dotted keys; places in a list of sections are keys too."""
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         value = {str(place): item for place, item in enumerate(value)}
@@ -116,10 +116,11 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: value}
     rows: dict[str, Any] = {}
     for key, item in value.items():
-        rows |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+        rows |= flat(item, f"{prefix}.{key}" if prefix else str(key))
     return rows
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in the few words that a list of differences has room for."""
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:20]}…{text[-20:]}"
