@@ -6,10 +6,11 @@ import sys
 import time
 
 import pytest
+import torch
 from accelerate.commands.config import config_args
 
 from vidssl import launching
-from vidssl.launching import asked_processes, relaunch_on_cpu
+from vidssl.launching import asked_processes, keep_to_cpu, relaunch_on_cpu
 
 
 @pytest.mark.parametrize(
@@ -145,3 +146,26 @@ def test_a_launcher_told_to_stop_says_what_its_processes_said(tmp_path):
         said = process.communicate(timeout=120)[1]
     assert process.returncode == 75
     assert said.count("vidssl: stopped after step 3") == 1
+
+
+@pytest.mark.parametrize(
+    ("processes", "said", "device", "then"),
+    [
+        ("2", None, None, "true"),
+        ("1", None, None, None),
+        ("2", "false", None, "false"),
+        ("2", None, "cuda", None),
+    ],
+)
+def test_processes_of_a_launcher_keep_to_the_cpu_where_there_is_nothing_else(
+    monkeypatch, processes, said, device, then
+):
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "")  # so that it is put back
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    if said is not None:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", said)
+    found = None if device is None else torch.device(device)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: found)
+    keep_to_cpu()
+    assert os.environ.get("ACCELERATE_USE_CPU") == then

@@ -126,6 +126,20 @@ def asked_for_cpu() -> bool:
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
 
 
+def keep_to_cpu() -> None:
+    """Tell accelerate that the processes of a launcher compute on the CPU, where there is nothing else to compute on.
+
+    Otherwise it takes each of them for one that was started alone, whatever torch's launcher says.
+    """
+    if int(os.environ.get("WORLD_SIZE") or 1) < 2 or "ACCELERATE_USE_CPU" in os.environ:
+        return
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or found.type == "mps":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+
+
 def asked_processes(command: Sequence[str]) -> int:
     """N of an `accelerate launch … --num_processes N … -m vidssl …` command line, or of the config file that such a
     command reads; 1 for any other."""

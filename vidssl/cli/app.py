@@ -28,7 +28,7 @@ from vidssl.cli.runs import report, runs
 from vidssl.cli.tracking import track
 from vidssl.cli.training import STOPPED, demo, pretrain
 from vidssl.errors import OPTION, Stopped, VidsslError, did_you_mean
-from vidssl.launching import relaunch_on_cpu, say_end
+from vidssl.launching import keep_to_cpu, relaunch_on_cpu, say_end
 from vidssl.schema import in_words
 
 # Of the library that typer is built on, of which it has a copy of its own in some versions.
@@ -91,6 +91,7 @@ def everywhere(
 def main() -> None:
     """Entry point of the `vidssl` command."""
     relaunch_on_cpu(sys.argv[1:])
+    keep_to_cpu()
     try:
         sys.exit(app(standalone_mode=False))
     except UsageError as error:
