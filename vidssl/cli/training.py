@@ -78,8 +78,10 @@ def _threads(recipe: Config, resume: bool) -> int | None:
 
 
 def _show_cost(recipe: Config, random_weights: bool) -> None:
+    from vidssl.training.recipes.batch_size import with_batch_size
     from vidssl.training.recipes.dry_run import dry_run
 
+    recipe = with_batch_size(recipe)
     cost = dry_run(recipe, random_weights)
     typer.echo(
         f"{cost['videos']} videos, {cost['steps']} steps of {recipe.train.batch_size} on {cost['device']}"

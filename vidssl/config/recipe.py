@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from vidssl.config.data import DataConfig
-from vidssl.config.section import Count, Fraction, NotNegative, Positive, Section
+from vidssl.config.section import BatchSize, Count, Fraction, NotNegative, Positive, Section
 
 
 class ViewConfig(Section):
@@ -99,7 +99,10 @@ class TeacherConfig(Section):
 class TrainConfig(Section):
     """The loop."""
 
-    batch_size: Count = Field(64, description="clips in one optimiser step, over all processes")
+    batch_size: BatchSize = Field(
+        64,
+        description="clips in one optimiser step, over all processes; auto: as many as fit into memory, found when a run begins",
+    )
     steps: Count | None = Field(None, description="optimiser steps (exclusive with epochs)")
     epochs: Positive | None = Field(None, description="passes over the videos (exclusive with steps)")
     accumulation: Count = Field(

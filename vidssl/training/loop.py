@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vidssl.config import Config
 from vidssl.data.batch import ClipBatch
 from vidssl.data.views.draw import token_keys
 from vidssl.distributed import average_gradients, gather_objects, on_first
@@ -26,34 +25,15 @@ from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
 from vidssl.runs import CONFIG
-from vidssl.threads import computing_with
-from vidssl.training.accelerator import make_accelerator
 from vidssl.training.checkpoint import generator_states, save_checkpoint
 from vidssl.training.guard import BeforeStep, all_finite, skip
 from vidssl.training.memory import is_out_of_memory, out_of_memory
 from vidssl.training.optim import set_learning_rate
 from vidssl.training.periodic import Periodic
 from vidssl.training.report import Report, representation_logs
-from vidssl.training.setup import Run, set_up, warm_start
+from vidssl.training.setup import Run, warm_start
 from vidssl.training.sources.dataset import Batch
-from vidssl.training.stop import end_on_signal, stop_on_signal
-
-
-def pretrain(config: Config, resume: bool = False, accept_changes: bool = False) -> Path:
-    """Train the encoder that `config` describes; returns the run folder.
-
-    Args:
-        config: a validated recipe.
-        resume: continue the run in ``config.output`` from its last checkpoint, if there is one.
-        accept_changes: also under other conditions (recipe, videos, versions, processes, device) than those that the
-            run folder records; the changes are recorded there.
-
-    Raises:
-        VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder, which is then as it was.
-        Stopped: when a signal asked the run to stop (see `vidssl.training.stop`), after a checkpoint was written.
-    """
-    with end_on_signal(Path(config.output)), computing_with(config.train.threads):
-        return train(set_up(config, make_accelerator(config), resume, accept_changes))
+from vidssl.training.stop import stop_on_signal
 
 
 def train(run: Run) -> Path:
