@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
-from vidssl.cli.options import Checkpoint, Result, Select, finish, with_eval_options
+from vidssl.cli.options import Checkpoint, Published, Result, Select, finish, with_eval_options
 
 
 @with_eval_options
@@ -32,6 +32,7 @@ def attentive_probe(
     ] = [],  # noqa: B006
     select: Select = "train",
     seed: Annotated[int, Option(help="of the held-out part, the heads' start and the order of videos")] = 0,
+    protocol: Published = None,
     *,
     options: Any,
     output: Result = None,
@@ -43,7 +44,7 @@ def attentive_probe(
     grid = {name: values for name, values in (("rates", rate), ("decays", decay)) if values}
     fit = AttentiveOptions(tokens, layer, blocks, epochs, probe_batch_size, select=select, seed=seed, **grid)
     result = run(checkpoint, train, val, fit=fit, options=options)
-    finish(result, "attentive probe", checkpoint, val, output)
+    finish(result, "attentive probe", checkpoint, val, output, protocol)
 
 
 @with_eval_options
