@@ -60,8 +60,10 @@ def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
 
 
 @contextmanager
-def trial(config: Config, accelerator: Accelerator, random_weights: bool = False) -> Iterator[Run]:
-    """A run of what the recipe says, of two steps of two videos on every process, that leaves nothing behind.
+def trial(
+    config: Config, accelerator: Accelerator, random_weights: bool = False, videos: int = CLIPS
+) -> Iterator[Run]:
+    """A run of what the recipe says, of two steps of two (or `videos`) videos on every process, that leaves nothing behind.
 
     Raises:
         VidsslError: for anything that `vidssl.training.pretrain` would refuse.
@@ -69,16 +71,16 @@ def trial(config: Config, accelerator: Accelerator, random_weights: bool = False
     claim_folder(Path(config.output), resume=False, lock=FolderLock(Path(config.output)))  # changes nothing
     place = Path(on_first(tempfile.mkdtemp))
     try:
-        shortened = _shortened(config, place / "run", random_weights, accelerator.num_processes)
+        shortened = _shortened(config, place / "run", random_weights, videos * accelerator.num_processes)
         with closing(set_up(shortened, accelerator)) as run:
             yield run
     finally:
         on_first(lambda: shutil.rmtree(place, ignore_errors=True))
 
 
-def _shortened(config: Config, output: Path, random_weights: bool, processes: int) -> Config:
+def _shortened(config: Config, output: Path, random_weights: bool, videos: int) -> Config:
     repeats = min(config.data.repeats, REPEATS)
-    clips = CLIPS * repeats * processes
+    clips = videos * repeats
     changes: dict[str, Any] = {
         "output": str(output),
         "data": config.data.model_copy(update={"check": False, "workers": 0, "repeats": repeats}),
@@ -136,7 +138,7 @@ def measure(run: Run) -> Measured:
             seconds = waited + time.perf_counter() - started
         views = run.render(batch)
     if not torch.isfinite(loss):
-        notes.append(f"the loss of {CLIPS} videos is {loss.item()}")
+        notes.append(f"the loss of {len(views[0])} clips is {loss.item()}")
     return Measured(len(views[0]), seconds, loss.item(), state_bytes(run), saved.bytes, views, notes)
 
 
