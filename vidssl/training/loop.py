@@ -55,13 +55,16 @@ def train(run: Run) -> Path:
         warm_start(run)
         watch.begin(run.step + 1)
         for batch, waited in batches:
+            report.settle(run.step + 1)
             started = time.perf_counter()
             try:
-                logs = train_step(run, batch, report)
+                with report.work.counted():
+                    logs = train_step(run, batch, report)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 raise out_of_memory(run) from error
+            report.settle(run.step)
             worked = time.perf_counter() - started
             if evaluate.is_due(run.step):
                 watch.rest()
