@@ -132,7 +132,14 @@ class TrainConfig(Section):
         None,
         description="of a CPU, for each process; null: OMP_NUM_THREADS, or else those of the cores that are free",
     )
-    compile: bool = Field(False, description="torch.compile of the student")
+    compile: bool = Field(
+        False,
+        description="torch.compile of the blocks of student and teacher (the whole encoder, where it has none)",
+    )
+    shard: bool = Field(
+        False,
+        description="hold a part of weights, gradients, optimiser and teacher on each process (FSDP2); nothing on one process",
+    )
     log_every: Count = Field(10, description="steps between two lines of the log")
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: ten in a run")
     step_deadline: Positive | None = Field(

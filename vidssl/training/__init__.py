@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vidssl.config import Config
 from vidssl.threads import computing_with
-from vidssl.training.accelerator import make_accelerator
+from vidssl.training.accelerator import as_launched, make_accelerator
 from vidssl.training.loop import train
 from vidssl.training.recipes.batch_size import with_batch_size
 from vidssl.training.setup import set_up
@@ -29,5 +29,5 @@ def pretrain(config: Config, resume: bool = False, accept_changes: bool = False)
         Stopped: when a signal asked the run to stop (see `vidssl.training.stop`), after a checkpoint was written.
     """
     with end_on_signal(Path(config.output)), computing_with(config.train.threads):
-        config = with_batch_size(config, resume)
+        config = with_batch_size(as_launched(config), resume)
         return train(set_up(config, make_accelerator(config), resume, accept_changes))

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from vidssl.data.batch import ClipBatch
 from vidssl.data.views.draw import token_keys
-from vidssl.distributed import average_gradients, gather_objects, on_first
+from vidssl.distributed import average_gradients, gather_objects, on_first, put_together
 from vidssl.errors import Stopped, VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
 from vidssl.runs import CONFIG
-from vidssl.training.checkpoint import generator_states, save_checkpoint
+from vidssl.training.checkpoints.files import save_checkpoint
+from vidssl.training.checkpoints.state import generator_states
 from vidssl.training.guard import BeforeStep, all_finite, skip
 from vidssl.training.memory import is_out_of_memory, out_of_memory
 from vidssl.training.optim import set_learning_rate
@@ -141,7 +142,7 @@ def gradient_norms(run: Run) -> tuple[Tensor, Tensor]:
     average_gradients(run.objective)
     own = [parameter.grad for parameter in run.objective.parameters() if parameter.grad is not None]
     limit = run.config.train.clip_grad or float("inf")
-    norm: Tensor = run.accelerator.clip_grad_norm_(run.model.parameters(), limit)
+    norm: Tensor = put_together(run.accelerator.clip_grad_norm_(run.model.parameters(), limit))
     return norm.detach(), torch.nn.utils.get_total_norm(own).to(norm.device)
 
 
@@ -157,11 +158,15 @@ def update(run: Run) -> None:
 
 
 def save(run: Run, stopped: bool = False) -> None:
-    """A checkpoint, written by the first process while the others wait; what goes wrong there is raised on all of them."""
+    """A checkpoint, written by the first process while the others wait, or by all of a split run; what goes wrong on one is
+    raised on all of them."""
     generators = gather_objects(generator_states(run.accelerator.device))
 
     def write() -> None:
-        run.lock.check()
         save_checkpoint(run.folder, run, generators, run.config.train.keep_checkpoints, stopped)
 
-    on_first(write)
+    on_first(run.lock.check)
+    if run.split:
+        write()
+    else:
+        on_first(write)

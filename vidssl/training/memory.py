@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidssl.distributed import own_part
 from vidssl.errors import VidsslError
 from vidssl.threads import CGROUPS
 from vidssl.training.setup import Run
@@ -75,4 +76,4 @@ def out_of_memory(run: Run) -> VidsslError:
 
 
 def _bytes(tensors: Iterable[Any]) -> int:
-    return sum(x.nbytes for x in tensors if isinstance(x, Tensor))
+    return sum(own_part(x).nbytes for x in tensors if isinstance(x, Tensor))
