@@ -2,6 +2,7 @@
 
     python benchmarks/probes.py linear
     python benchmarks/probes.py attentive
+    python benchmarks/probes.py fly --data ../shared/data/videos/ucf101
     python benchmarks/probes.py features --data ../shared/data/videos/ucf101
     python benchmarks/probes.py large --rows 240000 --head sgd --epochs 1
     python benchmarks/probes.py large --rows 240000 --head lbfgs --minutes 25
@@ -28,7 +29,8 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.features.room import Room
 from vidssl.evaluation.features.shelf import Shelf
-from vidssl.evaluation.features.tokens import Tokens
+from vidssl.evaluation.features.sources import Kind, encoder_source
+from vidssl.evaluation.features.tokens import FreshTokens, Tokens
 from vidssl.evaluation.probes.attentive import DECAYS, RATES
 from vidssl.evaluation.probes.grid import fit_attentive
 from vidssl.evaluation.probes.logistic import fit_logistic
@@ -90,6 +92,27 @@ def attentive(repeats: int) -> None:
                 seconds(lambda run=run: run(grid), repeats),
             )
         show(f"attentive, {3 * tokens} tokens of {d}, {k} classes, batches of {batch}", one, many, len(grid))
+
+
+def fly(data: str, videos: int, repeats: int) -> None:
+    """A grid of attentive heads against one, on patches that are decoded and encoded in every epoch."""
+    index = VideoIndex.read(data)
+    index = index.subset(range(min(videos, len(index))))
+    grid = [Setting(*pair) for pair in product(RATES, DECAYS)]
+    kind, y = Kind("patches"), torch.arange(len(index)) % 4
+    for name in ("conv3d/small", "timm/vit_tiny_patch16_224"):
+        options = EvalOptions(
+            clips=1, frames=4, seconds=2.0, workers=0, batch_size=4, device="cpu", cache=False
+        )
+        subject = load_subject(name, options)
+        source = encoder_source(subject.encoder, "trained", (kind,))
+        tokens = FreshTokens(subject, index, range(len(index)), source, kind)
+
+        def run(settings: list[Setting], tokens: Tokens = tokens) -> None:
+            fit_attentive(tokens, torch.arange(len(y)), y, 4, settings, epochs=1, batch_size=4)
+
+        one, many = (seconds(lambda given=given, run=run: run(given), repeats) for given in (grid[:1], grid))
+        show(f"on the fly, {name}, {len(index)} videos", one, many, len(grid))
 
 
 def features(data: str, videos: int, repeats: int) -> None:
@@ -189,7 +212,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["linear", "attentive", "features", "large"])
+    parser.add_argument("what", choices=["linear", "attentive", "fly", "features", "large"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", default="../shared/data/videos/ucf101")
     parser.add_argument("--videos", type=int, default=10)
@@ -201,7 +224,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.what == "large":
         large(given.rows, given.head, given.epochs, given.iterations, given.minutes)
-    elif given.what == "features":
-        features(given.data, given.videos, given.repeats)
+    elif given.what in ("features", "fly"):
+        (fly if given.what == "fly" else features)(given.data, given.videos, given.repeats)
     else:
         {"linear": linear, "attentive": attentive}[given.what](given.repeats)

@@ -30,6 +30,13 @@ def attentive_probe(
         list[float],
         Option(help="weight decays of the grid; may be given several times (default: V-JEPA 2's four)"),
     ] = [],  # noqa: B006
+    on_the_fly: Annotated[
+        bool | None,
+        Option(
+            "--on-the-fly/--kept",
+            help="decode and encode in every epoch, or keep the tokens (default: keep those that fit --cache-gigabytes)",
+        ),
+    ] = None,
     select: Select = "train",
     seed: Annotated[int, Option(help="of the held-out part, the heads' start and the order of videos")] = 0,
     protocol: Published = None,
@@ -41,7 +48,8 @@ def attentive_probe(
     from vidssl.evaluation import AttentiveOptions
     from vidssl.evaluation import attentive_probe as run
 
-    grid = {name: values for name, values in (("rates", rate), ("decays", decay)) if values}
+    grid: dict[str, Any] = {name: values for name, values in (("rates", rate), ("decays", decay)) if values}
+    grid["on_the_fly"] = on_the_fly
     fit = AttentiveOptions(tokens, layer, blocks, epochs, probe_batch_size, select=select, seed=seed, **grid)
     result = run(checkpoint, train, val, fit=fit, options=options)
     finish(result, "attentive probe", checkpoint, val, output, protocol)

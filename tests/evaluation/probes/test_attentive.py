@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from importlib import import_module
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from tests.evaluation.features.test_cache import subject_of
 from vidssl.errors import VidsslError
+from vidssl.evaluation.features.tokens import Tokens, _in_blocks, token_bytes
 from vidssl.evaluation.probes.attention import AttentiveHeads
 from vidssl.evaluation.probes.attentive import AttentiveOptions
 from vidssl.evaluation.probes.grid import GridAdamW, attentive_scores, fit_attentive
@@ -74,7 +76,7 @@ def test_a_head_is_the_plain_formula(blocks):
         torch.testing.assert_close(found[h], expected, atol=1e-9, rtol=0)
 
 
-class InMemory:
+class InMemory(Tokens):
     """Tokens that are held."""
 
     def __init__(self, x, shown=None):
@@ -177,3 +179,46 @@ def test_the_probe_on_videos_reads_what_was_kept(sprites, tmp_path, monkeypatch,
     assert "judged: ['trained']" in results[0]["notes"]
     assert results[0]["chosen"]["trained"]["rate"] in (1e-3, 1e-2)
     assert list((tmp_path / "kept").iterdir()) and not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.parametrize("tokens", [{}, {"tokens": "patches", "layer": 0}])
+def test_on_the_fly_is_the_same_to_the_last_bit_and_keeps_no_tokens(sprites, tmp_path, monkeypatch, tokens):
+    monkeypatch.setattr(probes, "load_subject", lambda _, options: subject_of(options))
+    monkeypatch.setattr(probes, "result_header", lambda *_: {"task": "attentive-probe"})
+    seen = []
+    score = probes.attentive_scores
+    monkeypatch.setattr(
+        probes, "attentive_scores", lambda heads, *more: seen.append(score(heads, *more)) or seen[-1]
+    )
+    shown = {"clips": 2, "frames": 4, "seconds": 0.5, "size": 32, "workers": 0, "batch_size": 4}
+    how = {"epochs": 2, "rates": (1e-3, 1e-2), "decays": (0.1,), "batch_size": 5, **tokens}
+    found = {}
+    for name, fly, gigabytes in (("kept", None, 20.0), ("flag", True, 20.0), ("size", None, 1e-6)):
+        options = EvalOptions(**shown, cache=tmp_path / name, cache_gigabytes=gigabytes)
+        fit = AttentiveOptions(**how, on_the_fly=fly)
+        found[name] = probes.attentive_probe(
+            "x", sprites / "train", sprites / "val", fit=fit, options=options
+        )
+    notes = found["kept"]["notes"]
+    kept, *fresh = (seen[place : place + 2] for place in (0, 2, 4))
+    for name, scores in zip(("flag", "size"), fresh, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(kept, scores, strict=True))
+        *same, said = found[name].pop("notes")
+        assert same == notes and "were not kept: every epoch decoded and encoded" in said
+        assert {**found[name], "notes": notes} == found["kept"]
+    about = [json.loads(file.read_text()) for file in (tmp_path / "flag").glob("*/manifest.json")]
+    assert not any(one["pooling"] == "patches" for one in about)
+
+
+def test_videos_stand_in_their_own_rows():
+    assert _in_blocks([7, 3, 0, 4, 8], 4) == [[0, 7], [4, 3], [8]]
+    assert _in_blocks([2, 1, 0], 4) == [[0, 1, 2]]
+
+
+def test_the_size_of_tokens_is_what_they_take(sprites):
+    subject = subject_of(EvalOptions(clips=2, frames=4, seconds=0.5, size=32, workers=0))
+    shape = subject.encoder(torch.zeros(1, 3, 4, 32, 32), patches=True).patches.shape
+    twins = 1 if subject.untrained is None else 2
+    assert token_bytes(subject, AttentiveOptions(tokens="patches").kind, 9) == twins * 9 * 2 * 4 * math.prod(
+        shape
+    )

@@ -90,7 +90,7 @@ def encode_blocks(
                 batch.failed,
                 batch.failures,
                 new.T,
-                _rows(list(asked.values()), views, new, places, rows),
+                source_rows(list(asked.values()), views, new, places, rows),
             )
             bar.update(len(ids))
 
@@ -101,10 +101,15 @@ def new_clips(index: Sequence[Tensor]) -> Tensor:
     return torch.stack([~same[:number].any(dim=0) for number, same in enumerate(rows)])
 
 
-def _rows(
+def source_rows(
     sources: Sequence[Source], views: Sequence[Tensor], new: Tensor, places: Tensor, rows: int
 ) -> dict[str, dict[Kind, Tensor]]:
-    """(n, V, …) of each source and kind."""
+    """(n, V, …) of each source and kind, on the CPU.
+
+    Args:
+        views: V tensors (n, 3, T, H, W). new: (C, n), see `new_clips`.
+        places: (n,) rows of the block in which they stand. rows: of a block.
+    """
     crops = len(views) // len(new)
     found: dict[str, dict[Kind, list[Tensor]]] = {source.name: {} for source in sources}
     for number, view in enumerate(views):

@@ -16,7 +16,13 @@ from torch import Tensor
 from vidssl import distributed
 from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.evaluation.features.sources import CLIP, FRAMES, Kind, encoder_source
-from vidssl.evaluation.features.tokens import Tokens, kept_somewhere, kept_tokens
+from vidssl.evaluation.features.tokens import (
+    FreshTokens,
+    Tokens,
+    kept_somewhere,
+    kept_tokens,
+    token_bytes,
+)
 from vidssl.evaluation.probes.grid import attentive_scores, fit_attentive
 from vidssl.evaluation.probes.holdout import split_rows
 from vidssl.evaluation.probes.selection import SELECT, Setting, best_head, edge_note, selection_notes
@@ -40,6 +46,8 @@ class AttentiveOptions:
         rates, decays: the grid; all combinations are trained at once.
         select: by what rate and decay are chosen: "train", held-out training videos, or "val", the test itself.
         seed: of the held-out videos, the start and the order.
+        on_the_fly: decode and encode in every epoch instead of keeping the tokens; None: where they are larger than
+            `EvalOptions.cache_gigabytes`.
     """
 
     tokens: str = "frames"
@@ -51,6 +59,7 @@ class AttentiveOptions:
     decays: Sequence[float] = DECAYS
     select: str = "train"
     seed: int = 0
+    on_the_fly: bool | None = None
 
     def __post_init__(self) -> None:
         check_choice("tokens", self.tokens, ("frames", "patches"))
@@ -97,16 +106,33 @@ def attentive_probe(
         VidsslError: for tokens that the encoder does not have, or for which the cache has no room.
     """
     how = fit or AttentiveOptions()
+    room = (options or EvalOptions()).cache_gigabytes
     with kept_somewhere(options or EvalOptions()) as kept:
         subject = load_subject(checkpoint, kept)
-        splits = read_splits(subject, train, val, kinds=(CLIP, how.kind), motion=False)
+        size = 0
+
+        def kinds(videos: int) -> Sequence[Kind]:
+            nonlocal size
+            size = token_bytes(subject, how.kind, videos)
+            return (CLIP,) if _fresh(how, size, room) else (CLIP, how.kind)
+
+        splits = read_splits(subject, train, val, kinds=kinds, motion=False)
         header = result_header("attentive-probe", subject)
-        fitted = distributed.on_first(lambda: _fitted(subject, splits, how))
+        fresh = _fresh(how, size, room)
+        fitted = distributed.on_first(lambda: _fitted(subject, splits, how, fresh))
+        if fresh:
+            fitted["notes"].append(
+                f"the tokens ({size / 1e9:.3g} GB) were not kept: every epoch decoded and encoded the videos"
+            )
     notes = splits.record["notes"] + fitted["notes"]
     return sealed({**header, **splits.record, **fitted, "notes": notes})
 
 
-def _fitted(subject: Subject, splits: Splits, how: AttentiveOptions) -> Result:
+def _fresh(how: AttentiveOptions, size: int, room: float) -> bool:
+    return size > 1e9 * room if how.on_the_fly is None else how.on_the_fly
+
+
+def _fitted(subject: Subject, splits: Splits, how: AttentiveOptions, fresh: bool) -> Result:
     chosen, predictions = {}, {}
     encoders = {"trained": subject.encoder, "untrained": subject.untrained}
     assert splits.indices is not None
@@ -116,7 +142,9 @@ def _fitted(subject: Subject, splits: Splits, how: AttentiveOptions) -> Result:
         source = encoder_source(encoder, frozen.title, (CLIP, how.kind))
         fit_ok = splits.train.ok[frozen.title]
         train, test = (
-            kept_tokens(subject, index, ok, source, how.kind)
+            FreshTokens(subject, index, ok.nonzero()[:, 0].tolist(), source, how.kind)
+            if fresh
+            else kept_tokens(subject, index, ok, source, how.kind)
             for index, ok in zip(splits.indices, (fit_ok, frozen.ok), strict=True)
         )
         found, setting = _probe(train, test, frozen, splits, subject.device, how)

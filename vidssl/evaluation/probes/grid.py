@@ -80,8 +80,10 @@ def fit_attentive(
     steps, done = epochs * math.ceil(len(rows) / batch_size), 0
     with Progress(description, steps, "step", delay=2) as bar, torch.enable_grad():
         for _ in range(epochs):
-            for chosen in torch.randperm(len(rows), generator=generator).split(batch_size):
-                x, shown = (part.to(device) for part in tokens[rows[chosen].tolist()])
+            order = torch.randperm(len(rows), generator=generator).split(batch_size)
+            read = tokens.batches([rows[chosen].tolist() for chosen in order])
+            for chosen, batch in zip(order, read, strict=True):
+                x, shown = (part.to(device) for part in batch)
                 logits = heads(x, shown)
                 y = labels[chosen].to(device).repeat(len(grid))
                 (F.cross_entropy(logits.flatten(0, 1), y) * len(grid)).backward()
@@ -97,7 +99,7 @@ def attentive_scores(
 ) -> Tensor:
     """(H, n, K) logits of n of the videos."""
     parts = []
-    for chosen in rows.split(batch_size):
-        x, shown = (part.to(device) for part in tokens[chosen.tolist()])
+    for batch in tokens.batches([chosen.tolist() for chosen in rows.split(batch_size)]):
+        x, shown = (part.to(device) for part in batch)
         parts.append(heads(x, shown).cpu())
     return torch.cat(parts, dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,13 +140,13 @@ def read_splits(
     train: str | Path,
     val: str | Path,
     *,
-    kinds: Sequence[Kind] = (CLIP, UNIT),
+    kinds: Sequence[Kind] | Callable[[int], Sequence[Kind]] = (CLIP, UNIT),
     motion: bool = True,
 ) -> Splits:
     """Index two labelled data sets and extract their features.
 
     Args:
-        kinds, motion: of features, as in `extract_features`.
+        kinds, motion: of features, as in `extract_features`; also kinds by the number of videos of both.
 
     Raises:
         VidsslError: for a data set without labels or with a class that has no readable video, and when no class of
@@ -159,6 +159,8 @@ def read_splits(
     train_labels = join_labels(known.labels, classes, str(train)).ids
     joined = join_labels(new.labels, classes, str(val))
     both = distributed.on_first(lambda: same_files(known, new))
+    if callable(kinds):
+        kinds = kinds(len(known) + len(new))
     fit = extract_features(subject, known, motion=motion, kinds=kinds, description="train features")
     test = extract_features(subject, new, motion=motion, kinds=kinds, description="val features")
     record = {
