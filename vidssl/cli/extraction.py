@@ -12,7 +12,10 @@ from vidssl.cli.options import Checkpoint, with_eval_options
 from vidssl.errors import VidsslError
 
 Layer = Annotated[
-    int | None, Option(help="whose patch features: from 0, or from -1 at the end (default: the last)")
+    int | None,
+    Option(
+        help="whose patch features: from 0, or from -1 at the end (default: the last); with --draws whose map the grid is of, from 0"
+    ),
 ]
 STRIDE = "pixels per patch feature (default: 8 of convolutional networks, the patch of transformers)"
 MODE = "what is shown for a frame: static, it alone; window, the clip that ends with it (default: static)"
@@ -76,6 +79,7 @@ def extract(
     else:
         others = {
             **given,
+            "layer": None,
             "half": None,
             "patches": patches or None,
             "pooling": pooling,
@@ -84,7 +88,7 @@ def extract(
         for name, value in others.items():
             if value is not None:
                 raise VidsslError(f"--{name}: together with --draws; leave one of them out")
-        _draws(checkpoint, data, output, draws, of_draws, half, options)
+        _draws(checkpoint, data, output, draws, of_draws | {"layer": layer}, half, options)
         return
     if patches:
         if pooling is not None or apart:
@@ -129,6 +133,7 @@ def _draws(
         output,
         view=view,
         grid=3 if given["grid"] is None else given["grid"],
+        layer=given["layer"],
         rate=given["rate"],
         half=half,
         seed=given["seed"] or 0,

@@ -158,18 +158,18 @@ class VideoEncoder(nn.Module):
         """`forward` without the checks; what a subclass implements."""
         raise NotImplementedError
 
-    def frame_rows(self, clips: Tensor, grid: int) -> Tensor:
+    def frame_rows(self, clips: Tensor, grid: int, layer: int | None = None) -> Tensor:
         """What of each frame can be kept, so that `over_time` does the rest: `features` are one after the other.
 
         Args:
             clips: as in `forward`; not cut into chunks.
-            grid: cells a side, see `vidssl.models.temporal.rows`; of an encoder with a head, its own.
+            grid, layer: cells a side, and of whose map, see `vidssl.models.temporal.rows`; of an encoder with a head, its own.
 
         Returns:
             (B, T, D + grid² W), no frame's depending on another.
 
         Raises:
-            VidsslError: for a network that does not see one frame at a time, or shows no map of its last layer.
+            VidsslError: for a network that does not see one frame at a time, or shows no map of that layer.
         """
         raise VidsslError(f"encoder: {self.spec['name']}: {_NOT_OF_FRAMES}")
 
@@ -198,16 +198,6 @@ class VideoEncoder(nn.Module):
     def layer_map(self, clips: Tensor, layer: int) -> Tensor:
         """The `maps` of one layer, counted from 0; later ones are not computed."""
         return next(islice(self.maps(clips), layer, None))
-
-    def units(self) -> Sequence[nn.Module]:
-        """The modules that `forward` calls as wholes (``unit(x)``) and that hold nearly all weights, such as the blocks of a
-        transformer: by them an encoder is compiled and split over processes. Empty: the encoder is one."""
-        return ()
-
-    def compile_units(self) -> None:
-        """Have torch compile the units, which are mostly alike and then compiled once, or all of it where there are none."""
-        for unit in self.units() or [self]:
-            unit.compile()
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """The modules of each layer of a convolutional network, whose strides in space can be changed; else empty."""

@@ -14,7 +14,12 @@ CHOICE = "create_model: {name}: {value!r}{guess} (allowed: {allowed})"
 # What is heeded by every encoder, and what by image transformers.
 _ALWAYS = ("image_size", "load_text", "load_weights")
 _OF_TOKENS = ("chunk_frames", "activation_checkpointing", "token_drop")
-_CHOICES = {"cls_mode": ("per_frame", "shared"), "temporal_init": ("copy", "random")}
+_LEAST = {"head_layer": 0}
+_CHOICES = {
+    "cls_mode": ("per_frame", "shared"),
+    "temporal_init": ("copy", "random"),
+    "head_pool": ("mean", "std"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class ClipOptions:
     causal: a frame sees itself and earlier ones.
     head_width: channels of what stands behind the image tower; None: as many as its features have (convolutions: twice).
     head_grid: cells a side of a coarse grid of the picture that it is told of beside the features; None: these alone.
+    head_layer: whose map that grid is made of, counted from 0; None: the last.
     head_alone: what stands behind the tower gives the features, instead of being added to the tower's.
+    head_pool: of such features, whether a clip's are the "mean" over its frames, or the "std": how much each moves.
     chunk_frames: frames that the image tower encodes at a time; None: all.
     activation_checkpointing: compute activations again in the backward pass, which needs less memory.
     token_drop: share of the patches that is left out in training, 0 to 0.95.
@@ -45,7 +52,9 @@ class ClipOptions:
     causal: bool = False
     head_width: int | None = None
     head_grid: int | None = None
+    head_layer: int | None = None
     head_alone: bool = False
+    head_pool: str = "mean"
     chunk_frames: int | None = None
     image_size: int | None = None
     activation_checkpointing: bool = False
@@ -78,10 +87,12 @@ def check_options(options: Mapping[str, Any], defaults: Mapping[str, Any], of: s
         elif isinstance(default, float):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
                 raise VidsslError(f"create_model: {key}: {value!r}: must be a number from 0 to {MOST}")
-        elif not (value is None and default is None) and (
-            not isinstance(value, int) or isinstance(value, bool) or value < 1
-        ):
-            raise VidsslError(f"create_model: {key}: {value!r}: must be a whole number of at least 1")
+        elif not (value is None and default is None):
+            least = _LEAST.get(key, 1)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise VidsslError(
+                    f"create_model: {key}: {value!r}: must be a whole number of at least {least}"
+                )
 
 
 def check_effect(options: Mapping[str, Any], name: str, temporal: str, *, transformer: bool) -> None:

@@ -26,7 +26,6 @@ from vidssl.evaluation.zero_shot import zero_shot_scores
 from vidssl.files import read_json, write_json
 from vidssl.models.export import save_encoder
 from vidssl.training.setup import Run
-from vidssl.training.sharding import whole_state
 
 BEST, BEST_RECORD = "best", "best.json"
 
@@ -59,9 +58,7 @@ class Periodic:
             splits = read_splits(subject, wanted.train, wanted.val, motion=False)
             [frozen] = splits.frozen()
             scores = on_first(lambda: self._scores(splits, frozen))
-            if on_first(lambda: self._is_best(scores)):
-                weights = whole_state(encoder) if run.split else None
-                on_first(lambda: self._keep(scores, weights))
+            on_first(lambda: self._keep(scores))
         return {f"evaluation/{name}": torch.tensor(score) for name, score in scores.items()}
 
     def _scores(self, splits: Splits, frozen: Frozen) -> dict[str, float]:
@@ -83,18 +80,15 @@ class Periodic:
             scores[protocol] = float(classification_scores(rows, own, frozen.ok)["top1"])
         return scores
 
-    def _is_best(self, scores: dict[str, float]) -> bool:
+    def _keep(self, scores: dict[str, float]) -> None:
         assert self.wanted is not None
-        file, metric = self.run.folder / BEST_RECORD, self.wanted.metric
+        file = self.run.folder / BEST_RECORD
         best = read_json(file) if file.is_file() else {}
-        return best.get("metric") != metric or best["score"] < scores[metric]
-
-    def _keep(self, scores: dict[str, float], weights: dict[str, Tensor] | None) -> None:
-        assert self.wanted is not None
-        run, metric = self.run, self.wanted.metric
-        save_encoder(run.averaged.encoder, run.folder / BEST, weights=weights)
-        record = {"metric": metric, "score": scores[metric], "step": run.step, "all": scores}
-        write_json(run.folder / BEST_RECORD, record)
+        score = scores[self.wanted.metric]
+        if best.get("metric") == self.wanted.metric and best["score"] >= score:
+            return
+        save_encoder(self.run.averaged.encoder, self.run.folder / BEST)
+        write_json(file, {"metric": self.wanted.metric, "score": score, "step": self.run.step, "all": scores})
 
 
 @contextmanager

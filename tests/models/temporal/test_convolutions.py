@@ -46,3 +46,14 @@ def test_a_frame_sees_three_neighbours_on_either_side_and_what_does_not_change_i
     changed[0, 11] -= change  # so that the mean over the clip stays
     seen = ((layer(changed) - layer(frames)).abs().amax(dim=2) > 1e-9)[0].nonzero()[:, 0].tolist()
     assert seen == [0, 1, 2, 3, 8, 9, 10, 11]
+
+
+def test_with_cells_a_clip_with_little_change_gives_little_and_a_still_one_nothing() -> None:
+    torch.manual_seed(0)
+    layer = TemporalConvolutions(8, cells=12).double()
+    torch.nn.init.normal_(layer.fc.weight)
+    still, noise = torch.randn(2, 1, 20).double().expand(-1, 10, -1), torch.randn(2, 10, 20).double()
+    given = layer(still)
+    torch.testing.assert_close(given[0], given[1])  # whatever is shown, where it never changes
+    far, near = ((layer(still + size * noise) - given).norm() for size in (1e-1, 1e-3))
+    assert near < 0.03 * far

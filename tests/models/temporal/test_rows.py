@@ -98,6 +98,42 @@ def test_a_row_is_the_feature_of_a_frame_and_the_means_of_its_cells(folder: Path
     torch.testing.assert_close(alone, encoder.frame_rows(clips(), 2)[:, 2:3], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["open_clip", "registers", "resnet", "convnext"])
+@torch.no_grad()
+def test_the_grid_can_be_of_an_earlier_layer(folder: Path, kind: str) -> None:
+    image = make(folder, kind, "none")
+    grids = list(image.maps(clips()))
+    dim = image.embed_dim
+    for number in (0, len(grids) - 1):
+        side = grids[number].shape[2]
+        rows = image.frame_rows(clips(), side, number)
+        cells = rearrange(grids[number], "b t h w c -> b t (h w c)")
+        torch.testing.assert_close(rows[..., dim:], cells, atol=1e-5, rtol=0)
+        torch.testing.assert_close(rows[..., :dim], image(clips()).frames, atol=1e-5, rtol=0)
+    encoder = make(folder, kind, "convolutions", head_width=16, head_grid=2, head_layer=0)
+    kept = encoder(image.frame_rows(clips(), 2, 0))
+    torch.testing.assert_close(kept.clip, encoder(clips()).clip, atol=1e-5, rtol=0)
+    with pytest.raises(
+        VidsslError, match=f"layer {len(grids)}: has {len(grids)} layers .allowed: 0 to {len(grids) - 1}"
+    ):
+        make(folder, kind, "convolutions", head_grid=2, head_layer=len(grids))
+
+
+def test_a_clip_can_be_how_much_its_features_move(folder: Path) -> None:
+    options = {"head_alone": True, "head_grid": 2, "head_width": 16}
+    mean, spread = (make(folder, "resnet", "convolutions", **options, head_pool=p) for p in ("mean", "std"))
+    spread.load_state_dict(mean.state_dict())
+    found = spread(clips())
+    torch.testing.assert_close(found.frames, mean(clips()).frames)
+    torch.testing.assert_close(found.clip, found.frames.std(dim=1, correction=0), atol=1e-3, rtol=0)
+    still = spread(clips()[:, :, :1])  # of one frame there is nothing that moves, and still a gradient
+    still.clip.sum().backward()
+    assert still.clip.abs().max() < 2e-3
+    assert all(p.grad is None or p.grad.isfinite().all() for p in spread.parameters())
+    with pytest.raises(VidsslError, match="head_pool: 'std': is of features of the head alone"):
+        make(folder, "resnet", "convolutions", head_pool="std")
+
+
 def test_cells_are_in_the_order_of_the_picture() -> None:
     maps = torch.arange(16.0).reshape(1, 1, 4, 4)
     rows = frame_rows(torch.zeros(1, 1, 2), maps, 2)

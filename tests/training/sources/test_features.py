@@ -128,6 +128,10 @@ def test_the_frozen_tower_is_neither_run_nor_trained(recipe: Path, monkeypatch: 
     ("changes", "said"),
     [
         (["model.options.head_grid=3"], "model.options.head_grid: 3: .* has a grid of 2 cells a side"),
+        (
+            ["model.options.head_layer=0"],
+            "model.options.head_layer: 0: .* is of the last layer; leave it out",
+        ),
         (["views.0.size=64"], "views.0.size: 64: .* of frames of 32 pixels"),
         (["views.0.frames=7"], "views.0.frames: 7: .* has 6 frames of a video at most"),
         (["views.0.gray_p=0.5"], "views.0.gray_p: has no effect on data.features"),

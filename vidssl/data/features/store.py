@@ -26,7 +26,7 @@ from vidssl.errors import VidsslError
 from vidssl.files import read_json
 
 # What must be the same in several files that are trained on together.
-SAME = ("trunk", "dim", "grid", "width", "size", "draws")
+SAME = ("trunk", "dim", "grid", "layer", "width", "size", "draws")
 
 
 class Place(NamedTuple):
@@ -91,9 +91,10 @@ def read_features(source: str | Path) -> FeatureStore:
     names, labels, times, places, failed = [], [], [], [], []
     for number, (file, record) in enumerate(zip(files, records, strict=True)):
         for key in SAME:
-            if record["rows"][key] != made[key]:
+            own, other = record["rows"].get(key), made.get(key)
+            if own != other:
                 raise VidsslError(
-                    f"{file}: {key} {record['rows'][key]}: in {files[0].name} it is {made[key]}; keep them in different folders"
+                    f"{file}: {key} {own}: in {files[0].name} it is {other}; keep them in different folders"
                 )
         before = f"{file.stem}/" if len(files) > 1 else ""
         for video in record["videos"]:

@@ -43,10 +43,10 @@ def extract_draws(
     *,
     view: ViewSpec,
     grid: int = 3,
+    layer: int | None = None,
     rate: float | None = None,
     half: bool = False,
     seed: int = 0,
-    encoder: VideoEncoder | None = None,
     options: EvalOptions | None = None,
 ) -> Result:
     """Write the features of frames (draws, F, R) of every video to `output` (safetensors), names and times to a JSON beside it.
@@ -59,10 +59,10 @@ def extract_draws(
     Args:
         view: what is drawn, `count` times; of which frames and of what size is said by `options`.
         grid: cells a side that are kept beside the features, see `vidssl.models.temporal.rows`; 0 for none.
+        layer: of whose map, counted from 0; None: the last.
         rate: frames a second, instead of as many of every video.
         half: write float16.
         seed: of the draws.
-        encoder: that of `checkpoint`, where it is loaded already.
         options: `frames` F, spread over the whole video, `size` of all draws, decoding and device; nothing else counts.
 
     Raises:
@@ -72,17 +72,19 @@ def extract_draws(
     if distributed.world_size() > 1:
         raise VidsslError("extract: draws are written by one process; start it without accelerate launch")
     check_value("grid", grid, grid >= 0, "at least 0")
+    if layer is not None and not grid:
+        raise VidsslError(f"layer: {layer}: is of the grid, and there is none; leave it out")
     names_beside(output)  # a wrong name is said before an encoder is loaded
     options = options or EvalOptions()
     device = find_device(options.device)
-    encoder = (encoder or load_encoder(checkpoint)).to(device)
+    encoder = load_encoder(checkpoint).to(device)
     frames, side = options.frames or encoder.usual_frames, options.size or encoder.image_size
     view = replace(view, frames=frames, size=side)
     options = replace(
         options, frames=frames, size=side, seconds=math.inf, stride=None, clips=1, crops=1, resize="squash"
     )
     encoder.check_size(1, view.size)
-    size = encoder.frame_rows(torch.zeros(1, 3, 1, view.size, view.size, device=device), grid).shape[2]
+    size = _row_size(encoder, view.size, grid, layer)
     subject = Subject(Path(checkpoint), encoder, None, options, device)
     index = VideoIndex.read(data, options.missing)
     dataset = DrawnDataset(index, view, rate=rate, seed=seed, backend=options.backend)
@@ -94,13 +96,14 @@ def extract_draws(
                 yield OfVideo(None, {}, batch.failures[0])
             else:
                 times = batch.times[0][0].tolist()
-                yield OfVideo(draw_rows(encoder, batch, view, grid, device), {"times": times}, None)
+                yield OfVideo(draw_rows(encoder, batch, view, grid, layer), {"times": times}, None)
 
     def about(failures: list[FailedVideo], written: dict[str, Any]) -> dict[str, Any]:
         rows = {
             "trunk": trunk_digest(encoder),
             "dim": encoder.embed_dim,
             "grid": grid,
+            "layer": layer,
             "width": (size - encoder.embed_dim) // grid**2 if grid else 0,
             "size": view.size,
             "draws": 1 + view.count,
@@ -115,10 +118,18 @@ def extract_draws(
 
 
 @torch.no_grad()
+def _row_size(encoder: VideoEncoder, side: int, grid: int, layer: int | None) -> int:
+    """R of frames of `side` pixels, found by a black one."""
+    black = next(encoder.parameters()).new_zeros(1, 3, 1, side, side)
+    return encoder.frame_rows(black, grid, layer).shape[2]
+
+
+@torch.no_grad()
 def draw_rows(
-    encoder: VideoEncoder, batch: ClipBatch, view: ViewSpec, grid: int, device: torch.device
+    encoder: VideoEncoder, batch: ClipBatch, view: ViewSpec, grid: int, layer: int | None
 ) -> Tensor:
     """(1 + view.count, F, R) of a batch of one video of a `DrawnDataset`."""
+    device = next(encoder.parameters()).device
     frames, moved = batch.index[0].shape[1], batch.to(device)
     plain = EvalSpec(ClipSpec(frames, seconds=math.inf), size=view.size, resize="squash")
     shown = replace(
@@ -130,6 +141,8 @@ def draw_rows(
     clips = render_eval_views(shown, plain, encoder.mean, encoder.std)
     clips += render_views(moved, [replace(view, frames=frames)], encoder.mean, encoder.std)
     rows = [
-        encoder.frame_rows(part, grid).float().cpu() for clip in clips for part in clip.split(AT_ONCE, dim=2)
+        encoder.frame_rows(part, grid, layer).float().cpu()
+        for clip in clips
+        for part in clip.split(AT_ONCE, dim=2)
     ]
     return rearrange(torch.cat(rows, dim=1), "1 (draws frames) row -> draws frames row", frames=frames)

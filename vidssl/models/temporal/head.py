@@ -53,7 +53,7 @@ class TemporalTransformer(nn.Module):
         )
         self.fc: nn.Linear = OutputMap(width, dim)
 
-    alone = False  # whether it is the feature itself, see `temporal_head`
+    alone, pool = False, "mean"  # whether it is the feature itself, and what a clip's is; see `temporal_head`
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames: (B, T, D + g g W) for any T. Returns the residual (B, T, D)."""

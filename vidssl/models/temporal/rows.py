@@ -1,8 +1,9 @@
 """What an image tower tells of a frame to what learns of time behind it: its features, and what stands where in the picture.
 
-    row of a frame = [ features (D) | mean of the last layer's map over each cell of a coarse grid (g g W) ]
+    row of a frame = [ features (D) | mean of a layer's map over each cell of a coarse grid (g g W) ]
 
-The mean over the whole picture does not tell where a hand is; a grid of 3 x 3 cells does. Rows do not depend on other frames,
+The mean over the whole picture does not tell where a hand is; a grid of 3 x 3 cells does. The last layer of a network says what is there, an
+earlier one still how it lies. Rows do not depend on other frames,
 so they can be computed once and kept (`vidssl extract --draws`).
 """
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vidssl.errors import VidsslError
-from vidssl.models.encoder import ClipFeatures
+from vidssl.models.encoder import ClipFeatures, VideoEncoder
 
 
 def frame_rows(pooled: Tensor, maps: Tensor | None, grid: int) -> Tensor:
@@ -22,7 +23,7 @@ def frame_rows(pooled: Tensor, maps: Tensor | None, grid: int) -> Tensor:
 
     Args:
         pooled: (B, T, D) features of the frames.
-        maps: (B T, W, h, w) of their last layer; None for a grid of 0.
+        maps: (B T, W, h, w) of a layer; None for a grid of 0.
         grid: g, cells a side; 0: features alone. Cells share pixels of the map where g does not divide h or w.
 
     Returns:
@@ -32,6 +33,19 @@ def frame_rows(pooled: Tensor, maps: Tensor | None, grid: int) -> Tensor:
         return pooled
     cells = rearrange(adaptive_avg_pool2d(maps, grid), "(b t) w y x -> b t (y x w)", t=pooled.shape[1])
     return torch.cat([pooled, cells.to(pooled.dtype)], dim=2)
+
+
+def check_layer(encoder: VideoEncoder, layer: int | None, count: int) -> int:
+    """The number of the layer whose map a grid is made of, among `count`.
+
+    Raises:
+        VidsslError: there is none of that number.
+    """
+    if layer is not None and not 0 <= layer < count:
+        raise VidsslError(
+            f"encoder: {encoder.spec['name']}: layer {layer}: has {count} layers (allowed: 0 to {count - 1}; the last by default)"
+        )
+    return count - 1 if layer is None else layer
 
 
 def behind_frames(rows: Tensor, dim: int, head: nn.Module | None) -> ClipFeatures:
@@ -47,7 +61,13 @@ def behind_frames(rows: Tensor, dim: int, head: nn.Module | None) -> ClipFeature
     frames = rows[..., :dim]
     if head is not None:
         frames = head(rows) if head.alone else frames + head(rows)
-    return ClipFeatures(frames.mean(dim=1), frames, None)
+    clip = _spread(frames) if head is not None and head.pool == "std" else frames.mean(dim=1)
+    return ClipFeatures(clip, frames, None)
+
+
+def _spread(frames: Tensor) -> Tensor:
+    """(B, T, D) -> (B, D), the standard deviation over time; with a gradient where nothing moves."""
+    return ((frames - frames.mean(dim=1, keepdim=True)).square().mean(dim=1) + 1e-6).sqrt()
 
 
 class RowNorm(nn.Module):

@@ -8,8 +8,8 @@ under ``visual.`` keeps open_clip's names. At the start the clip feature is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -23,7 +23,7 @@ from vidssl.models.temporal.adapter import TemporalAdapter
 from vidssl.models.temporal.divided import TemporalAttention
 from vidssl.models.temporal.joint import JointAttention
 from vidssl.models.temporal.modes import sees, temporal_head
-from vidssl.models.temporal.rows import behind_frames, frame_rows
+from vidssl.models.temporal.rows import behind_frames, check_layer, frame_rows
 from vidssl.models.tokens.blocks import ImageTransformer, allow_any_size, take_apart
 from vidssl.models.tokens.drop import kept_patches
 
@@ -46,7 +46,7 @@ class ClipVideoEncoder(VideoEncoder):
             :class:`TemporalAttention`; the start stays that of the image model either way.
         causal: let a frame attend to itself and earlier frames only, so that its feature says nothing of later ones.
         activation_checkpointing: recompute each block in the backward pass; can be switched at any time.
-        head_width, head_grid, head_alone: of ``"head"`` and ``"convolutions"``, see `ClipOptions`.
+        head_width, head_grid, head_layer, head_alone, head_pool: of ``"head"`` and ``"convolutions"``, see `ClipOptions`.
         token_drop: share of the patches left out where `forward` is given keys; along time at a place (divided, adapter) the
             same ones in all frames of a clip, otherwise drawn for each frame.
         interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
@@ -70,7 +70,9 @@ class ClipVideoEncoder(VideoEncoder):
         token_drop: float = 0.0,
         head_width: int | None = None,
         head_grid: int | None = None,
+        head_layer: int | None = None,
         head_alone: bool = False,
+        head_pool: str = "mean",
         **interface: Any,
     ) -> None:
         tower = take_apart(visual)
@@ -93,7 +95,8 @@ class ClipVideoEncoder(VideoEncoder):
         self.token_drop = float(token_drop)
         self.activation_checkpointing = activation_checkpointing
         self.temporal: nn.ModuleList | None = None
-        self.head_grid = head_grid or 0
+        self.head_grid, self.head_layer = head_grid or 0, head_layer
+        check_layer(self, head_layer, len(tower.blocks))
         if self.head_grid and token_drop:
             raise VidsslError(
                 "create_model: head_grid: needs the patches that token_drop leaves out; give one of them"
@@ -106,6 +109,7 @@ class ClipVideoEncoder(VideoEncoder):
             width=head_width,
             cells=self.head_grid**2 * self.width,
             alone=head_alone,
+            pool=head_pool,
         )
         self.drops_tubes = temporal in ("divided", "adapter")
         if temporal in ("divided", "joint"):
@@ -125,29 +129,24 @@ class ClipVideoEncoder(VideoEncoder):
         assert tower is not None
         return tower
 
-    def units(self) -> Sequence[nn.Module]:
-        """See :meth:`VideoEncoder.units`: the blocks, and what each of them has for time."""
-        temporal = list(self.temporal or [])
-        taken_apart = (bool(temporal) and self.cls_mode == "shared") or not self.tower.whole_blocks
-        return temporal if taken_apart else [*self.tower.blocks, *temporal]
-
     def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
-        x, grid, frame_cls = self._tokens(clips, keys)
+        x, grid, frame_cls, inner = self._tokens(clips, keys, self.head_layer)
         tokens = self._patches(x, grid) if patches else None
-        found = behind_frames(self._rows(x, grid, self.head_grid), self.embed_dim, self.temporal_head)
+        rows = self._rows(x, grid, self.head_grid, inner)
+        found = behind_frames(rows, self.embed_dim, self.temporal_head)
         frames = found.frames
         if frame_cls is not None and self.visual.pool_type == "tok":
             # The shared class token is the same in every frame: `clip` is its projection.
             frames = _in_frames(self.tower.pool, rearrange(frame_cls, "b t w -> b t 1 w"))
         return ClipFeatures(found.clip, frames, tokens)
 
-    def frame_rows(self, clips: Tensor, grid: int) -> Tensor:
+    def frame_rows(self, clips: Tensor, grid: int, layer: int | None = None) -> Tensor:
         """See :meth:`VideoEncoder.frame_rows`."""
         if self.temporal is not None:
-            return super().frame_rows(clips, grid)
-        x, size, _ = self._tokens(clips)
-        return self._rows(x, size, grid)
+            return super().frame_rows(clips, grid, layer)
+        x, size, _, inner = self._tokens(clips, layer=layer)
+        return self._rows(x, size, grid, inner)
 
     def over_time(self, rows: Tensor) -> ClipFeatures:
         """See :meth:`VideoEncoder.over_time`."""
@@ -155,18 +154,22 @@ class ClipVideoEncoder(VideoEncoder):
             return super().over_time(rows)
         return behind_frames(rows, self.embed_dim, self.temporal_head)
 
-    def _rows(self, x: Tensor, size: tuple[int, int], grid: int) -> Tensor:
-        """Of the tokens (B, T, S, W) behind the last block, a grid of `size` among them."""
+    def _rows(self, x: Tensor, size: tuple[int, int], grid: int, inner: Tensor | None) -> Tensor:
+        """Of the tokens (B, T, S, W) behind the last block, a grid of `size` among them, or cells of those behind another."""
         pooled = _in_frames(self.tower.pool, x)
         if not grid:
             return pooled
-        maps = rearrange(self._patches(x, size), "b t h w width -> (b t) width h w")
-        return frame_rows(pooled, maps, grid)
+        maps = self._patches(x, size) if inner is None else _on_grid(inner[:, :, self.tower.prefix :], size)
+        return frame_rows(pooled, rearrange(maps, "b t h w width -> (b t) width h w"), grid)
 
-    def _tokens(
-        self, clips: Tensor, keys: Tensor | None = None
-    ) -> tuple[Tensor, tuple[int, int], Tensor | None]:
-        """Tokens (B, T, S, W) behind the last block, the size of their grid, and the last block's class tokens of frames."""
+    def _tokens(self, clips: Tensor, keys: Tensor | None = None, layer: int | None = None) -> _Tokens:
+        """What the blocks make of clips.
+
+        Args:
+            layer: of which block the tokens are wanted too.
+        """
+        last = len(self.tower.blocks) - 1
+        layer, inner = check_layer(self, layer, last + 1), None
         x, grid = self._embed(clips)
         places = self.tower.positions(grid)
         if keys is not None and self.token_drop:
@@ -177,7 +180,9 @@ class ClipVideoEncoder(VideoEncoder):
                 x, frame_cls = checkpoint(self._block, x, index, positions, use_reentrant=False)
             else:
                 x, frame_cls = self._block(x, index, positions)
-        return x, grid, frame_cls
+            if index == layer < last:
+                inner = x
+        return _Tokens(x, grid, frame_cls, inner)
 
     def maps(self, clips: Tensor) -> Iterator[Tensor]:
         """See :meth:`VideoEncoder.maps`; a layer is a block, and all but the last are as they leave it, without norm."""
@@ -234,6 +239,16 @@ class ClipVideoEncoder(VideoEncoder):
 
     def _patches(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         return _on_grid(_in_frames(self.tower.patches, x), grid)
+
+
+class _Tokens(NamedTuple):
+    """Tokens (B, T, S, W) behind the last block, the size of their grid, the last block's class tokens of frames (B, T, W)
+    where a clip has one for all, and the tokens behind another block where they were wanted."""
+
+    x: Tensor
+    grid: tuple[int, int]
+    frame_cls: Tensor | None
+    inner: Tensor | None
 
 
 def _check_shared(tower: ImageTransformer, causal: bool) -> None:

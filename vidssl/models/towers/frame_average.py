@@ -14,10 +14,19 @@ from vidssl.errors import VidsslError
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.sharing import sharing_copy
 from vidssl.models.temporal.modes import sees, temporal_head
-from vidssl.models.temporal.rows import behind_frames, frame_rows
+from vidssl.models.temporal.rows import behind_frames, check_layer, frame_rows
 
 # Options of `ClipOptions` that an image tower heeds whose blocks are left alone.
-OF_FRAMES = ("time_signal", "causal", "head_width", "head_grid", "head_alone", "chunk_frames")
+OF_FRAMES = (
+    "time_signal",
+    "causal",
+    "head_width",
+    "head_grid",
+    "head_layer",
+    "head_alone",
+    "head_pool",
+    "chunk_frames",
+)
 
 
 class FrameAverageEncoder(VideoEncoder):
@@ -29,7 +38,7 @@ class FrameAverageEncoder(VideoEncoder):
         visual: the tower.
         embed_dim, image_size: of the tower; interface: mean, std, spec, text, chunk_frames: see :class:`VideoEncoder`.
         temporal: ``"convolutions"`` or ``"head"`` over the features of frames, or ``"none"``.
-        time_signal, causal, head_width, head_grid, head_alone: of the head, see `ClipOptions`.
+        time_signal, causal, head_width, head_grid, head_layer, head_alone, head_pool: of the head, see `ClipOptions`.
     """
 
     def __init__(
@@ -43,13 +52,16 @@ class FrameAverageEncoder(VideoEncoder):
         causal: bool = False,
         head_width: int | None = None,
         head_grid: int | None = None,
+        head_layer: int | None = None,
         head_alone: bool = False,
+        head_pool: str = "mean",
         **interface: Any,
     ) -> None:
         super().__init__(embed_dim=embed_dim, width=embed_dim, image_size=image_size, **interface)
         self.visual = visual
-        self.sees, self.head_grid = sees(temporal, causal), head_grid or 0
-        cells = self.head_grid**2 * self._map_width() if self.head_grid else 0
+        self.sees = sees(temporal, causal)
+        self.head_grid, self.head_layer = head_grid or 0, head_layer
+        cells = self.head_grid**2 * self._map_width(head_layer) if self.head_grid else 0
         self.temporal_head = temporal_head(
             temporal,
             embed_dim,
@@ -58,6 +70,7 @@ class FrameAverageEncoder(VideoEncoder):
             width=head_width,
             cells=cells,
             alone=head_alone,
+            pool=head_pool,
         )
         if self._trunk is not None:
             self.map_multiple = max(layer["reduction"] for layer in self._trunk.feature_info)
@@ -72,11 +85,11 @@ class FrameAverageEncoder(VideoEncoder):
             raise VidsslError(
                 f"encoder: {self.spec['name']}: this image tower gives no patch tokens (a vision transformer would)"
             )
-        return self.over_time(self.frame_rows(clips, self.head_grid))
+        return self.over_time(self.frame_rows(clips, self.head_grid, self.head_layer))
 
-    def frame_rows(self, clips: Tensor, grid: int) -> Tensor:
+    def frame_rows(self, clips: Tensor, grid: int, layer: int | None = None) -> Tensor:
         """See :meth:`VideoEncoder.frame_rows`."""
-        return frame_rows(*self._seen(clips, grid > 0), grid)
+        return frame_rows(*self._seen(clips, grid > 0, layer), grid)
 
     def over_time(self, rows: Tensor) -> ClipFeatures:
         """See :meth:`VideoEncoder.over_time`."""
@@ -93,16 +106,18 @@ class FrameAverageEncoder(VideoEncoder):
             finally:
                 self.train(training)
 
-    def _seen(self, clips: Tensor, maps: bool) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) features of frames and, where maps are wanted, (B T, W, h, w) of the last layer."""
-        pooled, grid = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"), maps)
+    def _seen(self, clips: Tensor, maps: bool, layer: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) features of frames and, where maps are wanted, (B T, W, h, w) of a layer."""
+        pooled, grid = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"), maps, layer)
         return rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0]), grid
 
-    def _tower(self, images: Tensor, maps: bool = False) -> tuple[Tensor, Tensor | None]:
+    def _tower(
+        self, images: Tensor, maps: bool = False, layer: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """(N, 3, H, W) -> (N, D), and (N, W, h, w) where maps are wanted."""
         height, width = images.shape[2:]
         try:
-            return self._with_map(images) if maps else (self.visual(images), None)
+            return self._with_map(images, layer) if maps else (self.visual(images), None)
         except (AssertionError, RuntimeError) as error:
             if height == width == self.image_size or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -111,30 +126,35 @@ class FrameAverageEncoder(VideoEncoder):
                 f"(allowed: {self._sizes()})"
             ) from None
 
-    def _with_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What the tower gives, and the map of its last layer on the way there."""
-        self._map_width()  # or there is none
+    def _with_map(self, images: Tensor, layer: int | None) -> tuple[Tensor, Tensor]:
+        """What the tower gives, and the map of a layer on the way there."""
+        widths = self._map_widths()
+        number = check_layer(self, layer, len(widths))
         if self._resnet is not None:
-            *_, grid = _resnet_maps(self._resnet, images)
-            return self._resnet.attnpool(grid), grid
+            grids = list(_resnet_maps(self._resnet, images))
+            return self._resnet.attnpool(grids[-1]), grids[number]
         assert self._trunk is not None
-        last = [len(self._trunk.feature_info) - 1]
-        x, [grid] = self._trunk.forward_intermediates(images, indices=last, norm=True)
+        last = number == len(widths) - 1
+        x, [grid] = self._trunk.forward_intermediates(images, indices=[number], norm=last)
         return self.visual.head(self._trunk.forward_head(x)), grid
 
-    def _map_width(self) -> int:
-        """W, channels of the map of the last layer.
+    def _map_width(self, layer: int | None) -> int:
+        """W, channels of the map of a layer; raises where there is none."""
+        widths = self._map_widths()
+        return widths[check_layer(self, layer, len(widths))]
+
+    def _map_widths(self) -> list[int]:
+        """Channels of the maps of all layers.
 
         Raises:
             VidsslError: for a tower that shows none.
         """
         if self._resnet is not None:
-            return int(self._resnet.layer4[-1].conv3.out_channels)
+            stem = [int(self._resnet.conv3.out_channels)]
+            return stem + [int(stage[-1].conv3.out_channels) for stage in _stages(self._resnet)]
         if self._trunk is None:
-            raise VidsslError(
-                f"encoder: {self.spec['name']}: shows no map of its last layer; leave the grid out"
-            )
-        return int(self._trunk.feature_info[-1]["num_chs"])
+            raise VidsslError(f"encoder: {self.spec['name']}: shows no map of a layer; leave the grid out")
+        return [int(layer["num_chs"]) for layer in self._trunk.feature_info]
 
     def _sizes(self) -> str:
         """What sides this tower takes, in words; its own at least."""
@@ -189,7 +209,7 @@ class FrameAverageEncoder(VideoEncoder):
         return trunk if hasattr(trunk, "forward_intermediates") else None
 
 
-def _stages(resnet: Any) -> list[nn.Module]:
+def _stages(resnet: Any) -> list[Any]:
     return [resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4]
 
 

@@ -79,7 +79,16 @@ def load_over_time(
     temporal = other.get("temporal")
     if encoder.spec["temporal"] != temporal:  # names and shapes of weights can be the same
         raise VidsslError(f"{source}: was trained with temporal={temporal!r}; take temporal={temporal!r}")
-    for key in ("cls_mode", "time_signal", "causal", "head_width", "head_grid", "head_alone"):
+    for key in (
+        "cls_mode",
+        "time_signal",
+        "causal",
+        "head_width",
+        "head_grid",
+        "head_layer",
+        "head_alone",
+        "head_pool",
+    ):
         own, theirs = (spec.get("options", {}).get(key) for spec in (encoder.spec, other))
         if own != theirs:
             raise VidsslError(

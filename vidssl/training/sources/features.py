@@ -37,6 +37,12 @@ def check_kept(config: Config, encoder: VideoEncoder, store: FeatureStore) -> No
             f"model.options.head_grid: {grid}: {source} has a grid of {made['grid']} cells a side; set it to that"
             + ("" if made["grid"] else " (leave it out)")
         )
+    layer, kept = config.model.options.get("head_layer"), made.get("layer")
+    if grid and layer != kept:
+        raise VidsslError(
+            f"model.options.head_layer: {'the last' if layer is None else layer}: the grid of {source} is of "
+            + ("the last layer; leave it out" if kept is None else f"layer {kept}; set it to that")
+        )
     most = max(len(times) for times in store.times)
     for number, view in enumerate(config.views):
         if view.size != made["size"]:

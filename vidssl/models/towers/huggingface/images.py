@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vidssl.models.encoder import ClipFeatures, TextTower
-from vidssl.models.temporal.rows import frame_rows
+from vidssl.models.temporal.rows import check_layer, frame_rows
 from vidssl.models.towers.frame_average import OF_FRAMES, FrameAverageEncoder
 
 
@@ -35,7 +35,9 @@ class ImageTower(nn.Module):
             else {}
         )
         self.patch = 2 ** (len(config.hidden_sizes) + 1) if self.convolutional else int(config.patch_size)
-        self.width = int(config.hidden_sizes[-1] if self.convolutional else config.hidden_size)
+        sizes = config.hidden_sizes if self.convolutional else [config.hidden_size] * config.num_hidden_layers
+        self.widths = [int(size) for size in sizes]
+        self.width = self.widths[-1]
         self.dim = int(config.projection_dim) if self.clip else self.width
         self.prefix = 0 if kind.startswith("siglip") else 1 + int(getattr(config, "num_register_tokens", 0))
 
@@ -69,18 +71,20 @@ class ImageTower(nn.Module):
         grid: Tensor = rearrange(tokens, "n (h w) width -> n h w width", h=height // self.patch)
         return grid
 
+    def layer(self, output: Any, number: int, height: int) -> Tensor:
+        """(N, h, w, width) behind a layer, the last also behind the final norm; of the others `run` has to have kept the tokens."""
+        if number == len(self.widths) - 1:
+            return self.patches(output, height)
+        x: Tensor = output.hidden_states[number + 1]
+        if self.convolutional:
+            return rearrange(x, "n width h w -> n h w width")
+        return rearrange(x[:, self.prefix :], "n (h w) width -> n h w width", h=height // self.patch)
+
     def maps(self, images: Tensor) -> Iterator[Tensor]:
-        """(N, h, w, width) behind every layer, the last also behind the final norm."""
+        """(N, h, w, width) behind every layer."""
         output = self.run(images, layers=True)
-        *inner, _ = output.hidden_states[1:]
-        for x in inner:
-            if self.convolutional:
-                yield rearrange(x, "n width h w -> n h w width")
-            else:
-                yield rearrange(
-                    x[:, self.prefix :], "n (h w) width -> n h w width", h=images.shape[2] // self.patch
-                )
-        yield self.patches(output, images.shape[2])
+        for number in range(len(self.widths)):
+            yield self.layer(output, number, images.shape[2])
 
 
 class TransformersImageEncoder(FrameAverageEncoder):
@@ -113,23 +117,33 @@ class TransformersImageEncoder(FrameAverageEncoder):
 
     def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""
-        pooled, maps = self._seen(clips, patches or self.head_grid > 0)
-        found = self.over_time(frame_rows(pooled, maps, self.head_grid))
-        if not patches or maps is None:
+        number = check_layer(self, self.head_layer, len(self.visual.widths))
+        output = self._run(clips, number)
+        found = self.over_time(self._rows_of(output, clips, self.head_grid, number))
+        if not patches:
             return found
-        return found._replace(patches=rearrange(maps, "(b t) width h w -> b t h w width", b=clips.shape[0]))
+        tokens = self.visual.patches(output, clips.shape[3])
+        return found._replace(patches=rearrange(tokens, "(b t) h w width -> b t h w width", b=clips.shape[0]))
 
-    def _seen(self, clips: Tensor, maps: bool) -> tuple[Tensor, Tensor | None]:
-        """See :meth:`FrameAverageEncoder._seen`."""
-        output = self.visual.run(rearrange(clips, "b c t h w -> (b t) c h w"))
+    def frame_rows(self, clips: Tensor, grid: int, layer: int | None = None) -> Tensor:
+        """See :meth:`VideoEncoder.frame_rows`."""
+        number = check_layer(self, layer, len(self.visual.widths))
+        return self._rows_of(self._run(clips, number), clips, grid, number)
+
+    def _run(self, clips: Tensor, number: int) -> Any:
+        """The output for all frames; the tokens of every layer are kept where those of layer `number` are not the output's own."""
+        frames = rearrange(clips, "b c t h w -> (b t) c h w")
+        return self.visual.run(frames, layers=number < len(self.visual.widths) - 1)
+
+    def _rows_of(self, output: Any, clips: Tensor, grid: int, number: int) -> Tensor:
         pooled = rearrange(self.visual.pooled(output), "(b t) d -> b t d", b=clips.shape[0])
-        if not maps:
-            return pooled, None
-        return pooled, rearrange(self.visual.patches(output, clips.shape[3]), "n h w width -> n width h w")
+        maps = self.visual.layer(output, number, clips.shape[3]) if grid else None
+        return frame_rows(pooled, None if maps is None else rearrange(maps, "n h w c -> n c h w"), grid)
 
-    def _map_width(self) -> int:
-        """See :meth:`FrameAverageEncoder._map_width`."""
-        return int(self.visual.width)
+    def _map_widths(self) -> list[int]:
+        """See :meth:`FrameAverageEncoder._map_widths`."""
+        widths: list[int] = self.visual.widths
+        return widths
 
     def check_size(self, frames: int, size: int) -> None:
         """See :meth:`VideoEncoder.check_size`; any multiple of the patch."""
