@@ -117,7 +117,7 @@ def test_a_recipe_says_where_it_is_from_what_to_expect_and_what_it_costs(file: P
 
 def kept_features(sprites: Path, tiny_clip: Path, folder: Path) -> Path:
     """Of the videos and the model that stand for those of a recipe."""
-    view, options = ViewSpec("global", 1, 4, size=64), EvalOptions(frames=4, size=64, workers=0, device="cpu")
+    view, options = ViewSpec("global", 1, 8, size=64), EvalOptions(frames=8, size=64, workers=0, device="cpu")
     extract_draws(
         f"local-dir:{tiny_clip}", sprites / "val", folder / "f.safetensors", view=view, options=options
     )

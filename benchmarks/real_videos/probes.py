@@ -1,0 +1,79 @@
+"""One tuned linear probe for everything, and what needs no training: the image model's features in several forms, motion energy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from equal_budget.cell import shown
+from torch import Tensor
+
+from real_videos.sets import Set
+from vidssl.data.cache.videos import cached
+from vidssl.data.clips import ClipSpec
+from vidssl.data.decode.open import open_video
+from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.data.views.evaluation import EvalSpec
+from vidssl.evaluation.features import motion_energy
+from vidssl.evaluation.probes.knn import knn_scores
+from vidssl.evaluation.probes.logistic import probe
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+WIDTH = 256  # of the trained head, and of what flattened features are reduced to
+NEIGHBOURS = 10
+
+
+def scores(fit: Tensor, test: Tensor, of: Set) -> dict[str, Any]:
+    """Which of the held-out clips the probes name, as a string of 0 and 1 for each probe; the penalty is chosen on held-out recordings."""
+    fit, test = fit.float(), test.float()
+    linear, _ = probe(fit, of.labels, test, of.classes, groups=of.fit_groups, grid=PENALTIES)
+    near = knn_scores(fit, of.labels, test, NEIGHBOURS, of.classes)
+    return {"linear": _right(linear, of), f"{NEIGHBOURS}-NN": _right(near, of)}
+
+
+def _right(scores: Tensor, of: Set) -> str:
+    return "".join(str(int(right)) for right in scores.argmax(dim=1) == of.truth)
+
+
+def baselines(of: Set, videos: Path, name: str, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything that a trained head has to beat, one by one."""
+    dim = of.dim
+    fit, test = of.fit, of.test
+    yield "image model, mean over frames", scores(*(x[..., :dim].float().mean(1) for x in (fit, test)), of)
+    yield "image model, frames side by side", scores(*reduced(*(x[..., :dim].flatten(1) for x in (fit, test))), of)  # fmt: skip
+    whole = [x[..., dim:].flatten(1) for x in (fit, test)]
+    yield "its grid, frames side by side", scores(*reduced(whole[0], whole[1]), of)
+    yield f"the same, {WIDTH} numbers", scores(*reduced(whole[0], whole[1], WIDTH), of)
+    yield "motion energy", scores(*energies(videos / name, work), of)
+    majority = torch.full_like(of.truth, int(of.labels.mode().values))
+    yield "commonest class", {"linear": "".join(str(int(x)) for x in majority == of.truth)}
+
+
+def energies(folder: Path, work: Path) -> list[Tensor]:
+    """Motion energy of both splits, over a grid of cells and four parts of the clip."""
+    cache = cached(open_video, 64, "raw", work / "frames", fps=10.0)
+    spec = EvalSpec(ClipSpec(16, seconds=math.inf), size=48, resize="squash")
+    indices = [VideoIndex.read(folder / split) for split in ("train", "val")]
+    return [
+        torch.cat([motion_energy(c) for (c,) in shown(index, spec, (0.0,) * 3, (1.0,) * 3, cache)])
+        for index in indices
+    ]
+
+
+def reduced(fit: Tensor, test: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
+    """Rows of so many numbers that no probe could hold them, on the directions in which the training rows differ.
+
+    Standardised rows are given in the coordinates of their first `width` principal axes (None: of all, which loses nothing), turned at random: the
+    probe standardises what it is given, and would make the last axis as loud as the first.
+    """
+    mean, std = fit.float().mean(0), fit.float().std(0).clamp(min=1e-6)
+    fit, test = (fit.float() - mean) / std, (test.float() - mean) / std
+    values, vectors = torch.linalg.eigh((fit @ fit.T).double())
+    keep = values > 1e-6 * values[-1]
+    axes = vectors[:, keep][:, -(width or len(values)) :]
+    axes = (fit.T.double() @ axes / values[keep][-(width or len(values)) :].sqrt()).float()
+    turn, _ = torch.linalg.qr(torch.randn(axes.shape[1], axes.shape[1], generator=torch.Generator().manual_seed(0)))  # fmt: skip
+    return fit @ axes @ turn, test @ axes @ turn
