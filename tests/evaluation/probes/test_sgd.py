@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tests.evaluation.probes.test_linear import blobs
 from vidssl.errors import VidsslError
 from vidssl.evaluation.probes.selection import Setting, best_head
-from vidssl.evaluation.probes.sgd import fit_heads, probe_sgd
+from vidssl.evaluation.probes.sgd import fit_heads, losses_of, probe_sgd
 
 GRID = [Setting(1e-3, 0.0), Setting(0.1, 1e-2), Setting(1.0, 1e-4)]
 HOW = {"epochs": 3, "batch_size": 16, "seed": 3}
@@ -69,3 +69,13 @@ def test_a_constant_dimension_does_not_matter():
     x, y = blobs(np.random.default_rng(3), 40)
     padded = torch.cat([x, torch.full((40, 1), 7.0)], 1)
     assert bool(fit_heads(padded, y, 3, GRID, **HOW)(padded).isfinite().all())
+
+
+def test_losses_are_those_of_all_rows_at_once_and_infinite_where_a_head_diverged(monkeypatch):
+    x, y = blobs(np.random.default_rng(5), 90)
+    heads = fit_heads(x, y, 3, [*GRID, Setting(1e300, 1.0)], **HOW)
+    expected = F.cross_entropy(heads(x).transpose(1, 2), y.expand(4, -1), reduction="none").mean(1)[:3]
+    monkeypatch.setattr("vidssl.evaluation.probes.sgd.JUDGED", 7)
+    found = losses_of(heads, x, y)
+    torch.testing.assert_close(found[:3], expected, atol=1e-9, rtol=0)
+    assert found[3] == math.inf and int(found.argmin()) == best_head(heads(x), y)

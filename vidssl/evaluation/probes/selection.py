@@ -19,10 +19,15 @@ class Setting(NamedTuple):
     decay: float
 
 
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """(H, N) float64 of (H, N, K) logits and (N,) labels."""
+    labels = labels.to(logits.device).expand(len(logits), -1)
+    return F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").double()
+
+
 def best_head(logits: Tensor, labels: Tensor) -> int:
     """The head of the lowest cross-entropy, of (H, N, K) logits; one that diverged never is."""
-    labels = labels.to(logits.device).expand(len(logits), -1)
-    losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
+    losses = cross_entropies(logits, labels).mean(1)
     return int(losses.nan_to_num(nan=math.inf).argmin())
 
 
