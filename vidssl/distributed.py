@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vidssl.errors import VidsslError
 
@@ -87,6 +88,16 @@ def gather_rows(x: Tensor, counts: Sequence[int] | None = None) -> Tensor:
 def all_sum(x: Tensor) -> Tensor:
     """Elementwise sum of `x` over processes, the same on each. Backward: the sum of the cotangents."""
     return cast(Tensor, _AllSum.apply(x)) if is_distributed() else x
+
+
+def own_part(x: Tensor) -> Tensor:
+    """What this process holds of a tensor that is split over processes; all of one that is not."""
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
+def put_together(x: Tensor) -> Tensor:
+    """All of a tensor that is split over processes, on each of them, which all have to call this; another as it is."""
+    return x.full_tensor() if isinstance(x, DTensor) else x
 
 
 def average_gradients(module: nn.Module) -> None:

@@ -22,7 +22,7 @@ from vidssl.errors import VidsslError, check_choice
 from vidssl.files import newest_checkpoint, require_whole
 from vidssl.models.export import read_encoder
 from vidssl.models.student import Student
-from vidssl.models.weights import load_strict, read_tensors
+from vidssl.models.weights import load_strict, read_state
 from vidssl.objectives.composite import Composite, build_objectives
 
 Weights = Literal["teacher", "student", "initial"]
@@ -151,7 +151,7 @@ def _load(
 
     def read(file: str, prefix: str = "") -> dict[str, Tensor]:
         """Without what belongs to other objectives: their names follow the prefix."""
-        tensors = read_tensors(checkpoint / file)
+        tensors = read_state(checkpoint / file)
         own = tuple(f"{prefix}{name}." for name in names)
         return {key: x for key, x in tensors.items() if key.startswith(own) or not key.startswith(prefix)}
 

@@ -16,7 +16,7 @@ from vidssl.evaluation import EvalOptions, knn
 from vidssl.files import write_json
 from vidssl.reporting import write_report
 from vidssl.reporting.curves import troubles
-from vidssl.reporting.videos import clusters, nearest
+from vidssl.reporting.grouping import clusters, nearest
 from vidssl.training.listing import read_run
 
 FAST = EvalOptions(clips=1, workers=0, batch_size=8)

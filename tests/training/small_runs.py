@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 WORDS = {
@@ -71,6 +72,15 @@ def launch(arguments: list[str], processes: int) -> subprocess.CompletedProcess[
         env={**os.environ, "MASTER_PORT": "0"},
         check=False,
     )  # fmt: skip
+
+
+def tell_accelerate() -> None:
+    """Of the gloo group that `run_on_processes` has made, what a launcher would have told."""
+    rank, processes = str(dist.get_rank()), str(dist.get_world_size())
+    os.environ |= {
+        "ACCELERATE_USE_CPU": "1", "MASTER_ADDR": "127.0.0.1", "RANK": rank, "LOCAL_RANK": rank,
+        "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes,
+    }  # fmt: skip
 
 
 def train_on_cpu(recipe: Path, run: Path) -> Path:

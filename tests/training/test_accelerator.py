@@ -21,7 +21,7 @@ from vidssl.training.setup import set_up
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("ACCELERATE_USE_FSDP", "true", "FSDP is not supported"),
+        ("ACCELERATE_USE_FSDP", "true", "FSDP 1 is not supported"),
         ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed is not supported"),
         (
             "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
 from accelerate import Accelerator
 
 from tests.distributed_runner import run_on_processes
-from tests.training.small_runs import log_of
+from tests.training.small_runs import assert_same, log_of, weights_of
 from vidssl.config import load_config
 from vidssl.data.manifest.quarantine import Quarantine
 from vidssl.distributed import rank, world_size
@@ -17,8 +19,9 @@ from vidssl.errors import VidsslError
 from vidssl.files import newest_checkpoint
 from vidssl.training import pretrain
 from vidssl.training.loop import train
-from vidssl.training.report import warning
+from vidssl.training.report import Report, warning
 from vidssl.training.setup import set_up
+from vidssl.utilisation import Work
 
 
 def test_a_broken_video_is_named_and_the_run_goes_on(recipe, sprites, tmp_path):
@@ -45,6 +48,42 @@ def test_flat_concept_targets_are_said_in_words() -> None:
     logs = {"c/marginal_entropy_category": 1.0, "c/entropy_category": 0.99, "c/clips": 500.0}
     assert "flat" in (warning(logs, dim=32) or "")
     assert warning({**logs, "c/entropy_category": 0.5}, dim=32) is None
+
+
+def test_utilisation_is_of_a_counted_step_and_counting_changes_nothing(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("vidssl.utilisation.peak_rate", lambda device, half: 1e9)
+    counted: list[Work] = []
+    started = Work.__init__
+    monkeypatch.setattr(
+        Work, "__init__", lambda work, *a, **k: counted.append(work) or started(work, *a, **k)
+    )
+    short = "train.steps=2"
+    run = pretrain(load_config(recipe, [short]))
+    clips_in_views = 2 * 8
+    for line in log_of(run):
+        seconds = clips_in_views / line["clips_per_second"]
+        assert line["mfu"] == pytest.approx(counted[0].flops / seconds / 1e9)
+    bare = ["objective.hsic.target=false", "objective.hsic.predictor=null"]
+    pretrain(load_config(recipe, [short, f"output={tmp_path / 'bare'}", *bare]))
+    assert 0.5 < counted[1].flops / counted[0].flops < 0.9  # without a teacher: 3 of 4 passes
+    monkeypatch.setattr("vidssl.utilisation.peak_rate", lambda device, half: None)
+    monkeypatch.setattr(Work, "counted", lambda work: nullcontext())
+    without = pretrain(load_config(recipe, [short, f"output={tmp_path / 'without'}"]))
+    assert "mfu" not in log_of(without)[-1]
+    assert_same(weights_of(run), weights_of(without))
+
+
+def test_a_gpu_is_waited_for_around_logged_steps_only(recipe, monkeypatch):
+    waited: list[int] = []
+    monkeypatch.setattr("torch.accelerator.synchronize", lambda device: waited.append(1))
+    due, device = (lambda step: step == 3), SimpleNamespace(type="cuda")
+    run = SimpleNamespace(accelerator=SimpleNamespace(device=device))
+    for step in range(1, 6):
+        Report.settle(SimpleNamespace(run=run, is_due=due), step)
+    assert len(waited) == 1
+    device.type = "cpu"
+    Report.settle(SimpleNamespace(run=run, is_due=due), 3)
+    assert len(waited) == 1
 
 
 @pytest.mark.parametrize(("seen", "ends_at"), [([1, 1, 1], 3), ([1, 1, 0, 1, 1, 0], None)])

@@ -26,7 +26,7 @@ from vidssl.cli.extraction import extract, pca
 from vidssl.cli.probes import attentive_probe, finetune, retrieval
 from vidssl.cli.runs import report, runs
 from vidssl.cli.tracking import track
-from vidssl.cli.training import STOPPED, demo, pretrain
+from vidssl.cli.training import STOPPED, demo, pretrain, try_
 from vidssl.errors import OPTION, Stopped, VidsslError, did_you_mean
 from vidssl.launching import keep_to_cpu, relaunch_on_cpu, say_end
 from vidssl.schema import in_words
@@ -40,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("try")(try_)
 for command in (
     pretrain,
     zero_shot,

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from vidssl.cli.options import Checkpoint, Folder, Plots, Result, Select, Templates, finish, with_eval_options
+from vidssl.cli.options import (
+    Checkpoint,
+    Folder,
+    Plots,
+    Published,
+    Result,
+    Select,
+    Templates,
+    finish,
+    with_eval_options,
+)
 
 
 @with_eval_options
@@ -23,6 +33,11 @@ def zero_shot(
     ] = None,
     templates: Templates = None,
     texts: Annotated[str, Option(help="what stands for a class: category, description or both")] = "category",
+    pooling: Annotated[
+        Literal["unit", "clip"],
+        Option(help="unit: frames are scored and their scores averaged; clip: the encoder's own mean"),
+    ] = "unit",
+    protocol: Published = None,
     *,
     options: Any,
     output: Result = None,
@@ -30,8 +45,9 @@ def zero_shot(
     """Recognise actions from the text of their names."""
     from vidssl.evaluation import zero_shot as run
 
-    result = run(checkpoint, data, classes=classes, templates=templates, texts=texts, options=options)
-    finish(result, "zero-shot", checkpoint, data, output)
+    asked: Any = {"classes": classes, "templates": templates, "texts": texts, "pooling": pooling}
+    result = run(checkpoint, data, **asked, options=options)
+    finish(result, "zero-shot", checkpoint, data, output, protocol)
 
 
 @with_eval_options
@@ -49,6 +65,7 @@ def linear_probe(
     draws: Annotated[int, Option(help="of the videos of few shots")] = 3,
     select: Select = "train",
     seed: Annotated[int, Option(help="of the held-out part that chooses the penalty")] = 0,
+    protocol: Published = None,
     *,
     options: Any,
     output: Result = None,
@@ -59,7 +76,7 @@ def linear_probe(
 
     fit = LinearOptions(head, shots, draws, select, seed)
     result = run(checkpoint, train, val, fit=fit, options=options)
-    finish(result, "linear probe", checkpoint, val, output)
+    finish(result, "linear probe", checkpoint, val, output, protocol)
 
 
 @with_eval_options
@@ -69,6 +86,7 @@ def knn(
     val: Annotated[Path, Argument(help="labelled folder or CSV to test on")],
     k: Annotated[list[int], Option(help="neighbours; may be given several times")] = [1, 5, 20],  # noqa: B006
     temperature: Annotated[float, Option(help="of the votes' weights")] = 0.07,
+    protocol: Published = None,
     *,
     options: Any,
     output: Result = None,
@@ -77,7 +95,7 @@ def knn(
     from vidssl.evaluation import knn as run
 
     result = run(checkpoint, train, val, k=k, temperature=temperature, options=options)
-    finish(result, "k-NN", checkpoint, val, output)
+    finish(result, "k-NN", checkpoint, val, output, protocol)
 
 
 @with_eval_options

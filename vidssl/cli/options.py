@@ -46,8 +46,43 @@ Folder = Annotated[Path | None, Option(help="folder of results (default: in resu
 Plots = Annotated[bool, Option(help="draw figures (needs matplotlib)")]
 
 
-def finish(result: dict[str, Any], title: str, checkpoint: str, data: Path, output: Path | None) -> None:
-    """Print the table and write the JSON, on the first process."""
+def _list_published(context: typer.Context, name: str | None) -> str | None:
+    """Print all protocols of the command where that is asked for."""
+    if name == "list":
+        from vidssl.evaluation.published import all_lines
+
+        for line in all_lines(str(context.command.name)):
+            typer.echo(line)
+        raise typer.Exit
+    return name
+
+
+Published = Annotated[
+    str | None,
+    Option(
+        "--protocol",
+        callback=_list_published,
+        is_eager=True,
+        help="frames, views and more as others published them, by name; what is given as well wins; list: show all",
+    ),
+]
+
+
+def finish(
+    result: dict[str, Any],
+    title: str,
+    checkpoint: str,
+    data: Path,
+    output: Path | None,
+    protocol: Any = None,
+) -> None:
+    """Print the table and write the JSON, on the first process.
+
+    Args:
+        protocol: what `as_published` recorded, None where none was named.
+    """
+    if protocol is not None:
+        result["published"] = protocol
     from vidssl import distributed
     from vidssl.evaluation.answers.files import write_answers
     from vidssl.evaluation.official import show_splits
@@ -157,6 +192,9 @@ def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
     own = inspect.signature(command, eval_str=True).parameters
 
     def wrapper(**given: Any) -> None:
+        context = given.pop("context", None)
+        if given.get("protocol") is not None:
+            given = _as_published(command, context, given)
         chosen = {name: given.pop(name) for name in shared}
         options = eval_options(**chosen)
         from vidssl.threads import computing_with
@@ -165,6 +203,21 @@ def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
             command(**given, options=options)
 
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "options"]
+    if "protocol" in own:
+        kept.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
     wrapper.__signature__ = inspect.Signature([*kept, *shared.values()])  # type: ignore[attr-defined]
     return wrapper
+
+
+def _as_published(
+    command: Callable[..., None], context: typer.Context, given: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a command with those of the protocol that is named, which becomes what a result says of it."""
+    from vidssl.evaluation.published import as_published
+
+    said = {
+        name for name in given if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+    }
+    chosen = as_published(command.__name__.replace("_", "-"), given["protocol"], given, said)
+    return {**chosen.values, "protocol": chosen.record}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
-from vidssl.cli.options import Checkpoint, Result, Select, finish, with_eval_options
+from vidssl.cli.options import Checkpoint, Published, Result, Select, finish, with_eval_options
 
 
 @with_eval_options
@@ -39,6 +39,7 @@ def attentive_probe(
     ] = None,
     select: Select = "train",
     seed: Annotated[int, Option(help="of the held-out part, the heads' start and the order of videos")] = 0,
+    protocol: Published = None,
     *,
     options: Any,
     output: Result = None,
@@ -51,7 +52,7 @@ def attentive_probe(
     grid["on_the_fly"] = on_the_fly
     fit = AttentiveOptions(tokens, layer, blocks, epochs, probe_batch_size, select=select, seed=seed, **grid)
     result = run(checkpoint, train, val, fit=fit, options=options)
-    finish(result, "attentive probe", checkpoint, val, output)
+    finish(result, "attentive probe", checkpoint, val, output, protocol)
 
 
 @with_eval_options

@@ -1,10 +1,12 @@
-"""``vidssl pretrain`` and ``vidssl demo``: what trains an encoder."""
+"""``vidssl pretrain | demo | try``: what trains an encoder."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,8 +80,10 @@ def _threads(recipe: Config, resume: bool) -> int | None:
 
 
 def _show_cost(recipe: Config, random_weights: bool) -> None:
+    from vidssl.training.recipes.batch_size import with_batch_size
     from vidssl.training.recipes.dry_run import dry_run
 
+    recipe = with_batch_size(recipe)
     cost = dry_run(recipe, random_weights)
     typer.echo(
         f"{cost['videos']} videos, {cost['steps']} steps of {recipe.train.batch_size} on {cost['device']}"
@@ -114,6 +118,48 @@ def demo(
     from vidssl.demo import run_demo
 
     run_demo(output, seed=seed)
+
+
+def try_(
+    folder: Annotated[Path, Argument(help="videos in class folders, or loose files; or a list")],
+    output: Annotated[Path, Option("--output", "-o", help="folder of all that comes of it")] = Path(
+        "runs/try"
+    ),
+    encoder: Annotated[
+        str | None,
+        Option(
+            help="image model: NAME:TAG of open_clip, local-dir:/path, timm/NAME:FILE, a run (default: one on this machine, or of the hub)"
+        ),
+    ] = None,
+    minutes: Annotated[float, Option(help="that it may take, about")] = 5.0,
+    resume: Annotated[bool, Option("--resume", help="go on in the output folder")] = False,
+    dry: Annotated[
+        bool, Option("--dry-run", help="say what would be done and how long it takes; keep nothing")
+    ] = False,
+    open_page: Annotated[
+        bool | None, Option("--open/--no-open", help="the report in a browser (default: on a desktop)")
+    ] = None,
+    seed: Annotated[int, Option(min=0, help="of the held-out part, draws and training")] = 0,
+    workers: Annotated[int, Option(min=0, help="decoding processes")] = 2,
+) -> None:
+    """Adapt an image model to your videos for a few minutes, and say with intervals what that was good for."""
+    from vidssl.trying import try_folder
+
+    page = try_folder(
+        folder, output, encoder=encoder, minutes=minutes, seed=seed, resume=resume, dry=dry, workers=workers
+    )
+    if page is None:
+        return
+    typer.echo(f"written to {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    if open_page or (open_page is None and _on_a_desktop()):
+        webbrowser.open(page.resolve().as_uri())
+
+
+def _on_a_desktop() -> bool:
+    screen = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(x) for x in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return sys.stdout.isatty() and screen
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from vidssl.config.data import DataConfig
-from vidssl.config.section import Count, Fraction, NotNegative, Positive, Section
+from vidssl.config.section import BatchSize, Count, Fraction, NotNegative, Positive, Section
 
 
 class ViewConfig(Section):
@@ -99,7 +99,10 @@ class TeacherConfig(Section):
 class TrainConfig(Section):
     """The loop."""
 
-    batch_size: Count = Field(64, description="clips in one optimiser step, over all processes")
+    batch_size: BatchSize = Field(
+        64,
+        description="clips in one optimiser step, over all processes; auto: as many as fit into memory, found when a run begins",
+    )
     steps: Count | None = Field(None, description="optimiser steps (exclusive with epochs)")
     epochs: Positive | None = Field(None, description="passes over the videos (exclusive with steps)")
     accumulation: Count = Field(
@@ -129,7 +132,14 @@ class TrainConfig(Section):
         None,
         description="of a CPU, for each process; null: OMP_NUM_THREADS, or else those of the cores that are free",
     )
-    compile: bool = Field(False, description="torch.compile of the student")
+    compile: bool = Field(
+        False,
+        description="torch.compile of the blocks of student and teacher (the whole encoder, where it has none)",
+    )
+    shard: bool = Field(
+        False,
+        description="hold a part of weights, gradients, optimiser and teacher on each process (FSDP2); nothing on one process",
+    )
     log_every: Count = Field(10, description="steps between two lines of the log")
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: ten in a run")
     step_deadline: Positive | None = Field(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from vidssl import schema
 
@@ -12,6 +12,29 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+AUTO = 0  # the number that stands for "auto" until the right one is found
+_OR_AUTO = {"anyOf": [{"type": "integer", "minimum": 1}, {"enum": ["auto"], "type": "string"}]}
+
+
+def _number_or_auto(value: Any) -> Any:
+    if value == "auto":
+        return AUTO
+    if isinstance(value, str) and not value.lstrip("-").isdecimal():
+        raise ValueError("must be a whole number or auto")
+    if value == AUTO and isinstance(value, int):
+        raise ValueError("must be at least 1, or auto")
+    return value
+
+
+BatchSize = Annotated[
+    int,
+    Field(ge=AUTO),
+    BeforeValidator(_number_or_auto),
+    PlainSerializer(lambda size: "auto" if size == AUTO else size),
+    WithJsonSchema(_OR_AUTO),
+]
 
 
 class Section(schema.Section):

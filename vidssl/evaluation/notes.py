@@ -7,6 +7,7 @@ from textwrap import shorten
 from typing import Any
 
 from vidssl.evaluation.comparison import format_comparison
+from vidssl.evaluation.published import published_lines
 
 LINES = 20  # of one kind on the screen; the result file has all of them
 
@@ -15,6 +16,7 @@ def result_notes(result: Mapping[str, Any]) -> list[str]:
     """Lines for the screen: how videos were shown, classes, comparisons, and whatever counts against a number."""
     return [
         _sampling(result["sampling"]),
+        *(published_lines(result["published"]) if result.get("published") else ()),
         *_classes(result),
         *(format_comparison(name, record) for name, record in result.get("comparisons", {}).items()),
         *result.get("notes", ()),

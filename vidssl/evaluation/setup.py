@@ -99,8 +99,13 @@ class Subject:
     device: torch.device
 
 
-def load_subject(checkpoint: str | Path, options: EvalOptions | None = None) -> Subject:
+def load_subject(
+    checkpoint: str | Path, options: EvalOptions | None = None, before: str | Path | None = None
+) -> Subject:
     """Load an encoder, whatever names it (see `load_encoder`), and, when the run keeps it, the encoder it started from.
+
+    Args:
+        before: an encoder to stand as the untrained one instead, such as the image model that a run began with.
 
     Raises:
         VidsslError: for anything that names no encoder, weights that are not finite, or a
@@ -108,7 +113,7 @@ def load_subject(checkpoint: str | Path, options: EvalOptions | None = None) -> 
     """
     path, options = Path(checkpoint), options or EvalOptions()
     device = find_device(options.device)
-    encoder, initial = load_encoder(checkpoint).to(device), find_initial(path)
+    encoder, initial = load_encoder(checkpoint).to(device), before or find_initial(path)
     spec = options.spec(encoder)
     encoder.check_size(spec.clip.frames, spec.size)
     untrained = None if initial is None else load_encoder(initial).to(device)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidssl.concepts.names import match_names
 from vidssl.data.manifest.manifest import VideoIndex
+from vidssl.errors import check_choice
 from vidssl.evaluation.answers.calibration import calibration_scores
 from vidssl.evaluation.answers.confusion import answers_of
 from vidssl.evaluation.answers.record import answers_record
@@ -52,6 +53,7 @@ def zero_shot(
     classes: str | None = None,
     templates: str | None = None,
     texts: str = "category",
+    pooling: str = "unit",
     options: EvalOptions | None = None,
 ) -> Result:
     """Classify the videos of a labelled folder by the text of their classes.
@@ -64,21 +66,29 @@ def zero_shot(
             measured on the videos of its own classes, with their mean; ``k600-zero-shot-1`` to ``-3`` one of them.
         templates: preset, file, or one template with ``{}``.
         texts: ``category`` (names), ``description`` (the sentences of a vocabulary) or ``both``.
+        pooling: ``unit``, the mean of unit-length frame features, which averages the scores of frames, or ``clip``, the encoder's own: of an
+            image model the mean of its frames as they are.
 
     Returns:
         JSON-able result; ``scores`` holds the untrained encoder (of an image CLIP: the mean over its frames) and the
         trained one, both also debiased, majority and chance. ``setting`` of a score says whether it used the evaluated
         videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
     """
+    check_choice("pooling", pooling, ("unit", "clip"))
     subject = load_subject(checkpoint, options)
     if classes == K600:
         lists = [f"{K600}-{number}" for number in (1, 2, 3)]
-        return mean_of_splits([_measured(subject, data, one, templates, texts) for one in lists])
-    return over_splits(lambda one: _measured(subject, one, classes, templates, texts), data)
+        return mean_of_splits([_measured(subject, data, one, templates, texts, pooling) for one in lists])
+    return over_splits(lambda one: _measured(subject, one, classes, templates, texts, pooling), data)
 
 
 def _measured(
-    subject: Subject, data: str | Path, classes: str | None, templates: str | None, texts: str
+    subject: Subject,
+    data: str | Path,
+    classes: str | None,
+    templates: str | None,
+    texts: str,
+    pooling: str,
 ) -> Result:
     index, unlabelled = read_labelled(data, subject.options)
     listed = find_classes(Path(data), index.classes, classes)
@@ -91,6 +101,7 @@ def _measured(
     features = extract_features(subject, index, description="zero-shot")
     labels, groups = joined.ids, group_numbers(index.groups)
     initial = find_initial(subject.path)
+    keys = {name: f"{name}/unit" if pooling == "unit" else name for name in ("untrained", "trained")}
     names = name_setting(None if initial is None else initial.parent, listed)
     rated: dict[str, Rated] = {}
     classifiers: dict[
@@ -104,7 +115,8 @@ def _measured(
             tower = text_tower(encoder).fingerprint
             if tower not in classifiers:
                 classifiers[tower] = text_classifier(encoder, listed, chosen, texts).cpu()
-            rows, ok = features.features[f"{name}/unit"], features.ok[f"{name}/unit"]
+            key = keys[name]
+            rows, ok = features.features[key], features.ok[key]
             heat = text_tower(encoder).temperature
             rated |= rated_with_debiased(name, rows, classifiers[tower], labels, ok, setting, groups, heat)
     scores = {name: row.score for name, row in rated.items()}
@@ -123,6 +135,7 @@ def _measured(
             **joined.record(),
         },
         "texts": texts,
+        **({} if pooling == "unit" else {"pooling": pooling}),
         "cut_texts": cut,
         "templates": templates_record(chosen),
         "names": names,
@@ -130,7 +143,7 @@ def _measured(
         + [
             f"{name}: all videos have the same features, so that it gives one answer for all of them"
             for name in ("untrained", "trained")
-            if f"{name}/unit" in features.features and features.constant(f"{name}/unit")
+            if keys[name] in features.features and features.constant(keys[name])
         ]
         + [
             line

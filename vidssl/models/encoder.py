@@ -199,6 +199,16 @@ class VideoEncoder(nn.Module):
         """The `maps` of one layer, counted from 0; later ones are not computed."""
         return next(islice(self.maps(clips), layer, None))
 
+    def units(self) -> Sequence[nn.Module]:
+        """The modules that `forward` calls as wholes (``unit(x)``) and that hold nearly all weights, such as the blocks of a
+        transformer: by them an encoder is compiled and split over processes. Empty: the encoder is one."""
+        return ()
+
+    def compile_units(self) -> None:
+        """Have torch compile the units, which are mostly alike and then compiled once, or all of it where there are none."""
+        for unit in self.units() or [self]:
+            unit.compile()
+
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """The modules of each layer of a convolutional network, whose strides in space can be changed; else empty."""
         return ()

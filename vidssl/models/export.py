@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vidssl.errors import VidsslError
 from vidssl.files import whole_folder, write_json, write_tensors
@@ -20,13 +22,19 @@ from vidssl.models.weights import load_strict, read_tensors
 from vidssl.version import __version__
 
 
-def save_encoder(encoder: VideoEncoder, folder: str | Path, text: bool = True) -> Path:
+def save_encoder(
+    encoder: VideoEncoder,
+    folder: str | Path,
+    text: bool = True,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Path:
     """Export an encoder. The folder appears complete or not at all; an encoder already there is replaced.
 
     Args:
         encoder: what to write.
         folder: where; parents are created.
         text: whether to write the text tower (if there is one) too.
+        weights: the state of the encoder, where its own is in parts; None: its own.
 
     Raises:
         VidsslError: when `folder` exists and holds something else than an exported encoder.
@@ -54,7 +62,7 @@ def save_encoder(encoder: VideoEncoder, folder: str | Path, text: bool = True) -
             if tower.tokenizer_spec["kind"] == "transformers":
                 tower.tokenizer.save_pretrained(partial / TOKENIZER)
         write_json(partial / CONFIG, config)
-        write_tensors(partial / MODEL, encoder.state_dict())
+        write_tensors(partial / MODEL, encoder.state_dict() if weights is None else weights)
     return folder
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vidssl.distributed import own_part
 from vidssl.errors import VidsslError
 
 
@@ -74,8 +75,9 @@ class Teacher(nn.Module):
             )
         averaged = [(t, s) for t, s in zip(own, new, strict=True) if t.is_floating_point() and t is not s]
         if averaged:
-            targets = cast(list[Tensor], [t for t, _ in averaged])
-            torch._foreach_lerp_(targets, [s.detach().to(t.dtype) for t, s in averaged], 1.0 - momentum)
+            targets = cast(list[Tensor], [own_part(t) for t, _ in averaged])
+            sources = [own_part(s.detach()).to(t.dtype) for t, s in averaged]
+            torch._foreach_lerp_(targets, sources, 1.0 - momentum)
         for target, source in zip(self.module.buffers(), student.buffers(), strict=True):
             target.copy_(source)
 

@@ -58,6 +58,35 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     return read_wrapped(file)[0]
 
 
+def read_state(file: Path) -> dict[str, Tensor]:
+    """`read_tensors` of a safetensors file of ours, or, where it was written in parts by several processes into a folder of its
+    name (without ``.safetensors``), of these put together.
+
+    Raises:
+        VidsslError: as `read_tensors`.
+    """
+    folder = file.with_suffix("")
+    if file.is_file() or not folder.is_dir():
+        return read_tensors(file)
+    from safetensors import SafetensorError
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    reader = HuggingFaceStorageReader(
+        str(folder)
+    )  # which reads nothing but safetensors, and executes nothing
+    try:
+        found: dict[str, Any] = reader.read_metadata().state_dict_metadata
+        tensors = {name: torch.empty(x.size, dtype=x.properties.dtype) for name, x in found.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that one process reads alone
+            load(tensors, storage_reader=reader, no_dist=True)
+    except (OSError, ValueError, KeyError, SafetensorError, CheckpointException) as error:
+        raise VidsslError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+    return tensors
+
+
 def read_wrapped(file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """`read_tensors`, and under which of `WRAPPERS` they were, outermost first."""
     if not file.is_file():

@@ -35,6 +35,8 @@ def write_report(
     *,
     videos: str | Path | bool = True,
     title: str | None = None,
+    lead: Sequence[str] = (),
+    before: str | Path | None = None,
     options: EvalOptions | None = None,
 ) -> Path:
     """Write the page.
@@ -48,6 +50,8 @@ def write_report(
             still there, or else the training videos of the first run; False: none. The encoder is that of the first run, or else
             of the first result.
         title: of the page.
+        lead: sentences at its top.
+        before: see `load_subject`; of the encoder that looks at videos.
         options: how videos are shown to the encoder.
 
     Returns:
@@ -58,7 +62,7 @@ def write_report(
     """
     output = Path(output)
     material = read_sources(sources)
-    page: dict[str, Any] = {"missing": [], "broken": list(material.broken)}
+    page: dict[str, Any] = {"missing": [], "broken": list(material.broken), "lead": lead}
     page["title"] = title or (material.runs[0].folder.name if material.runs else "Results")
     page["summary"], page["blocks"], page["motion"] = _results(material, page)
     page["curves"] = curves(material.runs)
@@ -71,7 +75,7 @@ def write_report(
         said for _, result in material.results if (said := _tried(commands.of_result, result)) is not None
     ]
     page["environment"] = _environment(material)
-    page["gallery"] = _gallery(material, videos, options, page)
+    page["gallery"] = _gallery(material, videos, options, before, page)
     _say_missing(material, page)
     write_text(output, render(page))
     return output
@@ -145,7 +149,11 @@ def _environment(material: Material) -> dict[str, str]:
 
 
 def _gallery(
-    material: Material, videos: str | Path | bool, options: EvalOptions | None, page: dict[str, Any]
+    material: Material,
+    videos: str | Path | bool,
+    options: EvalOptions | None,
+    before: str | Path | None,
+    page: dict[str, Any],
 ) -> Gallery | None:
     if videos is False:
         page["missing"].append("neighbours, clusters and colours of patches: left out, as asked for")
@@ -164,7 +172,7 @@ def _gallery(
     try:
         if encoder is None or named is None:
             raise VidsslError("no videos of these results are there any more; name some with --videos")
-        return gallery(encoder, named, options)
+        return gallery(encoder, named, options, before)
     except VidsslError as error:
         if videos is not True:
             raise

@@ -6,12 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vidssl.data.clips import ClipSpec
@@ -24,11 +20,11 @@ from vidssl.evaluation.patches.picture import above_colours
 from vidssl.evaluation.patches.videos import whole_videos
 from vidssl.evaluation.setup import EvalOptions, Subject, load_subject
 from vidssl.models.patches.features import PatchFeatures
+from vidssl.reporting.grouping import Tightness, cluster_count, clusters, nearest, tightness
 from vidssl.reporting.thumbnails import animated, thumbnails
 
 MOST = 300  # videos that are looked at, spread over the set
 QUERIES, NEIGHBOURS = 6, 4
-CLUSTERS, MEMBERS = 8, 4  # at most
 PATCHED, PATCH_FRAMES = 3, 10  # videos in colours, and frames of each
 
 
@@ -51,9 +47,15 @@ class Gallery:
     neighbours: list[tuple[Card, list[Card]]] = field(default_factory=list)
     clusters: list[tuple[str, list[Card]]] = field(default_factory=list)
     patches: list[Card] = field(default_factory=list)
+    tightness: dict[str, Tightness] = field(default_factory=dict)
 
 
-def gallery(checkpoint: str | Path, data: str | Path, options: EvalOptions | None = None) -> Gallery:
+def gallery(
+    checkpoint: str | Path,
+    data: str | Path,
+    options: EvalOptions | None = None,
+    before: str | Path | None = None,
+) -> Gallery:
     """Look at some videos with an encoder, and with the one it started from.
 
     Features come from the cache of the evaluations where they were measured before.
@@ -61,16 +63,14 @@ def gallery(checkpoint: str | Path, data: str | Path, options: EvalOptions | Non
     Args:
         checkpoint: whatever `load_encoder` takes.
         data: folder of videos or a list; labels are shown where there are some.
+        before: see `load_subject`.
 
     Raises:
         VidsslError: for an encoder or data that cannot be read, or fewer than two videos that can.
     """
-    subject = load_subject(checkpoint, options)
-    index = VideoIndex.read(data, "skip")
+    subject = load_subject(checkpoint, options, before)
     found = Gallery(str(data))
-    if len(index) > MOST:
-        found.notes.append(f"{MOST} of {len(index)} videos, spread evenly over the set")
-        index = index.subset(np.linspace(0, len(index) - 1, MOST).round().astype(int).tolist())
+    index, found.notes = spread(VideoIndex.read(data, "skip"), MOST)
     features = extract_features(subject, index, description="report")
     ok = features.ok["trained"].nonzero()[:, 0].tolist()
     found.notes += [f"left out: {failure.path}: {failure.reason}" for failure in features.failures[:20]]
@@ -79,7 +79,8 @@ def gallery(checkpoint: str | Path, data: str | Path, options: EvalOptions | Non
     used, rows = index.subset(ok), features.features["trained"][ok]
     near = nearest(rows, min(NEIGHBOURS, len(rows) - 1))
     queries = _queries(used.labels)
-    groups = clusters(rows, _cluster_count(used))
+    count = cluster_count(used.labels)
+    groups = clusters(rows, count)
     shown = thumbnails(
         used,
         [
@@ -90,6 +91,12 @@ def gallery(checkpoint: str | Path, data: str | Path, options: EvalOptions | Non
         workers=subject.options.workers,
     )
     _say_agreement(found, used.labels, features.features, ok)
+    for name in ("trained", "untrained"):
+        if name in features.features and bool(features.ok[name][ok].all()):
+            found.tightness[name] = tightness(features.features[name][ok], count)
+    found.notes += [
+        f"clusters, {name}: {one.in_words()}" for name, one in found.tightness.items() if count > 1
+    ]
 
     def card(row: int, said: str = "", right: bool | None = None) -> Card:
         label = used.labels[row]
@@ -109,40 +116,12 @@ def gallery(checkpoint: str | Path, data: str | Path, options: EvalOptions | Non
     return found
 
 
-def nearest(rows: Tensor, count: int) -> list[list[tuple[int, float]]]:
-    """Of each of (N, D) rows the `count` others of the largest cosine, largest first, with it."""
-    unit = F.normalize(rows.float(), dim=1)
-    similar = (unit @ unit.T).fill_diagonal_(-torch.inf)
-    values, places = similar.topk(count, dim=1)
-    return [list(zip(p, v, strict=True)) for p, v in zip(places.tolist(), values.tolist(), strict=True)]
-
-
-def clusters(rows: Tensor, count: int, seed: int = 0) -> list[tuple[list[int], list[int]]]:
-    """k-means of rows of unit length, the best of ten starts: of each cluster its members, and the few nearest to its centre;
-    the largest cluster first."""
-    from scipy.cluster.vq import kmeans2
-
-    unit = F.normalize(rows.double(), dim=1).numpy()
-    best: tuple[float, NDArray[Any], NDArray[Any]] | None = None
-    for start in range(10):
-        centres, labels = kmeans2(unit, count, minit="++", rng=np.random.default_rng((seed, start)))
-        spread = float(((unit - centres[labels]) ** 2).sum())
-        if best is None or spread < best[0]:
-            best = spread, centres, labels
-    assert best is not None, "ten starts"
-    _, centres, labels = best
-    groups = []
-    for k in range(count):
-        members = np.flatnonzero(labels == k)
-        if len(members):
-            distance = ((unit[members] - centres[k]) ** 2).sum(1)
-            groups.append((members.tolist(), members[np.argsort(distance, kind="stable")][:MEMBERS].tolist()))
-    return sorted(groups, key=lambda group: -len(group[0]))
-
-
-def _cluster_count(index: VideoIndex) -> int:
-    named = len({*index.labels} - {None})
-    return max(1, min(named if named > 1 else len(index) // 5, CLUSTERS, len(index)))
+def spread(index: VideoIndex, most: int) -> tuple[VideoIndex, list[str]]:
+    """At most so many of the videos, evenly over the set, and the line that says so."""
+    if len(index) <= most:
+        return index, []
+    rows = np.linspace(0, len(index) - 1, most).round().astype(int).tolist()
+    return index.subset(rows), [f"{most} of {len(index)} videos, spread evenly over the set"]
 
 
 def _queries(labels: Sequence[str | None]) -> list[int]:

@@ -18,13 +18,35 @@ from vidssl.launching import asked_for_cpu
 OURS = "made_by_vidssl"  # in accelerate's state of the process
 # By what `accelerate launch` asks for what cannot train yet, and its name.
 UNSUPPORTED = {
-    "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "parallelism other than that of data",
 }
+# What it can ask of FSDP2 beside, and what there is instead.
+FSDP_OPTIONS = {
+    "FSDP_OFFLOAD_PARAMS": "leave it out",
+    "FSDP_ACTIVATION_CHECKPOINTING": "set model.options.activation_checkpointing=true",
+}
 SHARDED = {DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}
 INSTALL = {"tensorboard": '"vidssl[tensorboard]"', "wandb": '"vidssl[wandb]"'}
+
+
+def as_launched(config: Config) -> Config:
+    """The recipe with `train.shard` where `accelerate launch` was told to use FSDP2, which this package applies itself (see
+    `vidssl.training.sharding`): accelerate then hears nothing of it.
+
+    Raises:
+        VidsslError: for FSDP's first version, or options of it that would have no effect.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() not in ("true", "1"):
+        return config
+    if os.environ.get("FSDP_VERSION", "1") != "2":
+        raise VidsslError("accelerate: FSDP 1 is not supported; set fsdp_version: 2 (or train.shard=true)")
+    for variable, instead in FSDP_OPTIONS.items():
+        if os.environ.get(variable, "false").lower() in ("true", "1"):
+            raise VidsslError(f"accelerate: {variable.lower()} is not supported; {instead}")
+    del os.environ["ACCELERATE_USE_FSDP"]
+    return config.model_copy(update={"train": config.train.model_copy(update={"shard": True})})
 
 
 def make_accelerator(config: Config) -> Accelerator:

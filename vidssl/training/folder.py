@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from torch import Tensor
 
 from vidssl.config import Config
 from vidssl.data.manifest.quarantine import FailedVideo, Quarantine
@@ -87,6 +88,7 @@ def begin_folder(
     conditions: Mapping[str, Any],
     bad: Sequence[FailedVideo],
     encoder: VideoEncoder,
+    weights: Mapping[str, Tensor],
     lock: FolderLock,
 ) -> None:
     """Begin a run: the conditions, the unreadable videos, the untrained encoder, which is kept because every trained
@@ -105,7 +107,7 @@ def begin_folder(
     quarantine = Quarantine(folder / QUARANTINE)
     quarantine.leave_out(bad)
     quarantine.save()
-    save_encoder(encoder, folder / INITIAL)
+    save_encoder(encoder, folder / INITIAL, weights=weights)
     _write_recipe(config)
 
 

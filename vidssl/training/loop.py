@@ -17,43 +17,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vidssl.config import Config
 from vidssl.data.batch import ClipBatch
 from vidssl.data.views.draw import token_keys
-from vidssl.distributed import average_gradients, gather_objects, on_first
+from vidssl.distributed import average_gradients, gather_objects, on_first, put_together
 from vidssl.errors import Stopped, VidsslError
 from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
 from vidssl.runs import CONFIG
-from vidssl.threads import computing_with
-from vidssl.training.accelerator import make_accelerator
-from vidssl.training.checkpoint import generator_states, save_checkpoint
+from vidssl.training.checkpoints.files import save_checkpoint
+from vidssl.training.checkpoints.state import generator_states
 from vidssl.training.guard import BeforeStep, all_finite, skip
 from vidssl.training.memory import is_out_of_memory, out_of_memory
 from vidssl.training.optim import set_learning_rate
 from vidssl.training.periodic import Periodic
 from vidssl.training.report import Report, representation_logs
-from vidssl.training.setup import Run, set_up, warm_start
+from vidssl.training.setup import Run, warm_start
 from vidssl.training.sources.dataset import Batch
-from vidssl.training.stop import end_on_signal, stop_on_signal
-
-
-def pretrain(config: Config, resume: bool = False, accept_changes: bool = False) -> Path:
-    """Train the encoder that `config` describes; returns the run folder.
-
-    Args:
-        config: a validated recipe.
-        resume: continue the run in ``config.output`` from its last checkpoint, if there is one.
-        accept_changes: also under other conditions (recipe, videos, versions, processes, device) than those that the
-            run folder records; the changes are recorded there.
-
-    Raises:
-        VidsslError: for anything wrong with the recipe, the videos, the weights or the run folder, which is then as it was.
-        Stopped: when a signal asked the run to stop (see `vidssl.training.stop`), after a checkpoint was written.
-    """
-    with end_on_signal(Path(config.output)), computing_with(config.train.threads):
-        return train(set_up(config, make_accelerator(config), resume, accept_changes))
+from vidssl.training.stop import stop_on_signal
 
 
 def train(run: Run) -> Path:
@@ -75,13 +56,16 @@ def train(run: Run) -> Path:
         warm_start(run)
         watch.begin(run.step + 1)
         for batch, waited in batches:
+            report.settle(run.step + 1)
             started = time.perf_counter()
             try:
-                logs = train_step(run, batch, report)
+                with report.work.counted():
+                    logs = train_step(run, batch, report)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 raise out_of_memory(run) from error
+            report.settle(run.step)
             worked = time.perf_counter() - started
             if evaluate.is_due(run.step):
                 watch.rest()
@@ -158,7 +142,7 @@ def gradient_norms(run: Run) -> tuple[Tensor, Tensor]:
     average_gradients(run.objective)
     own = [parameter.grad for parameter in run.objective.parameters() if parameter.grad is not None]
     limit = run.config.train.clip_grad or float("inf")
-    norm: Tensor = run.accelerator.clip_grad_norm_(run.model.parameters(), limit)
+    norm: Tensor = put_together(run.accelerator.clip_grad_norm_(run.model.parameters(), limit))
     return norm.detach(), torch.nn.utils.get_total_norm(own).to(norm.device)
 
 
@@ -174,11 +158,15 @@ def update(run: Run) -> None:
 
 
 def save(run: Run, stopped: bool = False) -> None:
-    """A checkpoint, written by the first process while the others wait; what goes wrong there is raised on all of them."""
+    """A checkpoint, written by the first process while the others wait, or by all of a split run; what goes wrong on one is
+    raised on all of them."""
     generators = gather_objects(generator_states(run.accelerator.device))
 
     def write() -> None:
-        run.lock.check()
         save_checkpoint(run.folder, run, generators, run.config.train.keep_checkpoints, stopped)
 
-    on_first(write)
+    on_first(run.lock.check)
+    if run.split:
+        write()
+    else:
+        on_first(write)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vidssl.distributed import own_part
 from vidssl.errors import VidsslError
+from vidssl.threads import CGROUPS
 from vidssl.training.setup import Run
 
 
@@ -22,6 +25,22 @@ def state_bytes(run: Run) -> dict[str, int]:
         "optimizer": _bytes(x for state in run.optimizer.state.values() for x in state.values()),
         "teacher": _bytes(own) if run.objective.needs_teacher else 0,
     }
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device; on a CPU no more than its control group has left."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    free = [int(psutil.virtual_memory().available)]
+    with suppress(OSError, ValueError):  # no such file, or "max"
+        limit, used = (
+            int((CGROUPS / f"memory.{name}").read_text(encoding="utf-8")) for name in ("max", "current")
+        )
+        free.append(limit - used)
+    return min(free)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -57,4 +76,4 @@ def out_of_memory(run: Run) -> VidsslError:
 
 
 def _bytes(tensors: Iterable[Any]) -> int:
-    return sum(x.nbytes for x in tensors if isinstance(x, Tensor))
+    return sum(own_part(x).nbytes for x in tensors if isinstance(x, Tensor))

@@ -26,6 +26,7 @@ from vidssl.evaluation.zero_shot import zero_shot_scores
 from vidssl.files import read_json, write_json
 from vidssl.models.export import save_encoder
 from vidssl.training.setup import Run
+from vidssl.training.sharding import whole_state
 
 BEST, BEST_RECORD = "best", "best.json"
 
@@ -58,7 +59,9 @@ class Periodic:
             splits = read_splits(subject, wanted.train, wanted.val, motion=False)
             [frozen] = splits.frozen()
             scores = on_first(lambda: self._scores(splits, frozen))
-            on_first(lambda: self._keep(scores))
+            if on_first(lambda: self._is_best(scores)):
+                weights = whole_state(encoder) if run.split else None
+                on_first(lambda: self._keep(scores, weights))
         return {f"evaluation/{name}": torch.tensor(score) for name, score in scores.items()}
 
     def _scores(self, splits: Splits, frozen: Frozen) -> dict[str, float]:
@@ -80,15 +83,18 @@ class Periodic:
             scores[protocol] = float(classification_scores(rows, own, frozen.ok)["top1"])
         return scores
 
-    def _keep(self, scores: dict[str, float]) -> None:
+    def _is_best(self, scores: dict[str, float]) -> bool:
         assert self.wanted is not None
-        file = self.run.folder / BEST_RECORD
+        file, metric = self.run.folder / BEST_RECORD, self.wanted.metric
         best = read_json(file) if file.is_file() else {}
-        score = scores[self.wanted.metric]
-        if best.get("metric") == self.wanted.metric and best["score"] >= score:
-            return
-        save_encoder(self.run.averaged.encoder, self.run.folder / BEST)
-        write_json(file, {"metric": self.wanted.metric, "score": score, "step": self.run.step, "all": scores})
+        return best.get("metric") != metric or best["score"] < scores[metric]
+
+    def _keep(self, scores: dict[str, float], weights: dict[str, Tensor] | None) -> None:
+        assert self.wanted is not None
+        run, metric = self.run, self.wanted.metric
+        save_encoder(run.averaged.encoder, run.folder / BEST, weights=weights)
+        record = {"metric": metric, "score": scores[metric], "step": run.step, "all": scores}
+        write_json(run.folder / BEST_RECORD, record)
 
 
 @contextmanager

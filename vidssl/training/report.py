@@ -25,10 +25,11 @@ from vidssl.progress import Progress
 from vidssl.training.folder import QUARANTINE
 from vidssl.training.setup import Run
 from vidssl.training.sources.dataset import Batch
+from vidssl.utilisation import Work
 
 
 class Report:
-    """One JSON object a line in ``log.jsonl``, and progress with loss, clips/s and the share of waiting.
+    """One JSON object a line in ``log.jsonl``, and progress with loss, clips/s, the share of waiting and MFU.
 
     Lines of steps that are still to come (of a run that was killed after its last checkpoint) are dropped when resuming,
     so that the file reads as that of an uninterrupted run. Only the first process writes and speaks, for all of them.
@@ -37,6 +38,8 @@ class Report:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.collapsed = 0  # logged steps in a row
+        half = run.accelerator.mixed_precision != "no"
+        self.work = Work(run.accelerator.device, half, countable=not run.config.train.compile)
         self.quarantine = Quarantine(run.folder / QUARANTINE)
         self._speaks: bool = run.accelerator.is_main_process
         self._file = run.folder / "log.jsonl" if self._speaks else Path(os.devnull)
@@ -57,6 +60,12 @@ class Report:
     def is_due(self, step: int) -> bool:
         """Whether a step is logged if made: the first ten (where things go wrong), every `log_every`-th, the last."""
         return step <= 10 or step % self.run.config.train.log_every == 0 or step == self.run.total_steps
+
+    def settle(self, step: int) -> None:
+        """Around a step that is logged, wait for a GPU, so that its time is that of all its work and of nothing before it."""
+        device = self.run.accelerator.device
+        if device.type != "cpu" and self.is_due(step):
+            torch.accelerator.synchronize(device)
 
     def step(self, batch: Batch, logs: Mapping[str, Tensor], waited: float, worked: float) -> None:
         """Report a step, which has just been counted, and its seconds of waiting for data and of work.
@@ -87,6 +96,7 @@ class Report:
             "lr": run.learning_rate,
             "clips_per_second": clips / (waited + worked),
             "data_wait": waited / (waited + worked),
+            **({} if (used := self.work.utilisation(waited + worked)) is None else {"mfu": used}),
             "failed_videos": run.failed_videos,
         }
         if run.skipped:
@@ -96,7 +106,7 @@ class Report:
             self._log.flush()
         self._bar.note = (
             f"loss {values['loss']:.4f}, {record['clips_per_second']:.1f} clips/s, "
-            f"{record['data_wait']:.0%} waiting for data"
+            f"{record['data_wait']:.0%} waiting for data" + (f", {used:.0%} MFU" if used is not None else "")
         )
         said = None
         if not run.skipped:

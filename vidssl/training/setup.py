@@ -9,6 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -34,11 +35,13 @@ from vidssl.models.teacher import Teacher
 from vidssl.objectives.base import BatchInfo
 from vidssl.objectives.composite import Composite, build_objectives
 from vidssl.training.accelerator import check_accelerator
-from vidssl.training.checkpoint import State, load_checkpoint
+from vidssl.training.checkpoints.files import load_checkpoint
+from vidssl.training.checkpoints.state import State
 from vidssl.training.conditions import conditions, require_same
 from vidssl.training.folder import QUARANTINE, begin_folder, claim_folder, go_on_in_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.optim import freeze_parameters, learning_rate, make_optimizer
+from vidssl.training.sharding import is_split, split
 from vidssl.training.sources.batch_norm import check_batch_norm
 from vidssl.training.sources.dataset import Batch, batches_of, training_dataset
 from vidssl.training.sources.features import check_kept, read_kept
@@ -187,9 +190,18 @@ def _set_up(
     dataset = training_dataset(config, videos, views, known)
     student.to(device)
     objective.to(device)
+    teacher, in_parts = Teacher(student), is_split(train)
+    if train.compile:
+        for module in (student, cast(Student, teacher.module)):
+            module.encoder.compile_units()
+    anchor = copy.deepcopy(student.encoder).requires_grad_(False).eval() if objective.needs_anchor else None
+    initial = student.encoder.state_dict()
+    if in_parts:
+        initial = {} if claim.begun else {name: x.to("cpu", copy=True) for name, x in initial.items()}
+        split(student, (teacher.module, *([] if anchor is None else [anchor])), device)
     run = Run(
         student=student,
-        teacher=Teacher(student),
+        teacher=teacher,
         objective=objective,
         optimizer=make_optimizer(student, objective, train),
         seed=config.seed,
@@ -202,11 +214,11 @@ def _set_up(
         model=student,
         videos=now["data"]["digest"],
         lock=lock,
+        anchor=anchor,
+        split=in_parts,
         watch=Watchdog(train.step_deadline, accelerator.process_index),
         notes=(*claim.notes, *(f"resumed under another condition: {change}" for change in accepted)),
     )
-    if objective.needs_anchor:
-        run.anchor = copy.deepcopy(student.encoder).requires_grad_(False).eval()
     if claim.checkpoint is not None:
         load_checkpoint(claim.checkpoint, run)
 
@@ -214,11 +226,14 @@ def _set_up(
         if claim.begun:
             go_on_in_folder(config, now, claim.checkpoint, run.step, accepted)
         else:
-            begin_folder(config, now, videos.unusable, student.encoder, lock)
+            begin_folder(config, now, videos.unusable, student.encoder, initial, lock)
 
     on_first(write)
     sampler.start_step = run.step
-    run.model = accelerator.prepare(student)
+    # Of a split one accelerate is left the precision.
+    run.model = (
+        accelerator.prepare_model(student, evaluation_mode=True) if in_parts else accelerator.prepare(student)
+    )
     return run
 
 
@@ -252,8 +267,6 @@ def build_student(config: Config) -> tuple[Student, Composite]:
     student = Student(encoder, heads, micro_batches=config.train.accumulation)
     check_batch_norm(student, config)
     freeze_parameters(student, model.freeze, config.train.pretrained_lr_scale)
-    if config.train.compile:
-        encoder.compile()
     return student, objective
 
 

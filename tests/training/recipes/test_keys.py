@@ -15,7 +15,7 @@ def test_every_key_says_what_it_takes_and_means() -> None:
     assert [name for name, key in keys.items() if not key.meaning or not key.kind] == []
     assert keys["output"].default is REQUIRED
     assert keys["evaluate.k"].default == 20
-    assert keys["train.batch_size"][1:3] == ("whole number ≥ 1", 64)
+    assert keys["train.batch_size"][1:3] == ("whole number ≥ 1 or auto", 64)
     assert keys["objective.hsic.gamma"].kind == "number or null"
     assert keys["objective.hsic.kappa"].default == 0.8
     assert keys["model.options.token_drop"].default == 0.0

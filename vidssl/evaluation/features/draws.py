@@ -47,6 +47,7 @@ def extract_draws(
     rate: float | None = None,
     half: bool = False,
     seed: int = 0,
+    encoder: VideoEncoder | None = None,
     options: EvalOptions | None = None,
 ) -> Result:
     """Write the features of frames (draws, F, R) of every video to `output` (safetensors), names and times to a JSON beside it.
@@ -63,6 +64,7 @@ def extract_draws(
         rate: frames a second, instead of as many of every video.
         half: write float16.
         seed: of the draws.
+        encoder: that of `checkpoint`, where it is loaded already.
         options: `frames` F, spread over the whole video, `size` of all draws, decoding and device; nothing else counts.
 
     Raises:
@@ -77,7 +79,7 @@ def extract_draws(
     names_beside(output)  # a wrong name is said before an encoder is loaded
     options = options or EvalOptions()
     device = find_device(options.device)
-    encoder = load_encoder(checkpoint).to(device)
+    encoder = (encoder or load_encoder(checkpoint)).to(device)
     frames, side = options.frames or encoder.usual_frames, options.size or encoder.image_size
     view = replace(view, frames=frames, size=side)
     options = replace(

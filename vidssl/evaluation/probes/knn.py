@@ -25,6 +25,7 @@ def knn(
     *,
     k: Sequence[int] = (1, 5, 20),
     temperature: float = 0.07,
+    before: str | Path | None = None,
     options: EvalOptions | None = None,
 ) -> Result:
     """Weighted k-nearest-neighbour classification of frozen clip features, one score for each k.
@@ -34,13 +35,16 @@ def knn(
     A k beyond the number of training videos becomes that number, and says so. The top 5 are given from k = 5 on: fewer
     neighbours name fewer classes.
 
+    Args:
+        before: see `load_subject`.
+
     Raises:
         VidsslError: for a k below 1 or a temperature not above 0, before anything is loaded.
     """
     for neighbours in k:
         check_value("k", neighbours, neighbours >= 1, "at least 1")
     check_value("temperature", temperature, 0 < temperature < math.inf, "above 0")
-    subject = load_subject(checkpoint, options)
+    subject = load_subject(checkpoint, options, before)
     return over_splits(
         lambda *data: _measured(subject, read_splits(subject, *data), k, temperature), train, val
     )

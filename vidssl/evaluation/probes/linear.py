@@ -69,6 +69,7 @@ def linear_probe(
     *,
     seed: int = 0,
     fit: LinearOptions | None = None,
+    before: str | Path | None = None,
     options: EvalOptions | None = None,
 ) -> Result:
     """A linear classifier on frozen clip features, its penalty chosen on a held-out part of `train`.
@@ -78,12 +79,13 @@ def linear_probe(
 
     Args:
         fit: how; by default to the optimum, on all labels, with `seed`.
+        before: see `load_subject`.
 
     Returns:
         JSON-able result; ``scores`` holds the trained encoder, the untrained one, motion energy, majority and chance.
     """
     how = fit or LinearOptions(seed=seed)
-    subject = load_subject(checkpoint, options)
+    subject = load_subject(checkpoint, options, before)
     header = result_header("linear-probe", subject)  # on all processes: it counts them
 
     def measure(*data: str | Path) -> Result:

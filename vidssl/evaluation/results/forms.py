@@ -37,6 +37,7 @@ class ZeroShot(Header):
     data: Data
     classes: Classes
     texts: str
+    pooling: str = "unit"
     cut_texts: CutTexts
     templates: Templates
     names: dict[str, Any]

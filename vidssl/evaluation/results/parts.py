@@ -97,6 +97,8 @@ class Header(Named):
     decoder: str
     random_weights: bool = False
     """The encoder was named without weights: what rows call trained is not."""
+    published: dict[str, Any] | None = None
+    """The protocol of others that was named, what was given instead, and what of it is not done here."""
 
 
 class Setting(Part):

@@ -24,7 +24,7 @@ _DATA = ("data.digest", "data.content")
 _SPLITS = ("train.digest", "train.content", "val.digest", "val.content", "classes.hash")
 _SELECTION = ("seed", "select", "rate_grid", "decay_grid")
 ABOUT: dict[str, tuple[str, ...]] = {
-    "zero-shot": (*_SHOWN, *_DATA, "classes.hash", "texts", "templates.hash"),
+    "zero-shot": (*_SHOWN, *_DATA, "classes.hash", "texts", "templates.hash", "pooling"),
     "linear-probe": (*_SHOWN, *_SPLITS, *_SELECTION, "head", "feature", "l2_grid", "shots", "draws", "groups_kept_together"),
     "knn": (*_SHOWN, *_SPLITS, "k", "temperature"),
     "attentive-probe": (*_SHOWN, *_SPLITS, *_SELECTION, "tokens", "blocks", "epochs", "probe_batch_size"),

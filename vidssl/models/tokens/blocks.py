@@ -28,6 +28,7 @@ class ImageTransformer(Protocol):
 
     Attributes:
         blocks: of the tower. width: W. prefix: P. patch: pixels a side. size: pixels a side the tower is made for.
+        whole_blocks: whether `block` calls them as they are, not their parts.
     """
 
     blocks: Sequence[nn.Module]
@@ -35,6 +36,7 @@ class ImageTransformer(Protocol):
     prefix: int
     patch: int
     size: int
+    whole_blocks: bool
 
     def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
         """(N, 3, H, W) -> tokens (N, P + h w, W) with their positions, and (h, w)."""
@@ -63,6 +65,7 @@ class OpenClipTransformer:
     """open_clip's own vision transformer."""
 
     prefix = 1
+    whole_blocks = True
 
     def __init__(self, visual: Any) -> None:
         self.visual = visual
@@ -118,6 +121,8 @@ class OpenClipTransformer:
 
 class TimmTransformer:
     """A `VisionTransformer` or `Eva` of timm as the trunk of an open_clip tower."""
+
+    whole_blocks = True
 
     def __init__(self, visual: Any) -> None:
         self.visual, self.trunk = visual, visual.trunk
@@ -191,6 +196,8 @@ class TimmTransformer:
 class BiasedTransformer(TimmTransformer):
     """A `VisionTransformerRelPos` of timm, whose attention adds a bias for each pair of places, told by a small network of the
     distance between them (Liu et al. 2021, "Swin Transformer V2", arXiv 2111.09883)."""
+
+    whole_blocks = False
 
     def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
         """See :class:`ImageTransformer`; tokens know no place."""

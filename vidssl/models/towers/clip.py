@@ -8,7 +8,7 @@ under ``visual.`` keeps open_clip's names. At the start the clip feature is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -128,6 +128,12 @@ class ClipVideoEncoder(VideoEncoder):
         tower = take_apart(self.visual)
         assert tower is not None
         return tower
+
+    def units(self) -> Sequence[nn.Module]:
+        """See :meth:`VideoEncoder.units`: the blocks, and what each of them has for time."""
+        temporal = list(self.temporal or [])
+        taken_apart = (bool(temporal) and self.cls_mode == "shared") or not self.tower.whole_blocks
+        return temporal if taken_apart else [*self.tower.blocks, *temporal]
 
     def features(self, clips: Tensor, patches: bool, keys: Tensor | None = None) -> ClipFeatures:
         """See :meth:`VideoEncoder.forward`."""

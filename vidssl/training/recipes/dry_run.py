@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vidssl.config import Config
 from vidssl.config.recipe import steps_of
+from vidssl.distributed import on_first
 from vidssl.errors import VidsslError
 from vidssl.training.accelerator import make_accelerator
 from vidssl.training.folder import claim_folder
@@ -51,16 +55,32 @@ def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
     accelerator = make_accelerator(config)
     if accelerator.num_processes > 1:
         raise VidsslError(f"--dry-run: {accelerator.num_processes} processes; run it in one")
+    with trial(config, accelerator, random_weights) as run:
+        return _cost(run, config, random_weights)
+
+
+@contextmanager
+def trial(
+    config: Config, accelerator: Accelerator, random_weights: bool = False, videos: int = CLIPS
+) -> Iterator[Run]:
+    """A run of what the recipe says, of two steps of two (or `videos`) videos on every process, that leaves nothing behind.
+
+    Raises:
+        VidsslError: for anything that `vidssl.training.pretrain` would refuse.
+    """
     claim_folder(Path(config.output), resume=False, lock=FolderLock(Path(config.output)))  # changes nothing
-    with tempfile.TemporaryDirectory() as place:
-        run = set_up(_shortened(config, Path(place) / "run", random_weights), accelerator)
-        with closing(run):
-            return _measured(run, config, random_weights)
+    place = Path(on_first(tempfile.mkdtemp))
+    try:
+        shortened = _shortened(config, place / "run", random_weights, videos * accelerator.num_processes)
+        with closing(set_up(shortened, accelerator)) as run:
+            yield run
+    finally:
+        on_first(lambda: shutil.rmtree(place, ignore_errors=True))
 
 
-def _shortened(config: Config, output: Path, random_weights: bool) -> Config:
+def _shortened(config: Config, output: Path, random_weights: bool, videos: int) -> Config:
     repeats = min(config.data.repeats, REPEATS)
-    clips = CLIPS * repeats
+    clips = videos * repeats
     changes: dict[str, Any] = {
         "output": str(output),
         "data": config.data.model_copy(update={"check": False, "workers": 0, "repeats": repeats}),
@@ -77,14 +97,34 @@ def _shortened(config: Config, output: Path, random_weights: bool) -> Config:
     return config.model_copy(update=changes)
 
 
-def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
-    kept = config.data.features is not None
-    said = (
-        "not for the model of data.features, whose own were read" if kept else "none were read or downloaded"
-    )
-    notes: list[str] = [f"random weights: {said}"] if random_weights else []
+class Measured(NamedTuple):
+    """The second step of a trial, of `clips` clips on this process.
+
+    Attributes:
+        fixed: bytes of weights, gradients, optimiser and teacher. saved: bytes of activations.
+        views: as they were rendered. notes: what the step had to say.
+    """
+
+    clips: int
+    seconds: float
+    loss: float
+    fixed: dict[str, int]
+    saved: int
+    views: list[Tensor]
+    notes: list[str]
+
+    def activations(self, clips: int, accumulation: int) -> int:
+        """Bytes of so many clips. In pieces, one piece's are held at a time, beside the views of all."""
+        at_once = -(-clips // accumulation)
+        return (
+            self.saved * at_once + sum(view.nbytes for view in self.views) * (clips - at_once)
+        ) // self.clips
+
+
+def measure(run: Run) -> Measured:
+    """Make the two steps of a trial. Every process has to call this."""
     warm_start(run)
-    saved = _Saved()
+    saved, notes = _Saved(), list[str]()
     quiet = cast(Report, _Quiet(notes))  # of a report, a step asks no more than this
     seconds, loss = 0.0, torch.tensor(torch.nan)
     with closing(run.batches()) as batches:
@@ -96,35 +136,37 @@ def _measured(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
                 torch.cuda.synchronize()
             saved.clear(keep=number > 0)
             seconds = waited + time.perf_counter() - started
-        rendered = run.render(batch)
+        views = run.render(batch)
     if not torch.isfinite(loss):
-        notes.append(f"the loss of {CLIPS} videos is {loss.item()}")
-    clips = CLIPS * run.config.data.repeats
-    size, videos = config.train.batch_size, len(run.dataset)
-    repeats = config.data.repeats
+        notes.append(f"the loss of {len(views[0])} clips is {loss.item()}")
+    return Measured(len(views[0]), seconds, loss.item(), state_bytes(run), saved.bytes, views, notes)
+
+
+def _cost(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
+    kept = config.data.features is not None
+    said = (
+        "not for the model of data.features, whose own were read" if kept else "none were read or downloaded"
+    )
+    step = measure(run)
+    notes = [*([f"random weights: {said}"] if random_weights else []), *step.notes]
+    size, videos, repeats = config.train.batch_size, len(run.dataset), config.data.repeats
     steps = config.train.steps or steps_of(config.train.epochs or 0.0, videos, repeats, size)
     if videos * repeats < size:
         notes.append(f"train.batch_size={size}: more than the {videos} videos there are")
-    fixed = state_bytes(run)
-    # In pieces, one piece's are held at a time, beside the views of the whole batch.
-    at_once = -(-size // config.train.accumulation)
-    activations = (saved.bytes * at_once + sum(view.nbytes for view in rendered) * (size - at_once)) // clips
+    activations = step.activations(size, config.train.accumulation)
+    seconds = step.seconds / step.clips
     return {
         "videos": videos,
         "steps": steps,
-        "views": [[size, *view.shape[1:]] for view in rendered],
+        "views": [[size, *view.shape[1:]] for view in step.views],
         "parameters": {
             "encoder": _count(run.student.encoder),
             "heads": _count(run.student.heads),
             "trained": sum(p.numel() for p in run.student.parameters() if p.requires_grad),
         },
-        "bytes": {**fixed, "activations": activations, "step": sum(fixed.values()) + activations},
-        "seconds": {
-            "clip": seconds / clips,
-            "step": seconds / clips * size,
-            "run": seconds / clips * size * steps,
-        },
-        "loss": loss.item(),
+        "bytes": {**step.fixed, "activations": activations, "step": sum(step.fixed.values()) + activations},
+        "seconds": {"clip": seconds, "step": seconds * size, "run": seconds * size * steps},
+        "loss": step.loss,
         "evaluation": _evaluation(run, config, steps),
         "device": str(run.accelerator.device),
         "notes": notes,

@@ -1,0 +1,204 @@
+"""Checkpoints: safetensors and JSON only, complete or absent.
+
+A checkpoint folder ``checkpoints/step_00000100`` holds
+
+- ``encoder/``: the teacher's encoder as an exported folder, ready for evaluation;
+- ``student.safetensors``, ``teacher_heads.safetensors``, ``objective.safetensors``: the rest of the weights, queues
+  and running centres;
+- ``optimizer.safetensors`` and ``state.json``: optimiser moments and groups, step, seed, digest of the videos;
+- ``random.safetensors``: the states of torch's generators on every process, which dropout and stochastic depth draw from;
+- ``checksums.json``: size and SHA-256 of all of these, written last.
+
+Where a run is split over its processes, ``student``, ``teacher_heads``, ``optimizer`` and ``teacher_encoder`` are folders, with a
+file of each process.
+
+Only when it is whole on the disk does it get its name, and does ``latest.json`` point at it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidssl.distributed import on_first, rank
+from vidssl.errors import VidsslError
+from vidssl.files import (
+    CHECKPOINTS,
+    checkpoints_of,
+    point_at_checkpoint,
+    read_json,
+    seal,
+    whole_folder,
+    write_json,
+    write_tensors,
+)
+from vidssl.models.export import save_encoder
+from vidssl.models.weights import load_strict, read_state, read_tensors
+from vidssl.runs import ENCODER, OBJECTIVE, STATE, STUDENT, TEACHER_HEADS
+from vidssl.training.checkpoints.shards import load_module, read_shards, shapes, write_shards
+from vidssl.training.checkpoints.state import State, set_generator
+from vidssl.training.sharding import whole_state
+
+OPTIMIZER, RANDOM = "optimizer.safetensors", "random.safetensors"
+TEACHER_ENCODER = "teacher_encoder"  # only of a run that is split
+
+
+def save_checkpoint(
+    run: Path, state: State, generators: Sequence[dict[str, Tensor]], keep: int, stopped: bool = False
+) -> Path:
+    """Write a checkpoint into the run folder; drop all but the newest `keep`, and those of steps that are to be repeated.
+
+    Args:
+        run: the run folder.
+        state: what is written. Where it is split over processes every one of them has to call this, else only one may.
+        generators: `generator_states` of each process.
+        keep: at least 1.
+        stopped: recorded beside the name of the newest checkpoint: whether the run was told to stop after it.
+
+    Raises:
+        VidsslError: when it cannot be written; those before it are as they were.
+    """
+    folder = run / CHECKPOINTS / f"step_{state.step:08d}"
+    draws = {f"{number}.{kind}": x for number, states in enumerate(generators) for kind, x in states.items()}
+    try:
+        if state.split:
+            _write_split(folder, state, draws)
+        else:
+            with whole_folder(folder) as partial:
+                save_encoder(state.averaged.encoder, partial / ENCODER)
+                for name, tensors in _large(state).items():
+                    write_tensors(partial / name, tensors)
+                _write_rest(partial, state, draws)
+    except VidsslError as error:
+        last = next(iter(checkpoints_of(run)), None)
+        raise VidsslError(
+            f"{error}; the last checkpoint is {last.name if last else 'not yet written'}"
+        ) from error
+    if not state.split or rank() == 0:
+        _publish(run, folder, keep, stopped)
+    return folder
+
+
+def _write_split(folder: Path, state: State, draws: dict[str, Tensor]) -> None:
+    """Every process writes its part, the first one all that is not split."""
+    weights = whole_state(state.averaged.encoder)
+    with ExitStack() as stack:
+        partial = on_first(lambda: stack.enter_context(whole_folder(folder)))
+        for name, tensors in _large(state).items():
+            write_shards((partial / name).with_suffix(""), tensors)
+        write_shards(partial / TEACHER_ENCODER, state.averaged.encoder.state_dict())
+
+        def finish() -> None:
+            save_encoder(state.averaged.encoder, partial / ENCODER, weights=weights)
+            _write_rest(partial, state, draws)
+            stack.close()
+
+        on_first(finish)
+
+
+def _large(state: State) -> dict[str, dict[str, Tensor]]:
+    """What grows with the network, by file."""
+    moments = {
+        f"{parameter}.{name}": tensor
+        for parameter, entry in state.optimizer.state_dict()["state"].items()
+        for name, tensor in entry.items()
+    }
+    return {
+        STUDENT: state.student.state_dict(),
+        TEACHER_HEADS: state.averaged.heads.state_dict(),
+        OPTIMIZER: moments,
+    }
+
+
+def _write_rest(partial: Path, state: State, draws: dict[str, Tensor]) -> None:
+    record = {
+        "step": state.step,
+        "param_groups": state.optimizer.state_dict()["param_groups"],
+        "seed": state.seed,
+        "total_steps": state.total_steps,
+        "skipped": state.skipped,
+        "failed_videos": state.failed_videos,
+        "videos": state.videos,
+    }
+    write_tensors(partial / OBJECTIVE, state.objective.state_dict())
+    write_tensors(partial / RANDOM, draws)
+    write_json(partial / STATE, record)
+    seal(partial)
+
+
+def _publish(run: Path, folder: Path, keep: int, stopped: bool) -> None:
+    point_at_checkpoint(run, folder, stopped)
+    earlier = [other for other in checkpoints_of(run) if other.name <= folder.name]
+    for old in {*checkpoints_of(run)} - {*earlier[:keep]}:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, state: State) -> None:
+    """Restore everything `save_checkpoint` wrote; learning rates and the like stay those of the recipe.
+
+    A run that is not split goes on from one that was; the other way round only weights can be taken over (`model.pretrained`).
+
+    Raises:
+        VidsslError: when a file is missing or torn, or the weights do not fit the modules of this configuration.
+    """
+    record = read_json(folder / STATE)
+    if state.split:
+        load_module(state.student, folder / "student", f"{folder}: student")
+        load_module(state.averaged.encoder, folder / TEACHER_ENCODER, f"{folder}: encoder")
+        load_module(state.averaged.heads, folder / "teacher_heads", f"{folder}: teacher heads")
+    else:
+        load_strict(state.student, read_state(folder / STUDENT), f"{folder}: student")
+        encoder = read_tensors(folder / ENCODER / "model.safetensors")
+        load_strict(state.averaged.encoder, encoder, f"{folder}: encoder")
+        load_strict(state.averaged.heads, read_state(folder / TEACHER_HEADS), f"{folder}: teacher heads")
+    load_strict(state.objective, read_tensors(folder / OBJECTIVE), f"{folder}: objective")
+    _load_optimizer(state.optimizer, folder, record["param_groups"], state.split)
+    state.step, state.skipped = record["step"], record["skipped"]
+    state.failed_videos = record.get("failed_videos", 0)  # older checkpoints do not know
+    for key, draws in read_tensors(folder / RANDOM).items():
+        process, kind = key.split(".", 1)
+        if int(process) == rank():
+            set_generator(kind, draws)
+
+
+def _moments_in_parts(optimizer: torch.optim.Optimizer, folder: Path) -> dict[str, Tensor]:
+    """Of each parameter what this process holds, as the parameter is split."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    found: dict[str, Tensor] = {}
+    for key, size in shapes(folder).items():
+        parameter = parameters[int(key.split(".", 1)[0])]
+        alike = size == parameter.shape and size != ()
+        found[key] = torch.zeros_like(parameter.detach()) if alike else torch.zeros(size)
+    read_shards(folder, found, f"{folder}")
+    return found
+
+
+def _load_optimizer(
+    optimizer: torch.optim.Optimizer, folder: Path, groups: list[dict[str, Any]], in_parts: bool
+) -> None:
+    entries: dict[int, dict[str, Tensor]] = {}
+    tensors = (
+        _moments_in_parts(optimizer, folder / "optimizer") if in_parts else read_state(folder / OPTIMIZER)
+    )
+    for key, tensor in tensors.items():
+        parameter, name = key.split(".", 1)
+        entries.setdefault(int(parameter), {})[name] = tensor
+    kept = {name for entry in entries.values() for name in entry}
+    if kept and ("exp_avg" in kept) != isinstance(optimizer, torch.optim.AdamW):
+        raise VidsslError(
+            f"{folder}: holds the state of another optimiser ({', '.join(sorted(kept))}); keep train.optimizer"
+        )
+    sizes = [len(group["params"]) for group in groups]
+    own = optimizer.state_dict()["param_groups"]
+    if sizes != [len(group["params"]) for group in own]:
+        raise VidsslError(
+            f"{folder}: optimiser has parameter groups of sizes {sizes}, this configuration "
+            f"{[len(group['params']) for group in own]}"
+        )
+    optimizer.load_state_dict({"state": entries, "param_groups": own})
