@@ -22,7 +22,10 @@ PEAKS = {
     "L40S": (362.0, 91.6), "L40": (181.0, 90.5), "L4": (121.0, 30.3), "V100": (125.0, 15.7), "T4": (65.0, 8.1),
     "RTX 6000 Ada": (364.2, 91.1), "RTX 4090": (165.2, 82.6), "RTX 3090": (71.0, 35.6),
 }  # fmt: skip
-SIDE, TIMES = 512, 4  # of the product that a CPU is measured with
+SIDE, TIMES = (
+    384,
+    16,
+)  # of the product that a CPU is measured with: a millisecond, so that one of them is not interrupted
 
 
 def peak_rate(device: torch.device, half: bool) -> float | None:
