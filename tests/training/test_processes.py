@@ -22,7 +22,7 @@ RECIPE = [
     "objective={spectral: {projector: [32, 16]}}",
     "train.steps=10",
     "train.checkpoint_every=10",
-    "train.lr=1e-3",
+    "train.lr=3e-4",
     "teacher.momentum=0.9",
 ]
 pytestmark = pytest.mark.slow

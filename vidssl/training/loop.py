@@ -25,8 +25,9 @@ from vidssl.models.heads import HeadOutput
 from vidssl.models.teacher import cosine_momentum
 from vidssl.objectives.base import BatchInfo, ObjectiveOutput
 from vidssl.runs import CONFIG
-from vidssl.training.checkpoints.files import save_checkpoint
+from vidssl.training.checkpoints.files import save_checkpoint, save_in_parts, take_snapshot
 from vidssl.training.checkpoints.state import generator_states
+from vidssl.training.checkpoints.writer import Writer
 from vidssl.training.guard import BeforeStep, all_finite, skip
 from vidssl.training.memory import is_out_of_memory, out_of_memory
 from vidssl.training.optim import set_learning_rate
@@ -47,6 +48,7 @@ def train(run: Run) -> Path:
     every = run.config.train.checkpoint_every or max(run.total_steps // 10, 1)
     with (
         closing(run),
+        closing(Writer()) as writer,
         closing(Report(run)) as report,
         stop_on_signal(run.accelerator) as request,
         run.watch as watch,
@@ -75,10 +77,13 @@ def train(run: Run) -> Path:
                     report.say(f"step {run.step}: not evaluated: {error}")
             watch.at("report")
             report.step(batch, logs, waited, worked)
-            stop = request.anywhere()
+            stop = request.anywhere(writer.failed)
+            if stop:
+                watch.rest()
+                on_first(writer.finish)
             if run.step % every == 0 or run.step == run.total_steps or stop:
                 watch.rest()
-                save(run, stopped=stop)
+                save(run, writer, stopped=stop)
             if stop:
                 raise Stopped(
                     f"stopped after step {run.step}{request.origin}; "
@@ -157,16 +162,32 @@ def update(run: Run) -> None:
     run.teacher.update(run.student, momentum)
 
 
-def save(run: Run, stopped: bool = False) -> None:
-    """A checkpoint, written by the first process while the others wait, or by all of a split run; what goes wrong on one is
-    raised on all of them."""
-    generators = gather_objects(generator_states(run.accelerator.device))
+def save(run: Run, writer: Writer, stopped: bool = False) -> None:
+    """A checkpoint. The first process copies what is to be written and goes on, and a thread of it writes; of a split run all
+    processes write, and wait for each other. After the last step, and where the run stops, it is whole when this returns.
 
-    def write() -> None:
-        save_checkpoint(run.folder, run, generators, run.config.train.keep_checkpoints, stopped)
+    Raises:
+        VidsslError: on all processes, when this one or (where it is being written still) the one before cannot be written.
+    """
+    generators, keep = (
+        gather_objects(generator_states(run.accelerator.device)),
+        run.config.train.keep_checkpoints,
+    )
 
-    on_first(run.lock.check)
+    def begin() -> None:
+        writer.finish()
+        snapshot = take_snapshot(run, generators)
+
+        def write() -> None:
+            run.lock.check()
+            save_checkpoint(run.folder, snapshot, keep, stopped)
+
+        writer.begin(write)
+
     if run.split:
-        write()
+        on_first(run.lock.check)
+        save_in_parts(run.folder, run, generators, keep, stopped)
     else:
-        on_first(write)
+        on_first(begin)
+        if stopped or run.step == run.total_steps:
+            on_first(writer.finish)

@@ -30,12 +30,12 @@ class StopRequest:
         self._accelerator = accelerator
         self._name, self._since = "", 0.0
 
-    def anywhere(self) -> bool:
-        """Whether any process has been asked. Every process has to call this after the same steps, and all of them get
+    def anywhere(self, failed: bool = False) -> bool:
+        """Whether any process has been asked, or has `failed` at something that all have to hear of. Every process has to call this after the same steps, and all of them get
         the same answer."""
         if self._accelerator.num_processes == 1:
-            return bool(self._name)
-        if self._name:
+            return bool(self._name) or failed
+        if self._name or failed:
             self._accelerator.set_trigger()
         return bool(self._accelerator.check_trigger())
 

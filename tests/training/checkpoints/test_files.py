@@ -15,7 +15,7 @@ from vidssl.config import load_config
 from vidssl.errors import VidsslError
 from vidssl.files import checkpoints_of, damage, read_json
 from vidssl.training import loop, pretrain, setup
-from vidssl.training.checkpoints.files import load_checkpoint, save_checkpoint
+from vidssl.training.checkpoints.files import load_checkpoint, save_checkpoint, take_snapshot
 from vidssl.training.folder import claim_folder
 from vidssl.training.lock import FolderLock
 
@@ -116,7 +116,7 @@ def test_dropout_resumes_to_the_last_bit(recipe, finished, tmp_path, monkeypatch
 def test_every_process_gets_its_own_generators_back(recipe, monkeypatch):
     made = setup.set_up(load_config(recipe), Accelerator(cpu=True))
     states = [{"cpu": torch.Generator().manual_seed(seed).get_state()} for seed in (1, 2)]
-    folder = save_checkpoint(made.folder, made, states, keep=1)
+    folder = save_checkpoint(made.folder, take_snapshot(made, states), keep=1)
     monkeypatch.setattr("vidssl.training.checkpoints.files.rank", lambda: 1)
     load_checkpoint(folder, made)
     assert torch.equal(torch.get_rng_state(), states[1]["cpu"])

@@ -18,10 +18,10 @@ Only when it is whole on the disk does it get its name, and does ``latest.json``
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ from vidssl.files import (
     write_json,
     write_tensors,
 )
+from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import save_encoder
 from vidssl.models.weights import load_strict, read_state, read_tensors
 from vidssl.runs import ENCODER, OBJECTIVE, STATE, STUDENT, TEACHER_HEADS
@@ -49,57 +50,121 @@ OPTIMIZER, RANDOM = "optimizer.safetensors", "random.safetensors"
 TEACHER_ENCODER = "teacher_encoder"  # only of a run that is split
 
 
-def save_checkpoint(
-    run: Path, state: State, generators: Sequence[dict[str, Tensor]], keep: int, stopped: bool = False
-) -> Path:
+class Snapshot(NamedTuple):
+    """A state as it was after a step: copies on the CPU, which no later step changes.
+
+    Attributes:
+        encoder: what is exported; its description and its text tower, which never change, are asked of it.
+        record: what becomes `state.json`.
+        tensors: by file, the encoder's weights under `ENCODER`.
+    """
+
+    encoder: VideoEncoder
+    record: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]]
+
+
+def take_snapshot(state: State, generators: Sequence[dict[str, Tensor]]) -> Snapshot:
+    """All of a state that is held whole; of one that is split, what the first process writes for all.
+
+    Args:
+        state: where it is split every process has to call this.
+        generators: `generator_states` of each process.
+    """
+    encoder, draws = state.averaged.encoder, dict[str, Tensor]()
+    for number, states in enumerate(generators):
+        draws |= {f"{number}.{kind}": x for kind, x in states.items()}
+    weights = whole_state(encoder) if state.split else encoder.state_dict()
+    tensors = {
+        ENCODER: weights,
+        **({} if state.split else _large(state)),
+        OBJECTIVE: state.objective.state_dict(),
+        RANDOM: draws,
+    }
+    record = {
+        "step": state.step,
+        "param_groups": state.optimizer.state_dict()["param_groups"],
+        "seed": state.seed,
+        "total_steps": state.total_steps,
+        "skipped": state.skipped,
+        "failed_videos": state.failed_videos,
+        "videos": state.videos,
+    }
+    copies = {
+        file: {name: x.detach().to("cpu", copy=True) for name, x in found.items()}
+        for file, found in tensors.items()
+    }
+    return Snapshot(encoder, record, copies)
+
+
+def save_checkpoint(run: Path, snapshot: Snapshot, keep: int, stopped: bool = False) -> Path:
     """Write a checkpoint into the run folder; drop all but the newest `keep`, and those of steps that are to be repeated.
 
     Args:
         run: the run folder.
-        state: what is written. Where it is split over processes every one of them has to call this, else only one may.
-        generators: `generator_states` of each process.
+        snapshot: what is written. Only one of the processes may write.
         keep: at least 1.
         stopped: recorded beside the name of the newest checkpoint: whether the run was told to stop after it.
 
     Raises:
         VidsslError: when it cannot be written; those before it are as they were.
     """
-    folder = run / CHECKPOINTS / f"step_{state.step:08d}"
-    draws = {f"{number}.{kind}": x for number, states in enumerate(generators) for kind, x in states.items()}
-    try:
-        if state.split:
-            _write_split(folder, state, draws)
-        else:
-            with whole_folder(folder) as partial:
-                save_encoder(state.averaged.encoder, partial / ENCODER)
-                for name, tensors in _large(state).items():
-                    write_tensors(partial / name, tensors)
-                _write_rest(partial, state, draws)
-    except VidsslError as error:
-        last = next(iter(checkpoints_of(run)), None)
-        raise VidsslError(
-            f"{error}; the last checkpoint is {last.name if last else 'not yet written'}"
-        ) from error
-    if not state.split or rank() == 0:
+    folder = _folder(run, snapshot.record["step"])
+    with _naming_the_last(run):
+        with whole_folder(folder) as partial:
+            _fill(partial, snapshot)
         _publish(run, folder, keep, stopped)
     return folder
 
 
-def _write_split(folder: Path, state: State, draws: dict[str, Tensor]) -> None:
-    """Every process writes its part, the first one all that is not split."""
-    weights = whole_state(state.averaged.encoder)
-    with ExitStack() as stack:
+def save_in_parts(
+    run: Path, state: State, generators: Sequence[dict[str, Tensor]], keep: int, stopped: bool = False
+) -> Path:
+    """The same of a state that is split over processes, every one of which has to call this and writes its part; it takes
+    until all are done.
+
+    Raises:
+        VidsslError: on all of them, when one cannot write.
+    """
+    folder, snapshot = _folder(run, state.step), take_snapshot(state, generators)
+    with _naming_the_last(run), ExitStack() as stack:
         partial = on_first(lambda: stack.enter_context(whole_folder(folder)))
         for name, tensors in _large(state).items():
             write_shards((partial / name).with_suffix(""), tensors)
         write_shards(partial / TEACHER_ENCODER, state.averaged.encoder.state_dict())
 
         def finish() -> None:
-            save_encoder(state.averaged.encoder, partial / ENCODER, weights=weights)
-            _write_rest(partial, state, draws)
+            _fill(partial, snapshot)
             stack.close()
+            _publish(run, folder, keep, stopped)
 
         on_first(finish)
+    return folder
+
+
+def _folder(run: Path, step: int) -> Path:
+    return run / CHECKPOINTS / f"step_{step:08d}"
+
+
+@contextmanager
+def _naming_the_last(run: Path) -> Iterator[None]:
+    try:
+        yield
+    except VidsslError as error:
+        last = next(iter(checkpoints_of(run)), None)
+        raise VidsslError(
+            f"{error}; the last checkpoint is {last.name if last else 'not yet written'}"
+        ) from error
+
+
+def _fill(partial: Path, snapshot: Snapshot) -> None:
+    for name, tensors in snapshot.tensors.items():
+        if name == ENCODER:
+            save_encoder(snapshot.encoder, partial / ENCODER, weights=tensors)
+        else:
+            write_tensors(partial / name, tensors)
+    write_json(partial / STATE, snapshot.record)
+    seal(partial)
 
 
 def _large(state: State) -> dict[str, dict[str, Tensor]]:
@@ -114,22 +179,6 @@ def _large(state: State) -> dict[str, dict[str, Tensor]]:
         TEACHER_HEADS: state.averaged.heads.state_dict(),
         OPTIMIZER: moments,
     }
-
-
-def _write_rest(partial: Path, state: State, draws: dict[str, Tensor]) -> None:
-    record = {
-        "step": state.step,
-        "param_groups": state.optimizer.state_dict()["param_groups"],
-        "seed": state.seed,
-        "total_steps": state.total_steps,
-        "skipped": state.skipped,
-        "failed_videos": state.failed_videos,
-        "videos": state.videos,
-    }
-    write_tensors(partial / OBJECTIVE, state.objective.state_dict())
-    write_tensors(partial / RANDOM, draws)
-    write_json(partial / STATE, record)
-    seal(partial)
 
 
 def _publish(run: Path, folder: Path, keep: int, stopped: bool) -> None:

@@ -1,0 +1,102 @@
+"""Checkpoints are written while the training goes on: of the step that they are of, whole or not at all, and none is lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.training.small_runs import assert_same, log_of, tensors_of
+from vidssl.config import load_config
+from vidssl.errors import VidsslError
+from vidssl.files import checkpoints_of, damage
+from vidssl.training import loop, pretrain
+from vidssl.training.checkpoints.writer import Writer
+
+WAIT = 60.0  # seconds, of a test that would otherwise hang
+
+
+def test_the_training_goes_on_while_a_checkpoint_is_written(recipe, finished, monkeypatch):
+    """The first of two is held up until a later step has been made, and is still that of its own step."""
+    later, steps, save, step = threading.Event(), [], loop.save_checkpoint, loop.train_step
+
+    def held_up(*arguments):
+        assert threading.current_thread() is not threading.main_thread()
+        assert later.wait(WAIT)
+        return save(*arguments)
+
+    def stepping(run, *arguments):
+        logs = step(run, *arguments)
+        steps.append(run.step)
+        if run.step == 5:
+            later.set()
+        return logs
+
+    monkeypatch.setattr(loop, "save_checkpoint", held_up)
+    monkeypatch.setattr(loop, "train_step", stepping)
+    run = pretrain(load_config(recipe))
+    assert steps == [1, 2, 3, 4, 5, 6]
+    for name in ("step_00000003", "step_00000006"):
+        assert damage(run / "checkpoints" / name) is None
+        assert_same(*(tensors_of(folder / "checkpoints" / name) for folder in (finished, run)))
+
+
+def test_what_cannot_be_written_ends_the_run_at_the_next_step(recipe, monkeypatch):
+    def full(*_):
+        raise VidsslError("checkpoints/step_00000003: cannot be written: No space left on device")
+
+    monkeypatch.setattr(loop, "save_checkpoint", full)
+    config = load_config(recipe, ["train.steps=12"])
+    with pytest.raises(VidsslError, match="No space left on device"):
+        pretrain(config)
+    assert len(log_of(Path(config.output))) <= 5
+    assert not checkpoints_of(Path(config.output))
+
+
+def test_an_error_of_the_training_waits_for_the_writer_and_stays(recipe, monkeypatch):
+    began, save, step = threading.Event(), loop.save_checkpoint, loop.train_step
+
+    def late(*arguments):
+        assert began.wait(WAIT)
+        return save(*arguments)
+
+    def failing(run, *arguments):
+        if run.step == 3:
+            began.set()
+            raise VidsslError("of the training")
+        return step(run, *arguments)
+
+    monkeypatch.setattr(loop, "save_checkpoint", late)
+    monkeypatch.setattr(loop, "train_step", failing)
+    config = load_config(recipe)
+    with pytest.raises(VidsslError, match="of the training"):
+        pretrain(config)
+    [folder] = checkpoints_of(Path(config.output))
+    assert folder.name == "step_00000003" and damage(folder) is None
+
+
+def test_one_is_written_at_a_time_and_a_mistake_is_told_once():
+    writer, order, first = Writer(), [], threading.Event()
+
+    def slow() -> None:
+        assert first.wait(WAIT)
+        order.append("slow")
+
+    writer.begin(slow)
+    first.set()
+    writer.begin(lambda: order.append("quick"))
+    writer.finish()
+    assert order == ["slow", "quick"] and not writer.failed
+
+    def wrong() -> None:
+        raise OSError(os.strerror(28))
+
+    writer.begin(wrong)
+    writer.close()
+    assert writer.failed
+    with pytest.raises(OSError, match="No space"):
+        writer.begin(lambda: order.append("never"))
+    writer.finish()
+    assert order == ["slow", "quick"] and not writer.failed
