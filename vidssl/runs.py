@@ -19,10 +19,10 @@ from torch import Tensor
 from vidssl.concepts.build import space_builder
 from vidssl.config import Config, load_config
 from vidssl.errors import VidsslError, check_choice
-from vidssl.files import newest_checkpoint, require_whole
+from vidssl.files import newest_checkpoint, read_json, require_whole
 from vidssl.models.export import read_encoder
 from vidssl.models.student import Student
-from vidssl.models.weights import load_strict, read_state
+from vidssl.models.weights import load_strict, read_state, read_tensors
 from vidssl.objectives.composite import Composite, build_objectives
 
 Weights = Literal["teacher", "student", "initial"]
@@ -31,6 +31,7 @@ CONFIG, INITIAL = "config.yaml", "initial"
 # In a checkpoint: the teacher's encoder, what else was learned, and where the run stands.
 ENCODER, STUDENT, TEACHER_HEADS = "encoder", "student.safetensors", "teacher_heads.safetensors"
 OBJECTIVE, STATE = "objective.safetensors", "state.json"
+IN_ENCODER = "in_encoder"  # of the state: weights of the student that stand in ENCODER alone, as they are the teacher's too
 
 
 class Restored(NamedTuple):
@@ -149,15 +150,32 @@ def _load(
 ) -> None:
     """Fill heads and objectives (and, for the student, the encoder) from the files of a checkpoint."""
 
-    def read(file: str, prefix: str = "") -> dict[str, Tensor]:
-        """Without what belongs to other objectives: their names follow the prefix."""
-        tensors = read_state(checkpoint / file)
-        own = tuple(f"{prefix}{name}." for name in names)
-        return {key: x for key, x in tensors.items() if key.startswith(own) or not key.startswith(prefix)}
-
     if weights == "student":
-        load_strict(student, read(STUDENT, "heads."), f"{checkpoint}: student")
+        load_strict(student, _chosen(read_student(checkpoint), names, "heads."), f"{checkpoint}: student")
     else:
-        load_strict(student.heads, read(TEACHER_HEADS), f"{checkpoint}: heads of the teacher")
+        load_strict(
+            student.heads,
+            _chosen(read_state(checkpoint / TEACHER_HEADS), names),
+            f"{checkpoint}: heads of the teacher",
+        )
     if objective.state_dict():
-        load_strict(objective, read(OBJECTIVE, "objectives."), f"{checkpoint}: objective")
+        load_strict(
+            objective,
+            _chosen(read_state(checkpoint / OBJECTIVE), names, "objectives."),
+            f"{checkpoint}: objective",
+        )
+
+
+def _chosen(tensors: dict[str, Tensor], names: Sequence[str], prefix: str = "") -> dict[str, Tensor]:
+    """Without what belongs to other objectives than those of the names, which follow the prefix."""
+    own = tuple(f"{prefix}{name}." for name in names)
+    return {key: x for key, x in tensors.items() if key.startswith(own) or not key.startswith(prefix)}
+
+
+def read_student(checkpoint: Path) -> dict[str, Tensor]:
+    """All weights of the student of a checkpoint, with those that it has in common with the teacher."""
+    tensors, shared = read_state(checkpoint / STUDENT), read_json(checkpoint / STATE).get(IN_ENCODER, ())
+    if shared:
+        encoder = read_tensors(checkpoint / ENCODER / "model.safetensors")
+        tensors |= {name: encoder[name.removeprefix("encoder.")] for name in shared}
+    return tensors

@@ -16,7 +16,17 @@ from vidssl.errors import VidsslError
 from vidssl.files import whole_folder, write_json, write_tensors
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.factory import build_from_spec
-from vidssl.models.stored import CONFIG, FORMAT, MODEL, TEXT, TOKENIZER, VERSION, is_exported, read_config
+from vidssl.models.stored import (
+    CONFIG,
+    FORMAT,
+    MODEL,
+    TEXT,
+    TOKENIZER,
+    VERSION,
+    is_exported,
+    read_config,
+    text_folder,
+)
 from vidssl.models.towers.text import TextEncoder
 from vidssl.models.weights import load_strict, read_tensors
 from vidssl.version import __version__
@@ -27,6 +37,7 @@ def save_encoder(
     folder: str | Path,
     text: bool = True,
     weights: Mapping[str, Tensor] | None = None,
+    text_in: str | None = None,
 ) -> Path:
     """Export an encoder. The folder appears complete or not at all; an encoder already there is replaced.
 
@@ -35,6 +46,7 @@ def save_encoder(
         folder: where; parents are created.
         text: whether to write the text tower (if there is one) too.
         weights: the state of the encoder, where its own is in parts; None: its own.
+        text_in: an exported encoder, as it is found from `folder`, with the very same text tower: it is named, and not written.
 
     Raises:
         VidsslError: when `folder` exists and holds something else than an exported encoder.
@@ -58,9 +70,12 @@ def save_encoder(
                 "fingerprint": tower.fingerprint,
                 "tokenizer": tower.tokenizer_spec,
             }
-            write_tensors(partial / TEXT, tower.state_dict())
-            if tower.tokenizer_spec["kind"] == "transformers":
-                tower.tokenizer.save_pretrained(partial / TOKENIZER)
+            if text_in is not None:
+                config["text"]["folder"] = text_in
+            else:
+                write_tensors(partial / TEXT, tower.state_dict())
+                if tower.tokenizer_spec["kind"] == "transformers":
+                    tower.tokenizer.save_pretrained(partial / TOKENIZER)
         write_json(partial / CONFIG, config)
         write_tensors(partial / MODEL, encoder.state_dict() if weights is None else weights)
     return folder
@@ -74,8 +89,9 @@ def read_encoder(folder: str | Path) -> VideoEncoder:
     """
     folder = Path(folder)
     config = read_config(folder)
+    with_text = folder if config["text"] is None else text_folder(folder, config)
     with torch.random.fork_rng(devices=[]):
-        tokenizer = folder / TOKENIZER
+        tokenizer = with_text / TOKENIZER
         encoder = build_from_spec(
             config["spec"],
             text=config["text"] is not None,
@@ -83,7 +99,7 @@ def read_encoder(folder: str | Path) -> VideoEncoder:
         )
     load_strict(encoder, read_tensors(folder / MODEL), str(folder / MODEL))
     if isinstance(encoder.text, TextEncoder):
-        load_strict(encoder.text.tower, read_tensors(folder / TEXT), str(folder / TEXT))
+        load_strict(encoder.text.tower, read_tensors(with_text / TEXT), str(with_text / TEXT))
         bias = config["text"]["logit_bias"]
         encoder.text.logit_scale = float(config["text"]["logit_scale"])
         encoder.text.logit_bias = None if bias is None else float(bias)

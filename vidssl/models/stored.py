@@ -69,12 +69,34 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def text_folder(folder: Path, config: dict[str, Any]) -> Path:
+    """Where the text tower of an exported encoder lies: in its folder, or, in a checkpoint of a run, in another of the run, where
+    it was written once.
+
+    Raises:
+        VidsslError: when it is not there, or another one is.
+    """
+    text: dict[str, Any] = config["text"]
+    if "folder" not in text:
+        return folder
+    place = (folder.resolve() / str(text["folder"])).resolve()
+    if not (place / TEXT).is_file():
+        raise VidsslError(
+            f"{folder}: its text tower was written once for the run, to {place}, which is not there; take an encoder out of its run "
+            "with `vidssl export`"
+        )
+    if (read_config(place)["text"] or {}).get("fingerprint") != text["fingerprint"]:
+        raise VidsslError(f"{place}: holds another text tower than the one that {folder} was trained with")
+    return place
+
+
 def stored_tensors(folder: Path) -> dict[str, Tensor]:
     """All weights of an exported encoder: its own names, the text tower's under ``text.``, `logit_scale`, `logit_bias`."""
-    text = read_config(folder)["text"]
-    tensors = read_tensors(folder / MODEL)
+    config = read_config(folder)
+    text, tensors = config["text"], read_tensors(folder / MODEL)
     if text is not None:
-        tensors |= {f"text.{key}": value for key, value in read_tensors(folder / TEXT).items()}
+        file = text_folder(folder, config) / TEXT
+        tensors |= {f"text.{key}": value for key, value in read_tensors(file).items()}
         scales = {key: text[key] for key in ("logit_scale", "logit_bias") if text[key] is not None}
         tensors |= {key: torch.tensor(value, dtype=torch.float64) for key, value in scales.items()}
     return tensors

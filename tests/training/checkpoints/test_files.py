@@ -131,7 +131,9 @@ def test_every_damage_is_recognised(run, name, harm):
     harm(run / LAST / name)
     claim = claim_folder(run, True, FolderLock(run))
     assert claim.checkpoint == run / "checkpoints" / "step_00000003"
-    assert "step_00000006: damaged: " in claim.notes[0] and name in claim.notes[0]
+    assert "step_00000006: damaged: " in claim.notes[0]
+    # Of a flipped bit in a list of checksums nobody can say whether it is the list or the file that is wrong.
+    assert name in claim.notes[0] or (name, harm) == ("checksums.json", flip)
 
 
 def test_a_damaged_checkpoint_is_passed_over_in_words(run, finished, capsys):

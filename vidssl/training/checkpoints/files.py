@@ -2,8 +2,9 @@
 
 A checkpoint folder ``checkpoints/step_00000100`` holds
 
-- ``encoder/``: the teacher's encoder as an exported folder, ready for evaluation;
-- ``student.safetensors``, ``teacher_heads.safetensors``, ``objective.safetensors``: the rest of the weights, queues
+- ``encoder/``: the teacher's encoder as an exported folder, ready for evaluation; its text tower, which nothing changes, is in the
+  run's ``initial/``;
+- ``student.safetensors`` (without what is frozen, and the teacher's too), ``teacher_heads.safetensors``, ``objective.safetensors``: the rest of the weights, queues
   and running centres;
 - ``optimizer.safetensors`` and ``state.json``: optimiser moments and groups, step, seed, digest of the videos;
 - ``random.safetensors``: the states of torch's generators on every process, which dropout and stochastic depth draw from;
@@ -40,8 +41,9 @@ from vidssl.files import (
 )
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import save_encoder
+from vidssl.models.stored import is_exported, read_config
 from vidssl.models.weights import load_strict, read_state, read_tensors
-from vidssl.runs import ENCODER, OBJECTIVE, STATE, STUDENT, TEACHER_HEADS
+from vidssl.runs import ENCODER, IN_ENCODER, INITIAL, OBJECTIVE, STATE, STUDENT, TEACHER_HEADS, read_student
 from vidssl.training.checkpoints.shards import load_module, read_shards, shapes, write_shards
 from vidssl.training.checkpoints.state import State, set_generator
 from vidssl.training.sharding import whole_state
@@ -89,6 +91,7 @@ def take_snapshot(state: State, generators: Sequence[dict[str, Tensor]]) -> Snap
         "skipped": state.skipped,
         "failed_videos": state.failed_videos,
         "videos": state.videos,
+        IN_ENCODER: state.shared,
     }
     copies = {
         file: {name: x.detach().to("cpu", copy=True) for name, x in found.items()}
@@ -112,7 +115,7 @@ def save_checkpoint(run: Path, snapshot: Snapshot, keep: int, stopped: bool = Fa
     folder = _folder(run, snapshot.record["step"])
     with _naming_the_last(run):
         with whole_folder(folder) as partial:
-            _fill(partial, snapshot)
+            _fill(partial, snapshot, run)
         _publish(run, folder, keep, stopped)
     return folder
 
@@ -134,7 +137,7 @@ def save_in_parts(
         write_shards(partial / TEACHER_ENCODER, state.averaged.encoder.state_dict())
 
         def finish() -> None:
-            _fill(partial, snapshot)
+            _fill(partial, snapshot, run)
             stack.close()
             _publish(run, folder, keep, stopped)
 
@@ -157,14 +160,24 @@ def _naming_the_last(run: Path) -> Iterator[None]:
         ) from error
 
 
-def _fill(partial: Path, snapshot: Snapshot) -> None:
+def _fill(partial: Path, snapshot: Snapshot, run: Path) -> None:
     for name, tensors in snapshot.tensors.items():
         if name == ENCODER:
-            save_encoder(snapshot.encoder, partial / ENCODER, weights=tensors)
+            text_in = _text_in_initial(run, snapshot.encoder)
+            save_encoder(snapshot.encoder, partial / ENCODER, weights=tensors, text_in=text_in)
         else:
             write_tensors(partial / name, tensors)
     write_json(partial / STATE, snapshot.record)
     seal(partial)
+
+
+def _text_in_initial(run: Path, encoder: VideoEncoder) -> str | None:
+    """From a checkpoint's encoder to the run's untrained one, where that has the same text tower."""
+    if encoder.text is None or not is_exported(run / INITIAL):
+        return None
+    text = read_config(run / INITIAL)["text"]
+    same = text is not None and text["fingerprint"] == encoder.text.fingerprint
+    return f"../../../{INITIAL}" if same else None
 
 
 def _large(state: State) -> dict[str, dict[str, Tensor]]:
@@ -174,8 +187,9 @@ def _large(state: State) -> dict[str, dict[str, Tensor]]:
         for parameter, entry in state.optimizer.state_dict()["state"].items()
         for name, tensor in entry.items()
     }
+    shared = {*state.shared}
     return {
-        STUDENT: state.student.state_dict(),
+        STUDENT: {name: x for name, x in state.student.state_dict().items() if name not in shared},
         TEACHER_HEADS: state.averaged.heads.state_dict(),
         OPTIMIZER: moments,
     }
@@ -197,12 +211,15 @@ def load_checkpoint(folder: Path, state: State) -> None:
         VidsslError: when a file is missing or torn, or the weights do not fit the modules of this configuration.
     """
     record = read_json(folder / STATE)
+    shared = {*record.get(IN_ENCODER, ())}
+    _check_text(folder, state.averaged.encoder)
     if state.split:
-        load_module(state.student, folder / "student", f"{folder}: student")
+        own = {name: x for name, x in state.student.state_dict().items() if name not in shared}
+        read_shards(folder / "student", own, f"{folder}: student")
         load_module(state.averaged.encoder, folder / TEACHER_ENCODER, f"{folder}: encoder")
         load_module(state.averaged.heads, folder / "teacher_heads", f"{folder}: teacher heads")
     else:
-        load_strict(state.student, read_state(folder / STUDENT), f"{folder}: student")
+        load_strict(state.student, read_student(folder), f"{folder}: student")
         encoder = read_tensors(folder / ENCODER / "model.safetensors")
         load_strict(state.averaged.encoder, encoder, f"{folder}: encoder")
         load_strict(state.averaged.heads, read_state(folder / TEACHER_HEADS), f"{folder}: teacher heads")
@@ -214,6 +231,15 @@ def load_checkpoint(folder: Path, state: State) -> None:
         process, kind = key.split(".", 1)
         if int(process) == rank():
             set_generator(kind, draws)
+
+
+def _check_text(folder: Path, encoder: VideoEncoder) -> None:
+    """Insist on the text tower that the run began with, which no checkpoint holds."""
+    text = read_config(folder / ENCODER)["text"]
+    if text is not None and encoder.text is not None and text["fingerprint"] != encoder.text.fingerprint:
+        raise VidsslError(
+            f"{folder}: was trained beside another text tower than the one that model.pretrained gives now; bring that one back"
+        )
 
 
 def _moments_in_parts(optimizer: torch.optim.Optimizer, folder: Path) -> dict[str, Tensor]:

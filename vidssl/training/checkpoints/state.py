@@ -42,6 +42,12 @@ class State:
         """The teacher's encoder and heads."""
         return cast(Student, self.teacher.module)
 
+    @property
+    def shared(self) -> list[str]:
+        """The parameters of the student that are frozen and the teacher's own, by name."""
+        pairs = zip(self.student.encoder.named_parameters(), self.averaged.encoder.parameters(), strict=True)
+        return [f"encoder.{name}" for (name, own), averaged in pairs if own is averaged]
+
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:
     """This process's states of torch's own generators, of the CPU and of its device, by kind of device."""
