@@ -24,7 +24,7 @@ from vidssl.cli.everything import compare, evaluate_all
 from vidssl.cli.exporting import export
 from vidssl.cli.extraction import extract, pca
 from vidssl.cli.probes import attentive_probe, finetune, retrieval
-from vidssl.cli.runs import report, runs
+from vidssl.cli.runs import app_, report, runs
 from vidssl.cli.tracking import track
 from vidssl.cli.training import STOPPED, demo, pretrain, try_
 from vidssl.errors import OPTION, Stopped, VidsslError, did_you_mean
@@ -41,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("try")(try_)
+app.command("app")(app_)
 for command in (
     pretrain,
     zero_shot,

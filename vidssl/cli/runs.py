@@ -1,4 +1,4 @@
-"""``vidssl runs | report``: list, filter and compare runs; show them and their results on one page."""
+"""``vidssl runs | report | app``: list, filter and compare runs; show them and their results on one page; try an encoder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from vidssl.cli.options import Report
+from vidssl.cli.options import Checkpoint, Report
 from vidssl.errors import VidsslError
 
 
@@ -107,6 +107,27 @@ def report(
         sources, output, videos=shown, title=title, options=EvalOptions(workers=workers, device=device)
     )
     typer.echo(f"written to {file} ({file.stat().st_size / 1e6:.1f} MB); open it in a browser")
+
+
+def app_(
+    checkpoint: Checkpoint,
+    videos: Annotated[
+        Path | None,
+        Option(help="folder among which neighbours are looked for; class folders name what is seen"),
+    ] = None,
+    port: Annotated[int, Option(min=1, max=65535, help="of the page")] = 7860,
+    host: Annotated[
+        str, Option(help="that it listens on; another than the default lets other machines in")
+    ] = "127.0.0.1",
+    device: Annotated[
+        str | None, Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    ] = None,
+) -> None:
+    """Open a local page to try an encoder on a video: labels over time, neighbours, a box to follow (extra app)."""
+    from vidssl.evaluation import EvalOptions
+    from vidssl.reporting.app import serve
+
+    serve(checkpoint, videos, host=host, port=port, options=EvalOptions(workers=0, device=device))
 
 
 def _score(tops: dict[str, float]) -> str:

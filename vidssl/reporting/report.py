@@ -90,11 +90,15 @@ def render(page: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (Path(__file__).parent / "page" / "style.css").read_text(encoding="utf-8")
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     # A path may hold bytes that are no text; they would stop the writing of the whole page.
-    html = found.get_template("page.html").render(**page, style=style, version=__version__, made=made)
+    html = found.get_template("page.html").render(**page, style=style(), version=__version__, made=made)
     return html.encode("utf-8", errors="replace").decode()
+
+
+def style() -> str:
+    """The style of the page, and of whatever looks like it."""
+    return (Path(__file__).parent / "page" / "style.css").read_text(encoding="utf-8")
 
 
 def _results(

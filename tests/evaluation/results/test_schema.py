@@ -15,7 +15,7 @@ from vidssl.evaluation.results.forms import RESULTS
 from vidssl.evaluation.results.schema import mistake, read_result, result_schema
 
 WITHOUT = {  # commands that write no result of an evaluation
-    "pretrain", "interpolate", "export", "demo", "try", "report", "runs", "doctor",
+    "pretrain", "interpolate", "export", "demo", "try", "app", "report", "runs", "doctor",
 }  # fmt: skip
 
 

@@ -222,3 +222,25 @@ def test_strides_grow_with_the_layers() -> None:
     for name in ("conv3d/small", "pytorchvideo/x3d_xs", "pytorchvideo/c2d_r50"):
         layers = layers_of(vidssl.create_model(name).eval())
         assert all(first.stride <= second.stride for first, second in pairwise(layers))
+
+
+@torch.no_grad()
+def test_strides_between_the_layers_that_timm_names_are_set_too() -> None:
+    """EfficientNet's layers are its blocks 0, 1, 2, 4 and 6; the strides of 16 and 32 are in 3 and 5."""
+    import timm
+
+    torch.manual_seed(0)
+    encoder = vidssl.create_model("timm/tf_efficientnet_lite0", temporal="none").eval()
+    other: Any = timm.create_model("tf_efficientnet_lite0").eval()
+    weights = encoder.visual.trunk.state_dict()  # type: ignore[union-attr, operator]
+    other.load_state_dict({k: x for k, x in weights.items() if k in other.state_dict()}, strict=False)
+    frames = video(1, 64, 96)
+    x = other.bn1(other.conv_stem(normalised(encoder, frames)))
+    close(PatchFeatures(encoder, stride=32)(frames), other.blocks(x))
+    for block in (3, 5):
+        for module in other.blocks[block].modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.stride = (1, 1)
+    found = PatchFeatures(encoder)
+    assert found.stride == 8
+    close(found(frames), other.blocks(x))

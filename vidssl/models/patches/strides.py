@@ -14,6 +14,8 @@ from torch import nn
 from vidssl.models.encoder import VideoEncoder
 
 _THREE_AXES = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
+# Those of other classes pad by their stride themselves, such as timm's Conv2dSame.
+_PADDED_AS_TOLD = (nn.Conv2d.forward, nn.Conv3d.forward)
 _STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, *_THREE_AXES)
 
 
@@ -53,7 +55,7 @@ def _unstride(module: nn.Module) -> None:
     if not isinstance(module, nn.Conv2d | nn.Conv3d):
         if stride[-2:] == kernel[-2:]:  # cells that do not overlap: nothing is left to pool
             module.kernel_size = (*kernel[:-2], 1, 1)
-    elif not isinstance(module.padding, str):
+    elif not isinstance(module.padding, str) and type(module).forward in _PADDED_AS_TOLD:
         lacking = [max(k - 1 - 2 * p, 0) for k, p in zip(kernel[-2:], padding[-2:], strict=True)]
         margins = (0, lacking[1], 0, lacking[0])
         if any(margins):  # an even kernel, which fitted into its stride

@@ -195,7 +195,8 @@ class FrameAverageEncoder(VideoEncoder):
             return [[self._resnet.conv1, self._resnet.avgpool], *([stage] for stage in _stages(self._resnet))]
         if self._trunk is None or _has_positions(self._trunk):
             return []
-        return [[self._trunk.get_submodule(layer["module"])] for layer in self._trunk.feature_info]
+        names = [str(layer["module"]) for layer in self._trunk.feature_info]
+        return [[self._trunk.get_submodule(part) for part in parts] for parts in _with_those_between(names)]
 
     @property
     def _resnet(self) -> Any:
@@ -220,6 +221,20 @@ def _resnet_maps(resnet: Any, images: Tensor) -> Iterator[Tensor]:
     for stage in _stages(resnet):
         x = stage(x)
         yield x
+
+
+def _with_those_between(names: Sequence[str]) -> list[list[str]]:
+    """Of each layer, the submodules that make it from the one before: ``blocks.2`` and ``blocks.4`` are of blocks 2, and 3 and 4."""
+    found, before = [], ("", -1)
+    for name in names:
+        room, _, number = name.rpartition(".")
+        if not number.isdecimal():
+            found.append([name])
+            continue
+        first = before[1] + 1 if before[0] == room else int(number)
+        found.append([f"{room}.{n}" for n in range(first, int(number) + 1)])
+        before = (room, int(number))
+    return found
 
 
 def _has_positions(trunk: Any) -> bool:
