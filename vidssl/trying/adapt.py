@@ -19,6 +19,7 @@ from vidssl.errors import VidsslError
 from vidssl.evaluation import EvalOptions, extract_draws
 from vidssl.files import read_json, write_json
 from vidssl.models.encoder import VideoEncoder
+from vidssl.models.patches.strides import layers_of
 from vidssl.training import pretrain
 from vidssl.training.accelerator import make_accelerator
 from vidssl.training.recipes.dry_run import measure as measure_step
@@ -27,7 +28,8 @@ from vidssl.training.sources.views import drawn_view
 from vidssl.trying.budget import Costs
 from vidssl.trying.encoders import Choice
 
-RECIPE, DRAWS, SIDE = "adapt_features_small", 3, 128
+# As the recipe recommends for its features: one draw, frames of 160 pixels, 5 x 5 cells of the last layer with a cell for 16 pixels.
+RECIPE, DRAWS, SIDE, GRID, CELL = "adapt_features_small", 1, 160, 5, 16
 SAMPLE = 4  # videos that costs are measured on
 
 
@@ -35,12 +37,13 @@ SAMPLE = 4  # videos that costs are measured on
 class Setting:
     """How videos are shown to the image model, and what the recipe says of the head behind it.
 
-    frames: of every video, spread over all of it; size: pixels a side; grid: cells a side that are kept; batch, steps: the recipe's.
+    frames: of every video, spread over all of it; size: pixels a side; grid: cells a side that are kept, of layer (None: the last); batch, steps: the recipe's.
     """
 
     frames: int
     size: int
     grid: int
+    layer: int | None
     batch: int
     steps: int
 
@@ -58,8 +61,11 @@ def setting_for(encoder: VideoEncoder) -> Setting:
     except VidsslError:
         size = encoder.image_size
     frames = 2 * max(view.frames for view in recipe.views)
-    grid = int(recipe.model.options.get("head_grid") or 0)
-    return Setting(frames, size, grid, recipe.train.batch_size, recipe.train.steps or 1)
+    layers = layers_of(encoder)
+    fine = [number for number, one in enumerate(layers) if one.stride <= CELL] or [len(layers) - 1]
+    layer = None if fine[-1] == len(layers) - 1 else fine[-1]
+    grid = min(GRID, size // layers[fine[-1]].stride)
+    return Setting(frames, size, grid, layer, recipe.train.batch_size, recipe.train.steps or 1)
 
 
 def recipe_for(
@@ -73,6 +79,8 @@ def recipe_for(
         "data.features": str(features),
         "model.name": choice.name,
         "model.pretrained": choice.pretrained,
+        "model.options.head_grid": setting.grid,
+        **({} if setting.layer is None else {"model.options.head_layer": setting.layer}),
         "train.batch_size": batch,
         "train.steps": steps,
         "train.checkpoint_every": max(steps // 2, 1),
@@ -104,6 +112,7 @@ def draw_features(
         file,
         view=ViewSpec(**{**asdict(view), "frames": setting.frames, "size": setting.size}),
         grid=setting.grid,
+        layer=setting.layer,
         half=True,
         seed=seed,
         encoder=choice.encoder,
