@@ -124,7 +124,7 @@ class Measured(NamedTuple):
 def measure(run: Run) -> Measured:
     """Make the two steps of a trial. Every process has to call this."""
     warm_start(run)
-    saved, notes = _Saved(), list[str]()
+    saved, notes = Saved(), list[str]()
     quiet = cast(Report, _Quiet(notes))  # of a report, a step asks no more than this
     seconds, loss = 0.0, torch.tensor(torch.nan)
     with closing(run.batches()) as batches:
@@ -181,7 +181,7 @@ def _evaluation(run: Run, config: Config, steps: int) -> dict[str, Any] | None:
     return {"protocols": list(wanted.protocols), "times": -(-steps // wanted.every), "videos": videos}
 
 
-class _Saved:
+class Saved:
     """Counts the bytes that a forward pass keeps for the backward pass, each storage once."""
 
     def __init__(self) -> None:
