@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.distributed_runner import run_on_processes
 from tests.training.small_runs import log_of, tell_accelerate, tensors_of
@@ -63,14 +62,16 @@ def apart(folder: Path, name: str) -> tuple[list[float], float]:
 def assert_rounding(folder: Path, name: str) -> None:
     losses, weights = apart(folder, name)
     shown = " ".join(f"{loss:.0e}" for loss in losses)
-    print(f"{name:>6}: losses {shown}, at most {max(losses):.1e}; weights {weights:.1e}")
+    print(
+        f"apart from one process, {name:>6}: losses {shown}, at most {max(losses):.1e}; weights {weights:.1e}"
+    )
     assert len(losses) == 10
     assert max(losses) < 1e-5
     assert weights < 1e-5
     # It does learn something: ten steps move the weights by much more.
     start, end = (tensors_of(folder / "one" / place) for place in ("initial", f"{LAST}/encoder"))
-    moved = max(float((start[key] - end[key]).abs().max()) for key in start)
-    assert moved > 100 * weights
+    moved = max(float((start[key] - end[key]).abs().max()) for key in end)
+    assert moved > 30 * weights
 
 
 def test_two_processes_and_eight_pieces_compute_what_one_process_does(folder):
@@ -88,4 +89,3 @@ def test_what_is_left_is_the_order_of_sums(folder):
     """Were it a mistake of the processes, it would be larger than what another order on one process gives."""
     (_, two), (_, pieces) = (apart(folder, name) for name in ("2", "pieces"))
     assert 0 < two < 10 * pieces
-    assert torch.finfo(torch.float32).eps < 1e-6

@@ -19,6 +19,7 @@ from tests.training.small_runs import assert_same, log_of, tell_accelerate, tens
 from vidssl import training
 from vidssl.config import load_config
 from vidssl.errors import VidsslError
+from vidssl.files import read_json
 from vidssl.models.weights import read_state, read_tensors
 from vidssl.runs import load_run
 from vidssl.training import pretrain, sharding
@@ -90,7 +91,8 @@ def runs(request, tmp_path_factory, sprites, tiny_clip):
 
     folder = tmp_path_factory.mktemp("split")
     recipe = write_recipe(folder, sprites, tiny_clip)
-    more = FROZEN if request.param != "all" else []
+    watched = [f"evaluate={{train: {sprites}/train, val: {sprites}/val, every: 3, k: 3}}"]
+    more = [*FROZEN, *watched] if request.param != "all" else []
     return folder, run_on_processes(all_trained, 2, str(recipe), str(folder), more, time_limit=400)
 
 
@@ -135,6 +137,18 @@ def test_a_resumed_split_run_equals_one_never_stopped(runs):
     assert_same(put_together(folder / "split" / LAST), put_together(folder / "resumed" / LAST))
     losses = [[line["loss"] for line in log_of(folder / name)] for name in ("split", "resumed")]
     assert losses[0] == losses[1]
+
+
+def test_evaluation_while_training_keeps_a_whole_encoder(runs):
+    folder, _ = runs
+    if not (folder / "whole/best").is_dir():
+        pytest.skip("these runs were not evaluated")
+    scores = [read_json(folder / name / "best.json") for name in ("whole", "split", "resumed")]
+    assert scores[0] == scores[1]
+    whole, split = (tensors_of(folder / name / "best") for name in ("whole", "split"))
+    assert whole.keys() == split.keys()
+    for name, tensor in split.items():
+        torch.testing.assert_close(tensor, whole[name], rtol=1e-5, atol=1e-5, msg=name)
 
 
 def test_its_checkpoint_is_files_of_processes_and_a_whole_encoder(runs):

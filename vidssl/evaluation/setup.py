@@ -21,6 +21,7 @@ from vidssl.data.manifest.formats.lists import Missing
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.views.evaluation import EvalSpec, render_eval_views
 from vidssl.devices import find_device
+from vidssl.distributed import on_first
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.load import load_encoder
@@ -130,7 +131,8 @@ class Labelled(NamedTuple):
 def read_labelled(data: str | Path, options: EvalOptions) -> Labelled:
     """The labelled videos of a data set; broken files stay among them and will count as wrong.
 
-    Where a list gives no labels at all, as UCF101's of test videos, the folders of its paths do, if there are several.
+    Where a list gives no labels at all, as UCF101's of test videos, the folders of its paths do, if there are several. Every
+    process has to call this.
 
     Raises:
         VidsslError: when no video has a label, or a class has no readable video (unless missing ones are to be counted).
@@ -143,7 +145,8 @@ def read_labelled(data: str | Path, options: EvalOptions) -> Labelled:
         raise VidsslError(f"{data}: no labels; expected <class>/<file> or a CSV with path,label")
     left_out = sorted(set(range(len(everything))) - set(rows))
     index = everything.subset(rows) if left_out else everything
-    report = check_index(index, workers=max(options.workers, 1), backend=options.backend)
+    # By one process for all: what it finds out is kept in one file, beside which others would be in each other's way.
+    report = on_first(lambda: check_index(index, workers=max(options.workers, 1), backend=options.backend))
     require_readable_classes(report)
     return Labelled(report.known, tuple(everything.paths[row] for row in left_out))
 

@@ -24,9 +24,10 @@ from vidssl.evaluation.setup import EvalOptions, Subject
 from vidssl.evaluation.texts.classifier import text_classifier
 from vidssl.evaluation.zero_shot import zero_shot_scores
 from vidssl.files import read_json, write_json
+from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import save_encoder
 from vidssl.training.setup import Run
-from vidssl.training.sharding import whole_state
+from vidssl.training.sharding import whole_copy
 
 BEST, BEST_RECORD = "best", "best.json"
 
@@ -55,13 +56,14 @@ class Periodic:
         )
         encoder, device = run.averaged.encoder, run.accelerator.device
         with _as_it_was(encoder):
+            if run.split:
+                encoder = whole_copy(encoder)
             subject = Subject(run.folder, encoder, None, options, device)
             splits = read_splits(subject, wanted.train, wanted.val, motion=False)
             [frozen] = splits.frozen()
             scores = on_first(lambda: self._scores(splits, frozen))
             if on_first(lambda: self._is_best(scores)):
-                weights = whole_state(encoder) if run.split else None
-                on_first(lambda: self._keep(scores, weights))
+                on_first(lambda: self._keep(scores, encoder))
         return {f"evaluation/{name}": torch.tensor(score) for name, score in scores.items()}
 
     def _scores(self, splits: Splits, frozen: Frozen) -> dict[str, float]:
@@ -89,10 +91,10 @@ class Periodic:
         best = read_json(file) if file.is_file() else {}
         return best.get("metric") != metric or best["score"] < scores[metric]
 
-    def _keep(self, scores: dict[str, float], weights: dict[str, Tensor] | None) -> None:
+    def _keep(self, scores: dict[str, float], encoder: VideoEncoder) -> None:
         assert self.wanted is not None
         run, metric = self.run, self.wanted.metric
-        save_encoder(run.averaged.encoder, run.folder / BEST, weights=weights)
+        save_encoder(encoder, run.folder / BEST)
         record = {"metric": metric, "score": scores[metric], "step": run.step, "all": scores}
         write_json(run.folder / BEST_RECORD, record)
 

@@ -22,7 +22,9 @@ from vidssl.config import TrainConfig
 from vidssl.distributed import is_distributed, put_together, rank, world_size
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
+from vidssl.models.factory import build_from_spec
 from vidssl.models.student import Student
+from vidssl.models.weights import load_strict
 
 
 def is_split(train: TrainConfig) -> bool:
@@ -64,6 +66,18 @@ def _split(module: nn.Module, whole: set[nn.Parameter], device: torch.device) ->
         if any(parameter not in whole for parameter in part.parameters()):
             # Gathered weights are given up after every forward pass, also those of the root: the average moves their parts.
             fully_shard(part, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
+
+
+@torch.no_grad()
+def whole_copy(encoder: VideoEncoder) -> VideoEncoder:
+    """A split encoder once more, whole on every process, for computing without the others: evaluation does, where processes have
+    unlike numbers of videos. In evaluation mode; every process has to call this."""
+    with torch.random.fork_rng(devices=[]):
+        copy = build_from_spec(encoder.spec, text=False)
+    load_strict(copy, {name: put_together(x).cpu() for name, x in encoder.state_dict().items()}, "encoder")
+    copy.to(next(encoder.parameters()).device)
+    copy.text = encoder.text
+    return copy.requires_grad_(False).eval()
 
 
 @torch.no_grad()
