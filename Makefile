@@ -22,8 +22,9 @@ install: $(STAMP)  ## make .venv and install the package with its development to
 demo: $(STAMP)  ## render videos, pretrain on them and evaluate, in a few minutes, without network or weights
 	$(BIN)/vidssl demo
 
+# One thread for each test process: two processes of two threads on two cores take half as long again.
 test: $(STAMP)  ## run the test suite (without the slow tests)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 slow: $(STAMP)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -20,7 +20,7 @@ def test_accelerate_reads_the_machine_files(file: Path) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
     config = load_config_from_file(str(file))
-    assert config.num_processes == {"cpu2": 2, "gpu1": 1, "gpu8": 8, "nodes4x8": 32}[file.stem]
+    assert config.num_processes == {"cpu2": 2, "gpu1": 1, "gpu8": 8, "fsdp8": 8, "nodes4x8": 32}[file.stem]
     assert config.use_cpu == (file.stem == "cpu2")
 
 

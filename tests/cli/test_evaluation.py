@@ -266,7 +266,7 @@ def test_a_result_never_overwrites_another(vidssl, checkpoint, sprites, tmp_path
 
 def test_checkpoint_of_another_architecture(vidssl, checkpoint, sprites, tmp_path):
     broken = tmp_path / "encoder"
-    shutil.copytree(next((checkpoint / "checkpoints").iterdir()) / "encoder", broken)
+    shutil.copytree(checkpoint / "initial", broken)
     config = json.loads((broken / "config.json").read_text())
     config["spec"]["model_cfg"]["vision_cfg"]["width"] = 128
     (broken / "config.json").write_text(json.dumps(config))
