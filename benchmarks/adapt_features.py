@@ -75,6 +75,7 @@ def main() -> None:
     kept = step_seconds(validate_config(given, "kept"), arguments.steps[0])
     [view] = given["views"]
     view |= {"hide_p": 0.0, "scale": VIEW.scale, "flip": 0.0, "jitter": VIEW.jitter, "jitter_p": VIEW.jitter_p, "gray_p": VIEW.gray_p}  # fmt: skip
+    given["output"] += "-through"
     given["data"] |= {"features": None, "train": str(arguments.videos), "workers": 0, "decode_size": SIZE}
     through = step_seconds(validate_config(given, "through"), arguments.steps[1])
     found: dict[str, Any] = {
