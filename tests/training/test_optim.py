@@ -9,6 +9,7 @@ from torch import nn
 
 import vidssl
 from tests.tiny_clip import tiny_config, write_tiny_clip
+from tests.tiny_towers import write_tower
 from vidssl.config import TrainConfig
 from vidssl.errors import VidsslError
 from vidssl.models.student import Student
@@ -222,3 +223,23 @@ def test_lars_without_decay_is_refused(fresh):
     objective, _ = build_objectives({"hsic": {}}, 4)
     with pytest.raises(VidsslError, match=r"set train\.weight_decay above 0"):
         make_optimizer(fresh, objective, recipe(optimizer="lars", weight_decay=0.0))
+
+
+def test_a_frozen_image_model_keeps_its_batch_statistics(tmp_path):
+    place = write_tower(tmp_path / "resnet", "resnet")
+    clips = torch.randn(2, 3, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    for freeze, still in (("all_but_temporal", True), ("none", False)):
+        torch.manual_seed(0)
+        encoder = vidssl.create_model(f"local-dir:{place}", temporal="head", load_text=False)
+        student = Student(encoder, {})
+        freeze_parameters(student, freeze)
+        student.train()
+        teacher = Teacher(student)
+        before = {name: x.clone() for name, x in encoder.named_buffers()}
+        shown = student([clips]).features[0].frames
+        told = teacher([clips]).features[0].frames
+        assert all(torch.equal(x, before[name]) for name, x in encoder.named_buffers()) == still
+        student.eval()
+        plain = student([clips]).features[0].frames
+        assert torch.allclose(shown, plain, atol=1e-5) == still
+        assert torch.allclose(told, plain, atol=1e-5) == still

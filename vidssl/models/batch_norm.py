@@ -77,6 +77,12 @@ def has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
+def is_frozen_norm(layer: nn.Module) -> bool:
+    """Whether a layer is a batch norm whose weights do not learn: what it was frozen with are its running statistics too."""
+    parameters = list(layer.parameters(recurse=False))
+    return isinstance(layer, _BatchNorm) and bool(parameters) and not any(p.requires_grad for p in parameters)
+
+
 def share_statistics(module: nn.Module) -> None:
     """Let all batch norm of a module, in place, use the rows of all processes; nothing changes on one process.
 

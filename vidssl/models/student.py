@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vidssl.errors import VidsslError
+from vidssl.models.batch_norm import is_frozen_norm
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.heads import HeadOutput
 
@@ -41,6 +42,14 @@ class Student(nn.Module):
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
         self.micro_batches = micro_batches
+
+    def train(self, mode: bool = True) -> Student:
+        """As every module; but frozen batch norm keeps its running statistics, or a frozen image model would change all the same."""
+        super().train(mode)
+        for layer in self.encoder.modules():
+            if is_frozen_norm(layer):
+                layer.eval()
+        return self
 
     def forward(self, views: Sequence[Tensor], keys: Sequence[Tensor] | None = None) -> StudentOutput:
         """Encode views.

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidssl.distributed import own_part
 from vidssl.errors import VidsslError
+from vidssl.models.batch_norm import is_frozen_norm
 
 
 class Teacher(nn.Module):
@@ -27,12 +28,13 @@ class Teacher(nn.Module):
             average would be rounded away.
         train_mode_norm: whether `train()` makes batch-norm layers use the statistics of the batch, as the student's do
             (BYOL). Everything else (dropout, stochastic depth) stays in evaluation mode always. With False, or after
-            `eval()`, the running statistics are used, which `update` copies from the student.
+            `eval()`, the running statistics are used, which `update` copies from the student. So they are where it is frozen.
     """
 
     def __init__(self, student: nn.Module, train_mode_norm: bool = True) -> None:
         super().__init__()
         self.train_mode_norm = train_mode_norm
+        self._still = {name for name, layer in student.named_modules() if is_frozen_norm(layer)}
         frozen = {id(p): p for p in student.parameters() if not p.requires_grad and p.element_size() >= 4}
         self.module = copy.deepcopy(student, {**frozen}).requires_grad_(False)
         for parameter in self.module.parameters():
@@ -45,8 +47,8 @@ class Teacher(nn.Module):
         self.training = mode
         self.module.eval()
         if self.train_mode_norm:
-            for layer in self.module.modules():
-                if isinstance(layer, _BatchNorm):
+            for name, layer in self.module.named_modules():
+                if isinstance(layer, _BatchNorm) and name not in self._still:
                     layer.train(mode)
         return self
 

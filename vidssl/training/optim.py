@@ -45,6 +45,7 @@ def freeze_parameters(student: Student, freeze: str, pretrained_lr_scale: float 
         if not any(parameter.requires_grad for parameter in student.parameters()):
             raise VidsslError("train.pretrained_lr_scale=0: leaves nothing to train; choose one above 0")
     if freeze == "none":
+        student.train(student.training)
         return
     trained = is_temporal if freeze == "all_but_temporal" else _is_before_projection
     chosen = {name: trained(name) for name, _ in student.encoder.named_parameters()}
@@ -55,6 +56,7 @@ def freeze_parameters(student: Student, freeze: str, pretrained_lr_scale: float 
         raise VidsslError(f"model.freeze={freeze}: this encoder has no {missing}; choose another freeze")
     for name, parameter in student.encoder.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and chosen[name])
+    student.train(student.training)  # frozen batch norm takes no statistics any more
 
 
 def _is_before_projection(name: str) -> bool:
