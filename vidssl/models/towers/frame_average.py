@@ -17,16 +17,8 @@ from vidssl.models.temporal.modes import sees, temporal_head
 from vidssl.models.temporal.rows import behind_frames, check_layer, frame_rows
 
 # Options of `ClipOptions` that an image tower heeds whose blocks are left alone.
-OF_FRAMES = (
-    "time_signal",
-    "causal",
-    "head_width",
-    "head_grid",
-    "head_layer",
-    "head_alone",
-    "head_pool",
-    "chunk_frames",
-)
+OF_HEAD = ("time_signal", "causal", "head_width", "head_grid", "head_layer", "head_alone", "head_pool")
+OF_FRAMES = (*OF_HEAD, "chunk_frames")
 
 
 class FrameAverageEncoder(VideoEncoder):

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
+from vidssl.models.options import ClipOptions
 from vidssl.models.temporal.modes import IN_BLOCKS, ON_FRAMES
 from vidssl.models.tokens.blocks import take_apart
 from vidssl.models.towers.clip import ClipVideoEncoder
-from vidssl.models.towers.frame_average import OF_FRAMES, FrameAverageEncoder
+from vidssl.models.towers.frame_average import OF_FRAMES, OF_HEAD, FrameAverageEncoder
 from vidssl.models.weights import load_strict
 
 
@@ -79,17 +80,9 @@ def load_over_time(
     temporal = other.get("temporal")
     if encoder.spec["temporal"] != temporal:  # names and shapes of weights can be the same
         raise VidsslError(f"{source}: was trained with temporal={temporal!r}; take temporal={temporal!r}")
-    for key in (
-        "cls_mode",
-        "time_signal",
-        "causal",
-        "head_width",
-        "head_grid",
-        "head_layer",
-        "head_alone",
-        "head_pool",
-    ):
-        own, theirs = (spec.get("options", {}).get(key) for spec in (encoder.spec, other))
+    for key in ("cls_mode", *OF_HEAD):
+        unsaid = getattr(ClipOptions, key)  # by what was written before there was such an option
+        own, theirs = (spec.get("options", {}).get(key, unsaid) for spec in (encoder.spec, other))
         if own != theirs:
             raise VidsslError(
                 f"{source}: was trained with {key}={theirs!r}, not {own!r}; set it in the options"
