@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# torch's CUDA libraries are gigabytes: on a poor connection pip's own number of attempts to go on with a download is too small.
+PIP := $(BIN)/python -m pip install --quiet --retries 10 --resume-retries 50
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test slow lint types format docs wheel clean
@@ -14,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "vidssl needs Python 3.11 or newer, but $(PYTHON) is %d.%d; try: make PYTHON=python3.12 ..." % v[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(PIP) --constraint constraints.txt --editable . --group dev
 	@touch $(STAMP)
 
 install: $(STAMP)  ## make .venv and install the package with its development tools
@@ -42,7 +44,7 @@ format: $(STAMP)  ## rewrite the sources in the project's style
 	$(BIN)/ruff format .
 
 docs: $(STAMP)  ## build the documentation into site/; a broken link or anchor is an error
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	$(PIP) --constraint constraints.txt --group docs
 	$(BIN)/python -m mkdocs build --strict
 
 wheel: $(STAMP)  ## build the wheel and the sdist into dist/
