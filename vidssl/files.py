@@ -164,14 +164,20 @@ def read_json(file: Path) -> dict[str, Any]:
 def write_tensors(
     file: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> Path:
-    """A safetensors file, whole or not at all; tensors that share storage are written out separately."""
+    """A safetensors file, whole or not at all; tensors that share storage are written out separately, and no others copied."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    written: dict[str, Tensor] = {}
+    held: set[int] = set()
+    for name, tensor in tensors.items():
+        x = tensor.detach().to("cpu").contiguous()
+        storage = x.untyped_storage().data_ptr()
+        written[name] = x.clone() if storage in held else x
+        held.add(storage)
     with whole_file(file) as partial:
         try:
-            save_file(copies, partial, metadata)
+            save_file(written, partial, metadata)
         except SafetensorError as error:  # what became of the operating system's
             raise OSError(str(error)) from error
     return Path(file)
@@ -192,7 +198,7 @@ def seal(folder: Path) -> None:
     """Write size and SHA-256 of every file in a folder beside them, by which `damage` recognises what changed since."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     record = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in files
     }
     write_json(folder / CHECKSUMS, record)
@@ -214,7 +220,7 @@ def damage(folder: Path, below: str = "") -> str | None:
                 return f"{name} is missing"
             if (size := file.stat().st_size) != sealed["bytes"]:
                 return f"{name} has {size} bytes instead of {sealed['bytes']}"
-            if _sha256(file) != sealed["sha256"]:
+            if sha256(file) != sealed["sha256"]:
                 return f"the content of {name} is not what was written"
     except (KeyError, TypeError):
         return f"{CHECKSUMS} is no list of checksums"
@@ -249,7 +255,8 @@ def newest_checkpoint(run: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Of a file's content, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

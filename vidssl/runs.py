@@ -21,8 +21,9 @@ from vidssl.config import Config, load_config
 from vidssl.errors import VidsslError, check_choice
 from vidssl.files import newest_checkpoint, read_json, require_whole
 from vidssl.models.export import read_encoder
+from vidssl.models.stored import own_tensors
 from vidssl.models.student import Student
-from vidssl.models.weights import load_strict, read_state, read_tensors
+from vidssl.models.weights import load_strict, read_state
 from vidssl.objectives.composite import Composite, build_objectives
 
 Weights = Literal["teacher", "student", "initial"]
@@ -176,6 +177,6 @@ def read_student(checkpoint: Path) -> dict[str, Tensor]:
     """All weights of the student of a checkpoint, with those that it has in common with the teacher."""
     tensors, shared = read_state(checkpoint / STUDENT), read_json(checkpoint / STATE).get(IN_ENCODER, ())
     if shared:
-        encoder = read_tensors(checkpoint / ENCODER / "model.safetensors")
+        encoder = own_tensors(checkpoint / ENCODER)
         tensors |= {name: encoder[name.removeprefix("encoder.")] for name in shared}
     return tensors

@@ -96,6 +96,9 @@ def _show_cost(recipe: Config, random_weights: bool) -> None:
         "  memory of a step: " + ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in sizes.items())
     )
     typer.echo(
+        f"  memory of a checkpoint: {cost['checkpoint'] / 2**20:,.0f} MiB of the machine's, while it is being written"
+    )
+    typer.echo(
         f"  time: {1000 * seconds['clip']:,.1f} ms a clip, {seconds['step']:,.1f} s a step, "
         f"{seconds['run'] / 3600:,.2f} h in all, reckoned from two clips in one process without workers"
     )

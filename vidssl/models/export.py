@@ -24,6 +24,7 @@ from vidssl.models.stored import (
     TOKENIZER,
     VERSION,
     is_exported,
+    own_tensors,
     read_config,
     text_folder,
 )
@@ -38,6 +39,7 @@ def save_encoder(
     text: bool = True,
     weights: Mapping[str, Tensor] | None = None,
     text_in: str | None = None,
+    rest: Mapping[str, str] | None = None,
 ) -> Path:
     """Export an encoder. The folder appears complete or not at all; an encoder already there is replaced.
 
@@ -45,8 +47,10 @@ def save_encoder(
         encoder: what to write.
         folder: where; parents are created.
         text: whether to write the text tower (if there is one) too.
-        weights: the state of the encoder, where its own is in parts; None: its own.
+        weights: the state of the encoder, where its own is in parts, or what of it is to be written; None: its own.
         text_in: an exported encoder, as it is found from `folder`, with the very same text tower: it is named, and not written.
+        rest: the exported encoder, as it is found from `folder`, in which all other weights are (``folder``), and the digest of its
+            weights' file (``sha256``), see `own_tensors`.
 
     Raises:
         VidsslError: when `folder` exists and holds something else than an exported encoder.
@@ -61,6 +65,7 @@ def save_encoder(
         "vidssl": __version__,
         "spec": encoder.spec,
         "text": None,
+        **({} if rest is None else {"rest": dict(rest)}),
     }
     with whole_folder(folder) as partial:
         if tower is not None:
@@ -97,7 +102,7 @@ def read_encoder(folder: str | Path) -> VideoEncoder:
             text=config["text"] is not None,
             tokenizer_folder=tokenizer if tokenizer.is_dir() else None,
         )
-    load_strict(encoder, read_tensors(folder / MODEL), str(folder / MODEL))
+    load_strict(encoder, own_tensors(folder), str(folder / MODEL))
     if isinstance(encoder.text, TextEncoder):
         load_strict(encoder.text.tower, read_tensors(with_text / TEXT), str(with_text / TEXT))
         bias = config["text"]["logit_bias"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vidssl.errors import VidsslError
-from vidssl.files import CHECKPOINTS, CHECKSUMS, newest_checkpoint, read_json, require_whole
+from vidssl.files import CHECKPOINTS, CHECKSUMS, newest_checkpoint, read_json, require_whole, sha256
 from vidssl.models.weights import read_tensors
 from vidssl.version import __version__
 
@@ -90,10 +90,33 @@ def text_folder(folder: Path, config: dict[str, Any]) -> Path:
     return place
 
 
+def own_tensors(folder: Path) -> dict[str, Tensor]:
+    """The weights of an exported encoder without its text tower; in a checkpoint of a run those that nothing changes come from the
+    run's untrained encoder, where they were written once.
+
+    Raises:
+        VidsslError: when a file is missing or damaged, or the untrained encoder is another one.
+    """
+    tensors, rest = read_tensors(folder / MODEL), read_config(folder).get("rest")
+    if rest is None:
+        return tensors
+    file = (folder.resolve() / str(rest["folder"])).resolve() / MODEL
+    if not file.is_file():
+        raise VidsslError(
+            f"{folder}: what of its weights nothing changes was written once for the run, to {file}, which is not there; take an "
+            "encoder out of its run with `vidssl export`"
+        )
+    if sha256(file) != rest["sha256"]:
+        raise VidsslError(
+            f"{file}: holds other weights than those that {folder} was trained beside, or is damaged"
+        )
+    return read_tensors(file) | tensors
+
+
 def stored_tensors(folder: Path) -> dict[str, Tensor]:
     """All weights of an exported encoder: its own names, the text tower's under ``text.``, `logit_scale`, `logit_bias`."""
     config = read_config(folder)
-    text, tensors = config["text"], read_tensors(folder / MODEL)
+    text, tensors = config["text"], own_tensors(folder)
     if text is not None:
         file = text_folder(folder, config) / TEXT
         tensors |= {f"text.{key}": value for key, value in read_tensors(file).items()}

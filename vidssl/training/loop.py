@@ -29,7 +29,7 @@ from vidssl.training.checkpoints.files import save_checkpoint, save_in_parts, ta
 from vidssl.training.checkpoints.state import generator_states
 from vidssl.training.checkpoints.writer import Writer
 from vidssl.training.guard import BeforeStep, all_finite, skip
-from vidssl.training.memory import is_out_of_memory, out_of_memory
+from vidssl.training.memory import is_out_of_memory, no_room_for_a_copy, out_of_memory
 from vidssl.training.optim import set_learning_rate
 from vidssl.training.periodic import Periodic
 from vidssl.training.report import Report, representation_logs
@@ -78,12 +78,16 @@ def train(run: Run) -> Path:
             watch.at("report")
             report.step(batch, logs, waited, worked)
             stop = request.anywhere(writer.failed)
-            if stop:
-                watch.rest()
-                on_first(writer.finish)
             if run.step % every == 0 or run.step == run.total_steps or stop:
                 watch.rest()
-                save(run, writer, stopped=stop)
+                try:
+                    if stop:
+                        on_first(writer.finish)
+                    save(run, writer, stopped=stop)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    raise no_room_for_a_copy(run) from error
             if stop:
                 raise Stopped(
                     f"stopped after step {run.step}{request.origin}; "

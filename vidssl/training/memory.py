@@ -27,6 +27,15 @@ def state_bytes(run: Run) -> dict[str, int]:
     }
 
 
+def copy_bytes(run: Run) -> int:
+    """Bytes of the copy that a checkpoint is written from, in the main memory of the first process: student, teacher, objectives
+    and moments, without what is frozen."""
+    student, averaged = list(run.student.parameters()), list(run.averaged.parameters())
+    common = {id(parameter) for parameter in student} & {id(parameter) for parameter in averaged}
+    weights = [parameter for parameter in (*student, *averaged) if id(parameter) not in common]
+    return _bytes((*weights, *run.objective.parameters())) + state_bytes(run)["optimizer"]
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device; on a CPU no more than its control group has left."""
     if device.type == "cuda":
@@ -72,6 +81,14 @@ def out_of_memory(run: Run) -> VidsslError:
     return VidsslError(
         f"{run.folder}: out of memory on {device} in step {run.watch.step} ({run.watch.phase}){used}: held are {held} MiB; the rest are activations of "
         f"{train.batch_size} clips over {run.accelerator.num_processes} processes, views {shown}; try {', '.join(lower)}, or --dry-run, which tells what a step needs"
+    )
+
+
+def no_room_for_a_copy(run: Run) -> VidsslError:
+    """One line: that there is too little of the machine's memory for a checkpoint."""
+    return VidsslError(
+        f"{run.folder}: out of memory at the checkpoint of step {run.step}: it is written from a copy of "
+        f"{copy_bytes(run) / 2**20:,.0f} MiB in main memory; try a smaller train.batch_size (on a CPU), fewer data.workers, or model.freeze"
     )
 
 

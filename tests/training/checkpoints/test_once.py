@@ -1,4 +1,5 @@
-"""What training does not change stands once in a run: the text tower, and frozen weights in the teacher's encoder alone."""
+"""What training does not change stands once in a run: the text tower and, where they are most of it, frozen weights; else these in the
+teacher's encoder alone."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vidssl
+from tests.conftest import write_recipe
 from tests.training.small_runs import assert_same, weights_of
 from vidssl.config import load_config
 from vidssl.errors import VidsslError
@@ -17,8 +19,10 @@ from vidssl.files import read_json, write_json
 from vidssl.models.export import save_encoder
 from vidssl.runs import load_run
 from vidssl.training import pretrain
+from vidssl.training.checkpoints.once import without_rest
 
 LAST = "checkpoints/step_00000006"
+MODEL = "encoder/model.safetensors"
 
 
 @pytest.fixture
@@ -67,6 +71,79 @@ def test_a_resume_beside_another_text_tower_is_refused(run, tiny_clip, tmp_path)
     )
     with pytest.raises(VidsslError, match="was trained beside another text tower"):
         pretrain(config, resume=True, accept_changes=True)
+
+
+@pytest.fixture(scope="module")
+def frozen_run(tmp_path_factory, sprites, tiny_clip) -> Path:
+    """Of a head behind a frozen image model, which is most of the weights."""
+    folder = tmp_path_factory.mktemp("frozen")
+    options = ["model.freeze=all_but_temporal", "model.temporal=head", "model.options={head_width: 16}"]
+    return pretrain(load_config(write_recipe(folder, sprites, tiny_clip), options))
+
+
+@pytest.fixture
+def frozen(frozen_run: Path, tmp_path: Path) -> Path:
+    """A copy, in another place than the one where it was trained."""
+    shutil.copytree(frozen_run, tmp_path / "moved")
+    return tmp_path / "moved"
+
+
+def test_frozen_weights_are_written_once_for_a_run_and_found(frozen, tmp_path):
+    kept, own = load_file(frozen / LAST / "student.safetensors"), load_file(frozen / LAST / MODEL)
+    names = {name.removeprefix("encoder.") for name in read_json(frozen / LAST / "state.json")["in_encoder"]}
+    assert "visual.conv1.weight" in names
+    assert not kept.keys() & {f"encoder.{name}" for name in names}
+    assert not own.keys() & names
+    assert any("temporal_head" in name for name in own)
+    untrained = load_file(frozen / "initial/model.safetensors")
+    assert sum(x.nbytes for x in own.values()) < 0.5 * sum(x.nbytes for x in untrained.values())
+    trained = vidssl.load(frozen).state_dict()
+    assert_same(trained, untrained | own)
+    assert any(not torch.equal(x, untrained[name]) for name, x in own.items())
+    save_encoder(vidssl.load(frozen), tmp_path / "taken")
+    assert_same(load_file(tmp_path / "taken/model.safetensors"), trained)
+    assert_same(vidssl.load(tmp_path / "taken").state_dict(), trained)
+    recipe = load_config(frozen / "config.yaml").model
+    begun = vidssl.create_model(recipe.name, str(frozen), temporal="head", head_width=16)  # as weights
+    assert_same(begun.state_dict(), trained)
+
+
+def test_a_run_whose_frozen_weights_stand_once_resumes_to_the_last_bit(frozen_run, frozen):
+    student = load_run(frozen, weights="student").student.state_dict()
+    start = load_run(frozen, weights="initial").student.state_dict()
+    names = read_json(frozen / LAST / "state.json")["in_encoder"]
+    assert all(torch.equal(student[name], start[name]) for name in names)
+    shutil.rmtree(frozen / LAST)
+    pretrain(load_config(frozen / "config.yaml", [f"output={frozen}"]), resume=True)
+    assert_same(weights_of(frozen_run), weights_of(frozen))
+
+
+def test_other_or_lost_frozen_weights_are_refused(frozen, tmp_path):
+    shutil.copytree(frozen / LAST / "encoder", tmp_path / "away")
+    with pytest.raises(VidsslError, match=r"written once for the run, to .*not there; .*vidssl export"):
+        vidssl.load(tmp_path / "away")
+    file = frozen / "initial/model.safetensors"
+    save_file({name: x + 1 for name, x in load_file(file).items()}, file)
+    with pytest.raises(VidsslError, match=r"model\.safetensors: holds other weights than those"):
+        vidssl.load(frozen)
+    shutil.rmtree(frozen / LAST)
+    before = {path: path.read_bytes() for path in frozen.rglob("*") if path.is_file()}
+    with pytest.raises(VidsslError, match=r"model\.safetensors: holds other weights than those"):
+        pretrain(load_config(frozen / "config.yaml", [f"output={frozen}"]), resume=True)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_where_the_untrained_encoder_cannot_vouch_for_them_all_are_written(frozen_run, frozen):
+    whole = vidssl.load(frozen_run).state_dict()
+    names = ["encoder." + name for name in whole if "temporal_head" not in name]
+    own, rest = without_rest(frozen, whole, names)
+    assert rest is not None and own.keys() == {name for name in whole if "temporal_head" in name}
+    assert without_rest(frozen, whole, names[:1]) == (whole, None)  # which are not worth it
+    changed = whole | {"visual.conv1.weight": whole["visual.conv1.weight"] + 1}
+    assert without_rest(frozen, changed, names) == (changed, None)
+    for harm in (lambda file: file.write_bytes(b"torn"), Path.unlink):
+        harm(frozen / "initial/model.safetensors")
+        assert without_rest(frozen, whole, names) == (whole, None)
 
 
 def test_frozen_weights_stand_in_the_encoder_alone_and_resume_to_the_last_bit(recipe, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from tests.training.small_runs import assert_same, log_of, tensors_of
 from vidssl.config import load_config
-from vidssl.errors import VidsslError
-from vidssl.files import checkpoints_of, damage
+from vidssl.errors import Stopped, VidsslError
+from vidssl.files import checkpoints_of, damage, read_json
 from vidssl.training import loop, pretrain
 from vidssl.training.checkpoints.writer import Writer
 
@@ -53,6 +54,61 @@ def test_what_cannot_be_written_ends_the_run_at_the_next_step(recipe, monkeypatc
         pretrain(config)
     assert len(log_of(Path(config.output))) <= 5
     assert not checkpoints_of(Path(config.output))
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "said"),
+    [
+        (
+            "take_snapshot",
+            MemoryError(),
+            "out of memory at the checkpoint of step 3: it is written from a copy",
+        ),
+        (
+            "take_snapshot",
+            RuntimeError("can't allocate memory: you tried"),
+            "out of memory at the checkpoint",
+        ),
+        ("save_checkpoint", MemoryError(), "out of memory at the checkpoint"),
+    ],
+)
+def test_too_little_memory_for_the_copy_is_one_line(recipe, monkeypatch, place, error, said):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(loop, place, full)
+    with pytest.raises(VidsslError, match=said):
+        pretrain(load_config(recipe))
+
+
+def test_told_to_stop_a_run_waits_for_what_is_being_written_and_writes_its_own(recipe, finished, monkeypatch):
+    """The disk is slow until the signal has come, two steps after the checkpoint."""
+    told, save, step = threading.Event(), loop.save_checkpoint, loop.train_step
+
+    def held_up(*arguments):
+        assert told.wait(WAIT)
+        return save(*arguments)
+
+    def stepping(run, *arguments):
+        logs = step(run, *arguments)
+        if run.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+            told.set()
+        return logs
+
+    monkeypatch.setattr(loop, "save_checkpoint", held_up)
+    monkeypatch.setattr(loop, "train_step", stepping)
+    config = load_config(recipe)
+    with pytest.raises(Stopped, match="stopped after step 5"):
+        pretrain(config)
+    run = Path(config.output)
+    assert [folder.name for folder in checkpoints_of(run)] == ["step_00000005", "step_00000003"]
+    assert all(damage(folder) is None for folder in checkpoints_of(run))
+    assert read_json(run / "latest.json") == {"checkpoint": "checkpoints/step_00000005", "stopped": True}
+    monkeypatch.undo()
+    pretrain(load_config(recipe), resume=True)
+    last = "checkpoints/step_00000006"
+    assert_same(tensors_of(finished / last), tensors_of(run / last))
 
 
 def test_an_error_of_the_training_waits_for_the_writer_and_stays(recipe, monkeypatch):

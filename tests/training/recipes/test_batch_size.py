@@ -28,8 +28,8 @@ def test_auto_is_a_word_of_recipes_and_nothing_below_one_is(recipe: Path) -> Non
 def test_the_largest_that_fits_is_taken_recorded_and_kept(
     recipe: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    needs = {n: dry_run(load_config(recipe, [f"train.batch_size={n}"]))["bytes"]["step"] for n in (8, 16)}
-    planted = int((needs[8] + needs[16]) / 2 / SHARE["cpu"])
+    costs = [dry_run(load_config(recipe, [f"train.batch_size={n}"])) for n in (8, 16)]
+    planted = int(sum(cost["bytes"]["step"] + cost["checkpoint"] for cost in costs) / 2 / SHARE["cpu"])
     monkeypatch.setattr(batch_size, "free_memory", lambda device: planted)
     words = ["train.steps=2", "train.batch_size=auto", f"output={tmp_path / 'auto'}"]
     found = pretrain(load_config(recipe, words))

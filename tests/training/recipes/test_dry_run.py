@@ -34,6 +34,7 @@ def test_a_dry_run_counts_what_a_run_needs_and_leaves_nothing(recipe: Path) -> N
     sizes, counts = cost["bytes"], cost["parameters"]
     assert sizes["gradients"] == 4 * counts["trained"]
     assert sizes["optimizer"] == pytest.approx(2 * sizes["gradients"], rel=0.01)  # two moments
+    assert cost["checkpoint"] == sizes["weights"] + sizes["teacher"] + sizes["optimizer"]
     assert sizes["step"] == sum(value for name, value in sizes.items() if name != "step")
     assert cost["seconds"]["run"] == pytest.approx(100 * cost["seconds"]["step"])
     assert before.shape == torch.get_rng_state().shape

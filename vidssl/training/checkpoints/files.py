@@ -3,7 +3,7 @@
 A checkpoint folder ``checkpoints/step_00000100`` holds
 
 - ``encoder/``: the teacher's encoder as an exported folder, ready for evaluation; its text tower, which nothing changes, is in the
-  run's ``initial/``;
+  run's ``initial/``, and so is what is frozen, where that is most of it;
 - ``student.safetensors`` (without what is frozen, and the teacher's too), ``teacher_heads.safetensors``, ``objective.safetensors``: the rest of the weights, queues
   and running centres;
 - ``optimizer.safetensors`` and ``state.json``: optimiser moments and groups, step, seed, digest of the videos;
@@ -41,9 +41,10 @@ from vidssl.files import (
 )
 from vidssl.models.encoder import VideoEncoder
 from vidssl.models.export import save_encoder
-from vidssl.models.stored import is_exported, read_config
+from vidssl.models.stored import own_tensors, read_config
 from vidssl.models.weights import load_strict, read_state, read_tensors
-from vidssl.runs import ENCODER, IN_ENCODER, INITIAL, OBJECTIVE, STATE, STUDENT, TEACHER_HEADS, read_student
+from vidssl.runs import ENCODER, IN_ENCODER, OBJECTIVE, STATE, STUDENT, TEACHER_HEADS, read_student
+from vidssl.training.checkpoints.once import text_in_initial, without_rest
 from vidssl.training.checkpoints.shards import load_module, read_shards, shapes, write_shards
 from vidssl.training.checkpoints.state import State, set_generator
 from vidssl.training.sharding import whole_state
@@ -93,8 +94,11 @@ def take_snapshot(state: State, generators: Sequence[dict[str, Tensor]]) -> Snap
         "videos": state.videos,
         IN_ENCODER: state.shared,
     }
+    still = {name.removeprefix("encoder.") for name in state.shared}  # which need no copy of their own
     copies = {
-        file: {name: x.detach().to("cpu", copy=True) for name, x in found.items()}
+        file: {
+            name: x.detach().to("cpu", copy=file != ENCODER or name not in still) for name, x in found.items()
+        }
         for file, found in tensors.items()
     }
     return Snapshot(encoder, record, copies)
@@ -163,21 +167,13 @@ def _naming_the_last(run: Path) -> Iterator[None]:
 def _fill(partial: Path, snapshot: Snapshot, run: Path) -> None:
     for name, tensors in snapshot.tensors.items():
         if name == ENCODER:
-            text_in = _text_in_initial(run, snapshot.encoder)
-            save_encoder(snapshot.encoder, partial / ENCODER, weights=tensors, text_in=text_in)
+            text_in = text_in_initial(run, snapshot.encoder)
+            weights, rest = without_rest(run, tensors, snapshot.record[IN_ENCODER])
+            save_encoder(snapshot.encoder, partial / ENCODER, weights=weights, text_in=text_in, rest=rest)
         else:
             write_tensors(partial / name, tensors)
     write_json(partial / STATE, snapshot.record)
     seal(partial)
-
-
-def _text_in_initial(run: Path, encoder: VideoEncoder) -> str | None:
-    """From a checkpoint's encoder to the run's untrained one, where that has the same text tower."""
-    if encoder.text is None or not is_exported(run / INITIAL):
-        return None
-    text = read_config(run / INITIAL)["text"]
-    same = text is not None and text["fingerprint"] == encoder.text.fingerprint
-    return f"../../../{INITIAL}" if same else None
 
 
 def _large(state: State) -> dict[str, dict[str, Tensor]]:
@@ -220,8 +216,7 @@ def load_checkpoint(folder: Path, state: State) -> None:
         load_module(state.averaged.heads, folder / "teacher_heads", f"{folder}: teacher heads")
     else:
         load_strict(state.student, read_student(folder), f"{folder}: student")
-        encoder = read_tensors(folder / ENCODER / "model.safetensors")
-        load_strict(state.averaged.encoder, encoder, f"{folder}: encoder")
+        load_strict(state.averaged.encoder, own_tensors(folder / ENCODER), f"{folder}: encoder")
         load_strict(state.averaged.heads, read_state(folder / TEACHER_HEADS), f"{folder}: teacher heads")
     load_strict(state.objective, read_tensors(folder / OBJECTIVE), f"{folder}: objective")
     _load_optimizer(state.optimizer, folder, record["param_groups"], state.split)

@@ -55,6 +55,7 @@ def _largest(
     if device == "cpu":
         allowed //= processes  # which share it
     fixed = sum(step.fixed.values()) + (step.fixed["gradients"] if processes > 1 else 0)  # and buckets of DDP
+    fixed += step.copied if device == "cpu" else 0  # while a checkpoint is being written
     unit = processes * config.data.repeats
     most = min(
         videos * config.data.repeats,

@@ -23,7 +23,7 @@ from vidssl.training.accelerator import make_accelerator
 from vidssl.training.folder import claim_folder
 from vidssl.training.lock import FolderLock
 from vidssl.training.loop import train_step
-from vidssl.training.memory import state_bytes
+from vidssl.training.memory import copy_bytes, state_bytes
 from vidssl.training.report import Report
 from vidssl.training.setup import Run, set_up, warm_start
 from vidssl.training.sources.videos import check_evaluation
@@ -46,8 +46,8 @@ def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
         random_weights: build the encoder at its full size without its weights, which are then not downloaded.
 
     Returns:
-        JSON-able: `videos`, `steps`, `views` (shapes), `parameters`, `bytes`, `seconds`, `loss`, `device`, `notes`, and
-        `evaluation` (None, or its protocols, how many times, and of how many videos), which is not made.
+        JSON-able: `videos`, `steps`, `views` (shapes), `parameters`, `bytes`, `checkpoint` (bytes in main memory while one
+        is being written), `seconds`, `loss`, `device`, `notes`, and `evaluation` (None, or its protocols, how many times, and of how many videos), which is not made.
 
     Raises:
         VidsslError: for anything that `vidssl.training.pretrain` would refuse; for several processes.
@@ -103,6 +103,7 @@ class Measured(NamedTuple):
     Attributes:
         fixed: bytes of weights, gradients, optimiser and teacher. saved: bytes of activations.
         views: as they were rendered. notes: what the step had to say.
+        copied: bytes of the copy that a checkpoint is written from, in main memory.
     """
 
     clips: int
@@ -112,6 +113,7 @@ class Measured(NamedTuple):
     saved: int
     views: list[Tensor]
     notes: list[str]
+    copied: int = 0
 
     def activations(self, clips: int, accumulation: int) -> int:
         """Bytes of so many clips. In pieces, one piece's are held at a time, beside the views of all."""
@@ -139,7 +141,9 @@ def measure(run: Run) -> Measured:
         views = run.render(batch)
     if not torch.isfinite(loss):
         notes.append(f"the loss of {len(views[0])} clips is {loss.item()}")
-    return Measured(len(views[0]), seconds, loss.item(), state_bytes(run), saved.bytes, views, notes)
+    return Measured(
+        len(views[0]), seconds, loss.item(), state_bytes(run), saved.bytes, views, notes, copy_bytes(run)
+    )
 
 
 def _cost(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
@@ -165,6 +169,7 @@ def _cost(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
             "trained": sum(p.numel() for p in run.student.parameters() if p.requires_grad),
         },
         "bytes": {**step.fixed, "activations": activations, "step": sum(step.fixed.values()) + activations},
+        "checkpoint": step.copied,
         "seconds": {"clip": seconds, "step": seconds * size, "run": seconds * size * steps},
         "loss": step.loss,
         "evaluation": _evaluation(run, config, steps),
