@@ -119,7 +119,8 @@ def eval_arguments(
     batch_size: Annotated[int, Option(min=1, help="videos encoded at a time")] = 16,
     workers: Annotated[int, Option(min=0, help="decoding processes")] = 2,
     decoder: Annotated[
-        Literal["auto", "decord", "pyav", "torchcodec"], Option(help="auto: decord, then PyAV")
+        Literal["auto", "decord", "pyav", "torchcodec"],
+        Option(help="auto: the fastest here (`vidssl doctor --benchmark` measures), then PyAV"),
     ] = "auto",
     device: Annotated[
         str | None, Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")

@@ -68,7 +68,7 @@ def test_names_and_features_are_replaced_together(encoder, sprites, tmp_path, mo
 
 
 def test_features_do_not_go_where_the_names_go(encoder, sprites, tmp_path):
-    with pytest.raises(VidsslError, match="the features need another ending"):
+    with pytest.raises(VidsslError, match=r"the features need the ending \.safetensors"):
         extract(encoder, sprites / "val", tmp_path / "features.json", options=OPTIONS)
 
 

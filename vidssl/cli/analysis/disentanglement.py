@@ -34,7 +34,8 @@ def disentangle(
     batch_size: Annotated[int, Option(min=1, help="clips encoded at a time")] = 32,
     workers: Annotated[int, Option(min=0, help="decoding processes, for DATA")] = 2,
     decoder: Annotated[
-        Literal["auto", "decord", "pyav", "torchcodec"], Option(help="for DATA; auto: decord, then PyAV")
+        Literal["auto", "decord", "pyav", "torchcodec"],
+        Option(help="for DATA; auto: the fastest here (`vidssl doctor --benchmark` measures), then PyAV"),
     ] = "auto",
     device: Annotated[
         str | None, Option(help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")

@@ -39,7 +39,7 @@ def extract(
             (N, V) bool, False for a clip of the same frames as an earlier one, whose row is zero.
 
     Raises:
-        VidsslError: in that case, for another pooling, and for an `output` that is the JSON itself.
+        VidsslError: in that case, for another pooling, and for an `output` of another ending than .safetensors.
     """
     check_choice("pooling", pooling, ("clip", "unit"))
     names_file = names_beside(output)
@@ -72,13 +72,11 @@ def names_beside(output: str | Path) -> Path:
     """The JSON with the names of the videos whose features are in `output`.
 
     Raises:
-        VidsslError: for an `output` that is the JSON itself.
+        VidsslError: for an `output` with another ending than that of the format it is written in.
     """
     names_file = Path(output).with_suffix(".json")
-    if names_file == Path(output):
-        raise VidsslError(
-            f"{output}: the features need another ending, such as .safetensors; names go into {names_file}"
-        )
+    if Path(output).suffix != ".safetensors":
+        raise VidsslError(f"{output}: the features need the ending .safetensors; names go into {names_file}")
     return names_file
 
 

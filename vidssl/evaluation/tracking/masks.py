@@ -220,7 +220,7 @@ def _boundary(mask: Boolean) -> NDArray[np.intp]:
 
 def _share_near(pixels: NDArray[np.intp], others: NDArray[np.intp], radius: float) -> float:
     """Share of `pixels` with one of the `others` at most `radius` away."""
-    distance, _ = cKDTree(others).query(pixels)
+    distance, _ = cKDTree(others).query(pixels, distance_upper_bound=radius + 1)  # farther: inf
     return float((distance <= radius).mean())
 
 

@@ -85,7 +85,7 @@ def read_factors(folder: Path | str) -> FactorTable:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             header, *rows = [row for row in csv.reader(stream) if row] or [[]]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise VidsslError(
             f"{folder}: no {CSV} in it; expected the columns path and one whole number a factor"
             " (`vidssl data render factors` writes such a folder)"

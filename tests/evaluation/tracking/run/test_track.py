@@ -135,6 +135,12 @@ def test_what_has_to_be_said_of_a_sequence_is_in_the_result(data: Path) -> None:
     assert f"two: {remark['reason']}" in notes(result)
 
 
+def test_a_box_outside_of_the_frame_starts_nothing(data: Path) -> None:
+    for box in ((500, 12, 16, 16), (-20, 12, 16, 16), (8, -16, 16, 16)):
+        with pytest.raises(VidsslError, match="lies outside of its 80 x 64 pixels"):
+            track(data / "one", options=TrackOptions(size=96, box=box))
+
+
 def test_a_box_drawn_by_hand_is_where_it_starts(data: Path, tmp_path: Path) -> None:
     (data / "one" / "groundtruth.txt").unlink()
     result = track(

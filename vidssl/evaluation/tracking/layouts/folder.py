@@ -4,7 +4,7 @@ What is looked for in a sequence's folder (each may be missing but the frames):
 
 - frames: images in ``frames``, ``img``, ``img1``, ``color``, ``rgb`` or ``images``, or in the folder itself;
 - ``groundtruth.txt`` or ``groundtruth_rect.txt`` (``groundtruth_rect.1.txt``, ``.2``: several sequences of the same frames), GOT-10k's
-  ``absence.label`` beside it; a single line is the box to start from;
+  ``absence.label`` beside it; boxes, or masks as VOT writes them since 2020; a single line is what to start from;
 - ``masks``, ``annotations`` or ``instances``: label maps;
 - ``gt/gt.txt`` or ``gt.txt``: MOTChallenge's rows or MOTS's; ``det/det.txt``; ``seqinfo.ini``; ``keypoints.csv`` or JHMDB's
   ``joint_positions.mat``.
@@ -33,6 +33,7 @@ from vidssl.evaluation.tracking.layouts.tables import (
     read_objects,
     read_others,
 )
+from vidssl.evaluation.tracking.layouts.vot import is_vot_masks, vot_masks
 from vidssl.evaluation.tracking.sequence import Sequence
 
 FRAMES = ("frames", "img", "img1", "color", "rgb", "images")
@@ -66,7 +67,10 @@ def read_folder(name: str, folder: Path, boxes: Path | None) -> Sequence:
     files = image_files(place)
     frames = image_frames(files)
     truth: dict[str, Any] = {}
-    if boxes is not None:
+    if boxes is not None and is_vot_masks(boxes):
+        truth["masks"], truth["boxes"] = vot_masks(boxes, len(files), frames[0].shape[:2])
+        truth["masks_introduce"] = introduces(truth["masks"])
+    elif boxes is not None:
         truth["boxes"], truth["corners"] = _boxes(boxes, len(files))
     masks = next((found for name in MASKS if (found := image_files(folder / name))), None)
     if masks is not None:

@@ -109,20 +109,18 @@ def mask_list(name: str, frames: Sequence[str], files: Sequence[Path]) -> Lazy[M
 
 def introduces(masks: Lazy[Mask | None]) -> bool:
     """Whether masks only say where objects start: some frames have none, and no object stands in two of them."""
-    given: list[Mask] = []
+    seen: set[int] = set()
+    given = 0
     for index in range(len(masks)):
         mask = masks[index]
-        if mask is not None:
-            given.append(mask)
-    if len(given) == len(masks) > 1:
-        return False
-    seen: set[int] = set()
-    for mask in given:
+        if mask is None:
+            continue
+        given += 1
         ids = set(np.unique(mask).tolist()) - {0}
         if ids & seen:
             return False
         seen |= ids
-    return True
+    return not given == len(masks) > 1
 
 
 def _matched(name: str, frames: Sequence[str], files: Sequence[Path]) -> Mapping[int, Path]:

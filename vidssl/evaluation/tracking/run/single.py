@@ -72,9 +72,15 @@ class SingleObject:
 
     def _first(self, sequence: Sequence) -> Rows:
         if self._options.box is not None:
-            return np.array(self._options.box, dtype=np.float64)
-        assert sequence.boxes is not None
-        if not np.isfinite(sequence.boxes[0]).all():
+            first = np.array(self._options.box, dtype=np.float64)
+        else:
+            assert sequence.boxes is not None
+            first = sequence.boxes[0]
+        if not np.isfinite(first).all():
             raise VidsslError(f"{sequence.name}: no box in its first frame")
-        first: Rows = sequence.boxes[0]
+        (x, y, w, h), (height, width) = first, sequence.size
+        if min(width, x + w) <= max(0, x) or min(height, y + h) <= max(0, y):
+            raise VidsslError(
+                f"{sequence.name}: the box {x:g},{y:g},{w:g},{h:g} lies outside of its {width} x {height} pixels"
+            )
         return first
