@@ -6,7 +6,7 @@
 
 Tiny runs (a CLIP of two blocks on rendered videos, 12 steps, a checkpoint every 3) are started as users start them, and
 killed, told to stop, given files that crash or hang their decoder, a full disk, damaged checkpoints, a second start in their
-folder. None may hang, lose more than the steps since the last checkpoint, or leave a process or a partial file. The table
+folder. None may hang, lose more steps than lie between three checkpoints (one may be being written), or leave a process or a partial file. The table
 goes to standard output; --write also puts it into benchmarks/results/faults.{json,md}. The exit code is 1 when a row fails.
 
 Two processes are two gloo ranks under `accelerate launch`. What kills and where is drawn from --seed; when a signal arrives
@@ -47,6 +47,7 @@ def cases(odd: Path) -> dict[str, tuple[Case, int, int]]:
     """Name -> what is done, how often in full, how often with --quick (0: not)."""
     return {
         "kill_main": (processes.kill_main, 14, 3),
+        "behind": (processes.behind, 4, 1),
         "kill_workers": (processes.kill_workers, 8, 2),
         "stop_group": (processes.stop_group, 8, 1),
         "crashing_files": (processes.crashing_files, 10, 2),

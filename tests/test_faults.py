@@ -70,6 +70,17 @@ def test_corruptions_differ_from_what_they_corrupt(faults):
 
 
 @pytest.mark.slow
+def test_what_is_started_is_the_copy(faults, tmp_path):
+    bench = faults.Bench(tmp_path, np.random.default_rng(0))
+    start = bench.script("-m", "vidssl", "--version")
+    assert start.end() == 0
+    start = bench.script("-c", "import vidssl, harm.videos; print(vidssl.__file__)")
+    assert start.end() == 0 and start.said.strip() == str(tmp_path / "package/vidssl/__init__.py")
+    start = bench.script("-m", "timeit", "-n1", "-r1", "import vidssl; print(vidssl.__file__)")
+    assert start.end() == 0 and start.said.startswith(str(tmp_path / "package/vidssl"))
+
+
+@pytest.mark.slow
 def test_killed_runs_end_as_those_never_killed(faults):
     wanted = {"kill_main": (faults.processes.kill_main, 2), "torn": (faults.machine.torn, 1)}
     rows = list(faults.run_cases(wanted, seed=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +57,21 @@ def await_moment(bench: Bench, run: Path, start: Start, phase: str) -> bool:
 def steps_lost(run: Path, before: list[str], kept: int) -> int:
     """Steps that a disturbed run has to repeat, after looking that it did not repeat those before the last checkpoint.
 
+    Two intervals at most: a run goes on while a checkpoint is written, and waits for it where the next one is due.
+
     Args:
         before: the log's lines when the start began.
         kept: the step of the newest whole checkpoint then. The lines up to it must still be there as they were: they hold
             times, so a step that was computed again has another.
 
     Raises:
-        Fault: when more are lost than since the last checkpoint.
+        Fault: when more are lost.
     """
     now = log_lines(run)
     if now[:kept] != before[:kept]:
         raise Fault(f"steps before the checkpoint of step {kept} were computed again")
     lost = (steps_logged(run) or [0])[-1] - newest_whole(run)
-    if lost > EVERY:
+    if lost > 2 * EVERY:
         raise Fault(f"{lost} steps are lost, with a checkpoint every {EVERY}")
     return lost
 
@@ -173,6 +176,48 @@ def stop_group(bench: Bench, times: int, processes: int = 1) -> Figures:
 def stop_group_of_two(bench: Bench, times: int) -> Figures:
     """The same for the launcher and both of its processes."""
     return stop_group(bench, times, processes=2)
+
+
+def behind(bench: Bench, times: int) -> Figures:
+    """SIGKILL, and SIGTERM, while a checkpoint is being written on a slow disk and steps after it have been made."""
+    reference, lost, slowest = bench.reference(), [0], 0.0
+    for _ in range(times):
+        run = bench.folder("behind")
+        for step, number in ((EVERY, signal.SIGKILL), (2 * EVERY, signal.SIGTERM)):
+            before, kept = log_lines(run), newest_whole(run)
+            start = bench.start(run, plan={"held": {"step": step, "seconds": 4.0}})
+            later = step + int(bench.rng.integers(1, EVERY + 1))
+            start.wait_for(partial(_has_logged, run, later), LIMIT, "no later step")
+            if not (run / "checkpoints" / f".step_{step:08d}.partial").is_dir():
+                raise Fault(
+                    f"the checkpoint of step {step} is not being written while step {later} has been made"
+                )
+            began = time.monotonic()
+            os.kill(start.process.pid, number)
+            code = start.end()
+            repeated = steps_lost(run, before, kept)
+            if number == signal.SIGKILL:
+                lost.append(repeated)
+                if newest_whole(run) != kept:
+                    raise Fault(
+                        f"killed while writing step {step}: the newest checkpoint is that of step {newest_whole(run)}"
+                    )
+            elif code != 75 or repeated or "vidssl: stopped " not in start.said:
+                raise Fault(f"exit code {code} after SIGTERM, {repeated} steps lost: {start.said[-1500:]}")
+            else:
+                slowest = max(slowest, time.monotonic() - began)
+        bench.complete(run)
+        require_equal(run, reference)
+    return {
+        "SIGKILLs": times,
+        "most steps lost": max(lost),
+        "SIGTERMs": times,
+        "slowest end, s": round(slowest, 1),
+    }
+
+
+def _has_logged(run: Path, step: int) -> bool:
+    return (steps_logged(run) or [0])[-1] >= step
 
 
 def crashing_files(bench: Bench, files: int) -> Figures:

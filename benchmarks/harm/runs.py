@@ -129,7 +129,8 @@ class Bench:
     begin: float = 10.0  # seconds from a start to its first step
 
     def __post_init__(self) -> None:
-        # A copy: a run goes on under the same version only, and somebody may be at work on the sources.
+        # A copy: a run goes on under the same version only, and somebody may be at work on the sources. `python -m` looks into
+        # the working directory first, so nothing is started where these are.
         shutil.copytree(
             ROOT / "vidssl", self.root / "package/vidssl", ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -207,7 +208,7 @@ class Bench:
     def script(self, *command: str) -> Start:
         """Start a Python command line that is no run."""
         environment = self.environment()
-        environment["PYTHONPATH"] += os.pathsep + str(ROOT / "benchmarks")
+        environment["PYTHONPATH"] += os.pathsep.join(["", str(ROOT / "benchmarks"), str(ROOT)])
         return self._popen([sys.executable, *command], environment, lambda: None)
 
     def _popen(self, command: list[str], environment: dict[str, str], before: Callable[[], None]) -> Start:
@@ -222,6 +223,7 @@ class Bench:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=self.root,
                 env={**environment, MARK: mark},
                 preexec_fn=before,
             )

@@ -8,6 +8,7 @@ The plan is JSON in the variable HARM_PLAN:
 - ``deadline``, ``between``: seconds that a decoding process is given, with a video open and without
 - ``full``: {"at": "write" or "fsync", "step": s, "nth": n}: the disk is full from the n-th such call for the checkpoint of
   step s on
+- ``held``: {"step": s, "seconds": t}: the first file of the checkpoint of step s takes t seconds to write
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def install(plan: dict[str, Any]) -> None:
         workers.BETWEEN_LIMIT = plan["between"]
     if "full" in plan:
         fill_disk(**plan["full"])
+    if "held" in plan:
+        hold_up(**plan["held"])
 
 
 def spoil_opening(guilty: dict[str, tuple[str, int]], tries: Path) -> None:
@@ -105,6 +108,20 @@ def fill_disk(at: str, step: int, nth: int) -> None:
         return stream
 
     safetensors.torch.save_file, Path.open = save, opened
+
+
+def hold_up(step: int, seconds: float) -> None:
+    """A disk that is slow for one checkpoint."""
+    import safetensors.torch
+
+    mark, save_file, calls = f".step_{step:08d}.partial", safetensors.torch.save_file, count()
+
+    def save(tensors: Any, filename: Any, metadata: Any = None) -> None:
+        if mark in str(filename) and next(calls) == 0:
+            time.sleep(seconds)
+        save_file(tensors, filename, metadata)
+
+    safetensors.torch.save_file = save
 
 
 if "HARM_PLAN" in os.environ:
