@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
+from vidssl.models.weights import read_state
+
 WORDS = {
     "moving right": ["A shape slides towards the right edge."],
     "moving left": ["A shape slides towards the left edge."],
@@ -53,6 +55,15 @@ def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
         for file in sorted(folder.rglob("*.safetensors"))
         for name, tensor in load_file(file).items()
     }
+
+
+def put_together(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """All of a checkpoint, whichever process wrote what."""
+    found = {key: x for key, x in tensors_of(checkpoint).items() if "shard-" not in key}
+    for name in ("student", "teacher_encoder", "teacher_heads", "optimizer"):
+        parts = read_state(checkpoint / f"{name}.safetensors")
+        found |= {f"{name}:{key}": x for key, x in parts.items()}
+    return found
 
 
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:

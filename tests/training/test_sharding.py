@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from torch.distributed.tensor import DTensor
 
 import vidssl
 from tests.distributed_runner import run_on_processes
-from tests.training.small_runs import assert_same, log_of, tell_accelerate, tensors_of
+from tests.training.small_runs import assert_same, log_of, put_together, tell_accelerate, tensors_of
 from vidssl import training
 from vidssl.config import load_config
 from vidssl.errors import VidsslError
-from vidssl.files import read_json
+from vidssl.files import damage, read_json
 from vidssl.models.weights import read_state, read_tensors
 from vidssl.runs import load_run
-from vidssl.training import pretrain, sharding
+from vidssl.training import loop, pretrain, sharding
 from vidssl.training.accelerator import as_launched
+from vidssl.training.checkpoints import files
 from vidssl.training.checkpoints.shards import shapes
 
 # A loss that amplifies no rounding.
@@ -58,13 +62,61 @@ def trained(recipe: str, overrides: list[str], resume: bool = False) -> dict[str
 
     training.train = looked_at
     try:
-        pretrain(load_config(recipe, overrides), resume=resume)
+        with warnings.catch_warnings(record=True) as warned:
+            pretrain(load_config(recipe, overrides), resume=resume)
     finally:
         training.train = train
+    kept["warned"] = [str(warning.message) for warning in warned]
     return kept
 
 
-def all_trained(recipe: str, folder: str, more: list[str]) -> list[dict[str, Any]]:
+def held_up(recipe: str, overrides: list[str]) -> list[tuple[int, int]]:
+    """A run on this process and the others, whose first checkpoint is held up until a step after it is made; at each beginning of a
+    part of a checkpoint, of which step it is and how many have been made."""
+    later, write, step = threading.Event(), files.write_shards, loop.train_step
+    seen, made = list[tuple[int, int]](), [0]
+
+    def waiting(folder, *arguments):
+        assert threading.current_thread() is not threading.main_thread()
+        assert later.wait(60)
+        seen.append((int(folder.parent.name.split("_")[1].split(".")[0]), made[0]))
+        write(folder, *arguments)
+
+    def stepping(run, *arguments):
+        logs = step(run, *arguments)
+        made[0] = run.step
+        if run.step == 4:
+            later.set()
+        return logs
+
+    files.write_shards, loop.train_step = waiting, stepping
+    try:
+        trained(recipe, overrides)
+    finally:
+        files.write_shards, loop.train_step = write, step
+    return seen
+
+
+def on_full_disk(recipe: str, overrides: list[str]) -> str:
+    """Of a run in which the second process finds no room for its part of the second checkpoint, the error."""
+    write = HuggingFaceStorageWriter.write_data
+
+    def full(self, *arguments):
+        if dist.get_rank() == 1 and "step_00000005" in str(self.path):
+            raise OSError(28, os.strerror(28))
+        return write(self, *arguments)
+
+    HuggingFaceStorageWriter.write_data = full
+    try:
+        trained(recipe, overrides)
+    except VidsslError as error:
+        return str(error)
+    finally:
+        HuggingFaceStorageWriter.write_data = write
+    return "no error"
+
+
+def all_trained(recipe: str, folder: str, more: list[str], disturbed: bool) -> list[Any]:
     kept = [trained(recipe, [*RECIPE, *more, f"output={folder}/whole"])]
     shard = [*RECIPE, *more, "train.shard=true"]
     kept.append(trained(recipe, [*shard, f"output={folder}/split"]))
@@ -73,27 +125,29 @@ def all_trained(recipe: str, folder: str, more: list[str]) -> list[dict[str, Any
         shutil.rmtree(f"{folder}/resumed/{LAST}")
     dist.barrier()
     trained(recipe, [*shard, f"output={folder}/resumed"], resume=True)
+    if disturbed:
+        kept.append(held_up(recipe, [*shard, f"output={folder}/held_up"]))
+        kept.append(on_full_disk(recipe, [*shard, f"output={folder}/full"]))
     return kept
 
 
-def put_together(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """All of a checkpoint, whichever process wrote what."""
-    found = {key: x for key, x in tensors_of(checkpoint).items() if "shard-" not in key}
-    for name in ("student", "teacher_encoder", "teacher_heads", "optimizer"):
-        parts = read_state(checkpoint / f"{name}.safetensors")
-        found |= {f"{name}:{key}": x for key, x in parts.items()}
-    return found
-
-
-@pytest.fixture(scope="module", params=["all", pytest.param("frozen in pieces", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "all",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("frozen in pieces", "disturbed")),
+    ],
+)
 def runs(request, tmp_path_factory, sprites, tiny_clip):
     from tests.conftest import write_recipe
 
     folder = tmp_path_factory.mktemp("split")
     recipe = write_recipe(folder, sprites, tiny_clip)
     watched = [f"evaluate={{train: {sprites}/train, val: {sprites}/val, every: 3, k: 3}}"]
-    more = [*FROZEN, *watched] if request.param != "all" else []
-    return folder, run_on_processes(all_trained, 2, str(recipe), str(folder), more, time_limit=400)
+    more = [*FROZEN, *watched] if request.param == "frozen in pieces" else []
+    return folder, run_on_processes(
+        all_trained, 2, str(recipe), str(folder), more, request.param == "disturbed", time_limit=600
+    )
 
 
 def test_losses_and_weights_are_those_of_whole_weights(runs):
@@ -119,12 +173,13 @@ def test_losses_and_weights_are_those_of_whole_weights(runs):
 
 def test_every_process_holds_a_half(runs):
     _, kept = runs
-    for plain, split in kept:
+    for plain, split, *_ in kept:
         assert plain["student"] == (0, 0, 0) == plain["teacher"]
         for name in ("student", "teacher"):
             parts, here, everywhere = split[name]
             assert parts > 20
             assert here == pytest.approx(everywhere / 2, rel=0.05)
+        assert not [said for said in split["warned"] if "view tensor" in said]
         assert split["moments"][0] == split["moments"][1] > 40
         assert split["student_whole"] == split["teacher_whole"] < 0.05 * split["student"][2]
     for name in ("student", "teacher"):
@@ -137,6 +192,31 @@ def test_a_resumed_split_run_equals_one_never_stopped(runs):
     assert_same(put_together(folder / "split" / LAST), put_together(folder / "resumed" / LAST))
     losses = [[line["loss"] for line in log_of(folder / name)] for name in ("split", "resumed")]
     assert losses[0] == losses[1]
+
+
+def test_a_split_run_goes_on_while_all_of_its_processes_write(runs):
+    folder, kept = runs
+    if not (folder / "held_up").is_dir():
+        pytest.skip("these runs were not held up")
+    for seen in (process[2] for process in kept):
+        assert [step for step, _ in seen[:4]] == [3] * 4
+        assert all(made >= 4 for _, made in seen[:4])
+        assert seen[4:] == [(5, 5)] * 4
+    for name in ("step_00000003", "step_00000005"):
+        ours, theirs = (folder / run / "checkpoints" / name for run in ("held_up", "split"))
+        assert damage(ours) is None
+        assert_same(put_together(ours), put_together(theirs))
+
+
+def test_a_process_without_room_ends_the_run_on_all_in_one_line(runs):
+    folder, kept = runs
+    if not (folder / "full").is_dir():
+        pytest.skip("no disk was full here")
+    for said in (process[3] for process in kept):
+        assert "cannot be written" in said and "No space left on device" in said
+        assert "\n" not in said and said.endswith("the last checkpoint is step_00000003")
+    assert [path.name for path in (folder / "full/checkpoints").iterdir()] == ["step_00000003"]
+    assert damage(folder / "full/checkpoints/step_00000003") is None
 
 
 def test_evaluation_while_training_keeps_a_whole_encoder(runs):

@@ -48,7 +48,7 @@ def train(run: Run) -> Path:
     every = run.config.train.checkpoint_every or max(run.total_steps // 10, 1)
     with (
         closing(run),
-        closing(Writer()) as writer,
+        closing(Writer(together=run.split)) as writer,
         closing(Report(run)) as report,
         stop_on_signal(run.accelerator) as request,
         run.watch as watch,
@@ -168,7 +168,7 @@ def update(run: Run) -> None:
 
 def save(run: Run, writer: Writer, stopped: bool = False) -> None:
     """A checkpoint. The first process copies what is to be written and goes on, and a thread of it writes; of a split run all
-    processes write, and wait for each other. After the last step, and where the run stops, it is whole when this returns.
+    processes do so, each with its part. After the last step, and where the run stops, it is whole when this returns.
 
     Raises:
         VidsslError: on all processes, when this one or (where it is being written still) the one before cannot be written.
@@ -179,7 +179,6 @@ def save(run: Run, writer: Writer, stopped: bool = False) -> None:
     )
 
     def begin() -> None:
-        writer.finish()
         snapshot = take_snapshot(run, generators)
 
         def write() -> None:
@@ -188,10 +187,11 @@ def save(run: Run, writer: Writer, stopped: bool = False) -> None:
 
         writer.begin(write)
 
-    if run.split:
+    on_first(writer.finish)
+    if writer.group is not None:
         on_first(run.lock.check)
-        save_in_parts(run.folder, run, generators, keep, stopped)
+        writer.begin(save_in_parts(run.folder, run, generators, keep, writer.group, stopped))
     else:
         on_first(begin)
-        if stopped or run.step == run.total_steps:
-            on_first(writer.finish)
+    if stopped or run.step == run.total_steps:
+        on_first(writer.finish)

@@ -11,6 +11,7 @@ averaged over processes as `DistributedDataParallel` does.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import torch
@@ -50,6 +51,8 @@ def split(student: Student, others: Iterable[nn.Module], device: torch.device) -
         others: copies of the student (the teacher) or of its encoder, without gradients.
         device: of this process.
     """
+    # Said of every kind of module, and true of in-place changes of what one returns, which nothing here makes.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     frozen = {name for name, parameter in student.named_parameters() if not parameter.requires_grad}
     for module in (student, *others):
         prefix = "encoder." if isinstance(module, VideoEncoder) else ""

@@ -19,12 +19,13 @@ Only when it is whole on the disk does it get its name, and does ``latest.json``
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from vidssl.distributed import on_first, rank
@@ -45,7 +46,7 @@ from vidssl.models.stored import own_tensors, read_config
 from vidssl.models.weights import load_strict, read_state, read_tensors
 from vidssl.runs import ENCODER, IN_ENCODER, OBJECTIVE, STATE, STUDENT, TEACHER_HEADS, read_student
 from vidssl.training.checkpoints.once import text_in_initial, without_rest
-from vidssl.training.checkpoints.shards import load_module, read_shards, shapes, write_shards
+from vidssl.training.checkpoints.shards import copied, load_module, read_shards, shapes, write_shards
 from vidssl.training.checkpoints.state import State, set_generator
 from vidssl.training.sharding import whole_state
 
@@ -125,28 +126,48 @@ def save_checkpoint(run: Path, snapshot: Snapshot, keep: int, stopped: bool = Fa
 
 
 def save_in_parts(
-    run: Path, state: State, generators: Sequence[dict[str, Tensor]], keep: int, stopped: bool = False
-) -> Path:
-    """The same of a state that is split over processes, every one of which has to call this and writes its part; it takes
-    until all are done.
+    run: Path,
+    state: State,
+    generators: Sequence[dict[str, Tensor]],
+    keep: int,
+    group: dist.ProcessGroup,
+    stopped: bool = False,
+) -> Callable[[], None]:
+    """The same of a state that is split over processes, every one of which has to call this and then what it returns, which
+    writes its part, in a thread if need be: the state may change meanwhile.
+
+    Args:
+        group: in which the processes hear of each other while they write, and nothing else happens.
 
     Raises:
         VidsslError: on all of them, when one cannot write.
     """
     folder, snapshot = _folder(run, state.step), take_snapshot(state, generators)
-    with _naming_the_last(run), ExitStack() as stack:
-        partial = on_first(lambda: stack.enter_context(whole_folder(folder)))
-        for name, tensors in _large(state).items():
-            write_shards((partial / name).with_suffix(""), tensors)
-        write_shards(partial / TEACHER_ENCODER, state.averaged.encoder.state_dict())
+    encoder = state.averaged.encoder.state_dict()
+    still = {name.removeprefix("encoder.") for name in state.shared}
+    parts = {Path(name).stem: copied(tensors, group) for name, tensors in _large(state).items()}
+    parts[TEACHER_ENCODER] = copied(encoder, group, still)
+    stack = ExitStack()
 
-        def finish() -> None:
-            _fill(partial, snapshot, run)
-            stack.close()
-            _publish(run, folder, keep, stopped)
+    def begin() -> Path:
+        partial = stack.enter_context(whole_folder(folder))
+        for name in parts:
+            (partial / name).mkdir()
+        return partial
 
-        on_first(finish)
-    return folder
+    with _naming_the_last(run):
+        partial = on_first(begin)
+
+    def write() -> None:
+        with _naming_the_last(run), stack:
+            for name, tensors in parts.items():
+                write_shards(partial / name, tensors, group)
+            if rank() == 0:  # where it is known that all are done
+                _fill(partial, snapshot, run)
+                stack.close()
+                _publish(run, folder, keep, stopped)
+
+    return write
 
 
 def _folder(run: Path, step: int) -> Path:

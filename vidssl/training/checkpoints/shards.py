@@ -7,38 +7,60 @@ processes can read them, and a single one puts them together (`vidssl.models.wei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
 
-from vidssl.distributed import on_first
+from vidssl.distributed import own_part
 from vidssl.errors import VidsslError
 
 State = Mapping[str, Tensor]
 
 
-def write_shards(folder: Path, tensors: State) -> None:
+def copied(tensors: State, group: dist.ProcessGroup, still: Collection[str] = ()) -> dict[str, Tensor]:
+    """What this process holds of some tensors, in main memory, so that it can be written while they change.
+
+    Args:
+        group: of all processes, on CPUs.
+        still: names of those that do not change.
+    """
+    mesh = DeviceMesh.from_group(group, "cpu")
+
+    def copy(name: str, x: Tensor) -> Tensor:
+        own = own_part(x.detach()).to("cpu", copy=name not in still)
+        if not isinstance(x, DTensor):
+            return own
+        return DTensor.from_local(own, mesh, x.placements, run_check=False, shape=x.shape, stride=x.stride())
+
+    return {name: copy(name, x) for name, x in tensors.items()}
+
+
+def write_shards(folder: Path, tensors: State, group: dist.ProcessGroup) -> None:
     """Every process writes what it holds of some tensors; what all of them hold whole is written once.
 
     Args:
-        folder: made here; on a disk that all processes see.
-        tensors: by name, which every process has to give alike.
+        folder: on a disk that all processes see.
+        tensors: by name, which every process has to give alike, see `copied`.
+        group: in which the processes hear of each other.
 
     Raises:
         VidsslError: on all processes, when one of them cannot write.
     """
-    on_first(lambda: folder.mkdir(parents=True, exist_ok=True))
     try:
         save(
-            {name: x.detach() for name, x in tensors.items()},
+            {**tensors},
             storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
+            process_group=group,
         )
     except (CheckpointException, OSError) as error:
         raise VidsslError(f"{folder}: cannot be written: {_reason(error)}") from error

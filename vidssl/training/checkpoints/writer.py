@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Thread
+from typing import cast
+
+import torch.distributed as dist
 
 
 class Writer:
-    """Writes one checkpoint at a time, in a thread. What it is given may not change any more."""
+    """Writes one checkpoint at a time, in a thread. What it is given may not change any more.
 
-    def __init__(self) -> None:
+    Args:
+        together: whether the writers of all processes write each its part, and have to hear of each other. Every process has to
+            make one then.
+
+    Attributes:
+        group: in which they do so: not that of the training, whose collectives go on meanwhile.
+    """
+
+    def __init__(self, together: bool = False) -> None:
+        self.group = cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if together else None
         self._thread: Thread | None = None
         self._error: BaseException | None = None
 
@@ -34,13 +46,19 @@ class Writer:
         Raises:
             VidsslError: when it could not be.
         """
-        self.close()
+        self._wait()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
     def close(self) -> None:
         """Wait, and leave mistakes to those that were made before."""
+        self._wait()
+        if self.group is not None:
+            dist.destroy_process_group(self.group)
+            self.group = None
+
+    def _wait(self) -> None:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
