@@ -28,6 +28,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "gpu"
+MINUTES = 9.0  # of all parts together, and of what comes before them: the videos take half a minute of a core
 
 
 class Part(NamedTuple):
@@ -39,7 +40,7 @@ class Part(NamedTuple):
 
 
 def plan(device: str, quick: bool, videos: Path) -> list[Part]:
-    """The parts, most valuable first."""
+    """The parts, most valuable first; with `quick` at toy sizes, and each may take all of the time."""
     python, here = sys.executable, str(Path(__file__))
     own = [
         python,
@@ -53,17 +54,27 @@ def plan(device: str, quick: bool, videos: Path) -> list[Part]:
         "{out}",
         "--run",
     ]
-    beside = str(Path(__file__).parent)
+    beside, tests = str(Path(__file__).parent), ROOT / "tests"
+    marked = sorted(str(file) for file in tests.rglob("test_*.py") if "mark.gpu" in file.read_text(encoding="utf-8"))  # fmt: skip
+    toy = {
+        "objectives": ["--rows", "64", "--repeats", "1"],
+        "views": ["--batch", "2", "--frames", "2", "--height", "48", "--width", "64", "--repeats", "1"],
+        "dynamics": ["--repeats", "1", "--budget", "0.01"],
+    }
+
+    def script(name: str, *words: str) -> list[str]:
+        return [python, f"{beside}/{name}.py", "--device", device, *words, *(toy[name] if quick else [])]
+
     parts = [
-        Part("step", 150, [*own, "step"]),
-        Part("tests", 90, [python, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", str(ROOT / "tests")]),
-        Part("training", 120, [*own, "training"]),
-        Part("recipes", 90, [*own, "recipes"]),
-        Part("objectives", 60, [python, f"{beside}/objectives.py", "--device", device, "--quick", "--output", "{folder}"]),
-        Part("views", 30, [python, f"{beside}/views.py", "--device", device, "--batch", "4" if quick else "32", "--output", "{out}"]),
-        Part("dynamics", 60, [python, f"{beside}/dynamics.py", "--device", device, "--quick", "--output", "{folder}"]),
-    ]  # fmt: skip
-    return [part for part in parts if not quick or part.name in ("step", "training", "recipes")]
+        Part("step", 145, [*own, "step"]),
+        Part("tests", 80, [python, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *marked]),
+        Part("training", 105, [*own, "training"]),
+        Part("recipes", 70, [*own, "recipes"]),
+        Part("objectives", 45, script("objectives", "--quick", "--output", "{folder}")),
+        Part("views", 25, script("views", "--batch", "32", "--output", "{out}")),
+        Part("dynamics", 40, script("dynamics", "--quick", "--output", "{folder}")),
+    ]
+    return [part._replace(seconds=60 * MINUTES) for part in parts] if quick else parts
 
 
 def run_parts(parts: Sequence[Part], results: Path, seconds: float) -> list[dict[str, Any]]:
@@ -269,7 +280,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--quick", action="store_true", help="toy sizes")
     parser.add_argument("--videos", type=Path, help="folder of videos; rendered ones when left out")
-    parser.add_argument("--minutes", type=float, default=9.0, help="of all parts together")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of all together")
     parser.add_argument("--only", nargs="+", help="names of parts")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--run", choices=("step", "training", "recipes"), help=argparse.SUPPRESS)
