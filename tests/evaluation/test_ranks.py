@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from vidssl.evaluation.metrics import group_interval
 from vidssl.evaluation.ranks import chance_recalls, first_ranks, recall_scores
+from vidssl.evaluation.retrieval import _units
 
 
 def brute(queries, gallery, wanted, there, alone):
@@ -65,3 +67,17 @@ def test_recalls_and_their_chance():
         expected = np.mean([1 - comb(12 - n, k) / comb(12, k) for n in (1, 3)])
         assert chance[f"R@{k}"] == pytest.approx(expected)
     assert chance["R@50"] == 1 and chance_recalls(torch.tensor([0]), 12)["R@50"] == 0
+
+
+def test_the_interval_is_over_groups_where_queries_belong_together():
+    """Ten queries of each of four videos, all alike: the interval is that of four, not of forty."""
+    ranks = torch.tensor([0, 3, 0, 3]).repeat_interleave(10)
+    groups, ok = torch.arange(4).repeat_interleave(10), torch.ones(40).bool()
+    alone, together = (recall_scores(ranks, ok, one)["R@1_interval"] for one in (None, groups))
+    assert alone[0] > 0.3 and together == (0.0, 1.0)
+    assert together == group_interval(ranks < 1, groups)
+
+
+def test_sentences_of_a_video_and_videos_of_a_recording_are_one_unit():
+    assert _units(torch.arange(3), ()) is None and _units(torch.arange(3), ["a", "b"]) is None
+    assert _units(torch.tensor([0, 0, 1]), ["b", "a", "b"]).tolist() == [0, 0, 1, 3, 4, 3]

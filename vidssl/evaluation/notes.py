@@ -125,6 +125,13 @@ def _both_splits(result: Mapping[str, Any]) -> Iterator[str]:
     if both:
         yield f"{len(both)} of {result['val']['videos']} test videos are in the training split too (same content):"
         yield from _capped([f"  {pair['val']} = {pair['train']}" for pair in both])
+    alike = result.get("look_alikes", ())
+    if alike:
+        yield (
+            f"{len(alike)} of {result['val']['videos']} test videos look like one of the training split (the same moves in the same places: "
+            "re-encoded, or of one recording?):"
+        )
+        yield from _capped([f"  {pair['val']} ~ {pair['train']}" for pair in alike])
     groups = result.get("groups_in_both_splits", ())
     if groups:
         yield f"{len(groups)} recorded groups of the test are in the training split too: {_first(groups)}"

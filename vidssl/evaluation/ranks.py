@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidssl.evaluation.metrics import wilson_interval
+from vidssl.evaluation.metrics import group_interval, wilson_interval
 
 RECALLS = (1, 5, 10, 20, 50)
 
@@ -49,19 +49,26 @@ def first_ranks(
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
 
 
-def recall_scores(ranks: Tensor, ok: Tensor, recalls: Sequence[int] = RECALLS) -> dict[str, Any]:
+def recall_scores(
+    ranks: Tensor, ok: Tensor, groups: Tensor | None = None, recalls: Sequence[int] = RECALLS
+) -> dict[str, Any]:
     """Of M queries with these `ranks`, counted from 0; one that is not ok has found nothing.
 
+    Args:
+        groups: (M,) integers, equal for queries that are not independent: the interval is over these; None: Wilson's.
+
     Returns:
-        ``R@k`` in [0, 1], ``R@1_interval`` (Wilson, 95 %), `median_rank` and `mean_rank` (counted from 1, of those that are ok),
+        ``R@k`` in [0, 1], ``R@1_interval`` (95 %), `median_rank` and `mean_rank` (counted from 1, of those that are ok),
         `rsum` (R@1 + R@5 + R@10 in per cent), `total`, `failed`.
     """
-    found = {k: (ranks < k) & ok for k in recalls}
-    score: dict[str, Any] = {f"R@{k}": hits.double().mean().item() for k, hits in found.items()}
+    found = {k: (ranks < k) & ok for k in {1, *recalls}}
+    score: dict[str, Any] = {f"R@{k}": found[k].double().mean().item() for k in recalls}
     places = ranks[ok].double() + 1
     return {
         **score,
-        "R@1_interval": wilson_interval(int(((ranks < 1) & ok).sum()), len(ranks)),
+        "R@1_interval": wilson_interval(int(found[1].sum()), len(ranks))
+        if groups is None
+        else group_interval(found[1], groups),
         "median_rank": places.quantile(0.5).item() if len(places) else None,
         "mean_rank": places.mean().item() if len(places) else None,
         "rsum": sum(100 * ((ranks < k) & ok).double().mean().item() for k in (1, 5, 10)),

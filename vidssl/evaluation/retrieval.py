@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from vidssl.evaluation.answers.record import answers_record
 from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
+from vidssl.evaluation.features.alike import look_alikes
+from vidssl.evaluation.metrics import group_numbers
 from vidssl.evaluation.ranks import chance_recalls, first_ranks, recall_scores
 from vidssl.evaluation.report import Result, data_record, list_hash, result_header
 from vidssl.evaluation.results.protocol import sealed
@@ -78,15 +81,23 @@ def _with_videos(subject: Subject, data: str | Path, gallery: str | Path | None)
         )
         both = distributed.on_first(lambda: same_files(there, queries))
         record["in_both_splits"] = [{"train": there.paths[a], "val": queries.paths[b]} for a, b in both]
+        record["look_alikes"] = [
+            {"train": there.paths[a], "val": queries.paths[b]}
+            for a, b in look_alikes(shown, found)
+            if b not in {row for _, row in both}
+        ]
     classes = class_list(there.classes, str(gallery or data))
     labels = join_labels(there.labels, classes, str(gallery or data)).ids
     joined = join_labels(queries.labels, classes, str(data))
     scores: dict[str, Any] = {}
-    hits = {}
+    hits, groups = {}, group_numbers(queries.groups)
     for key, title in _TITLES.items():
         if key in found.features:
             ranks = _video_ranks(found, shown, key, joined.ids, labels, alone=gallery is None)
-            scores[title], hits[title] = recall_scores(ranks, found.ok[key]), (ranks < 1) & found.ok[key]
+            scores[title], hits[title] = (
+                recall_scores(ranks, found.ok[key], groups),
+                (ranks < 1) & found.ok[key],
+            )
     counts = torch.bincount(labels, minlength=len(classes.names))
     same = torch.where(joined.ids < len(counts), counts[joined.ids.clamp(max=len(counts) - 1)], 0)
     alone = int(gallery is None)
@@ -100,7 +111,7 @@ def _with_videos(subject: Subject, data: str | Path, gallery: str | Path | None)
         "classes": {"names": classes.names, "hash": list_hash(classes.names), **joined.record()},
         "notes": _constant(found),
         "scores": scores,
-        "comparisons": compare_to_untrained(hits),
+        "comparisons": compare_to_untrained(hits, groups=groups),
         "answers": answers_record(queries, hits),
     }
 
@@ -130,7 +141,10 @@ def _with_texts(subject: Subject, data: str | Path, file: str | Path) -> Result:
     found = extract_features(subject, index, description="video features")
     of, videos = torch.tensor(captions.of), torch.arange(len(index))
     scores: dict[str, Any] = {}
-    hits = {}
+    hits: dict[str, Tensor] = {}
+    comparisons: dict[str, Any] = {}
+    recorded = group_numbers(index.groups)
+    unit = videos if recorded is None else recorded
     for key, encoder in (("trained", subject.encoder), ("untrained", subject.untrained)):
         if encoder is None or encoder.text is None:
             continue
@@ -138,14 +152,22 @@ def _with_texts(subject: Subject, data: str | Path, file: str | Path) -> Result:
         ok, rows = found.ok[f"{key}/unit"], found.features[f"{key}/unit"].clone()
         rows[~ok] = torch.nan
         fine = texts.isfinite().all(dim=1)
-        for name, ranks, usable, more in (
-            ("text to video", first_ranks(texts, rows, of, videos), fine & ok[of], captions.absent),
-            ("video to text", first_ranks(rows, texts, videos, of), ok, absent),
+        for name, ranks, usable, own, more in (
+            ("text to video", first_ranks(texts, rows, of, videos), fine & ok[of], unit[of], captions.absent),
+            ("video to text", first_ranks(rows, texts, videos, of), ok, unit, absent),
         ):
             lost = len(more) * counted
             ranks, usable = F.pad(ranks, (0, lost), value=len(index)), F.pad(usable, (0, lost), value=False)
-            scores[f"{key}, {name}"] = recall_scores(ranks, usable)
+            groups = _units(own, more if counted else ())
+            scores[f"{key}, {name}"] = recall_scores(ranks, usable, groups)
             hits[f"{key}, {name}"] = (ranks < 1) & usable
+            if key == "untrained":
+                pair = {
+                    title: hits[title]
+                    for title in (f"trained, {name}", f"untrained, {name}")
+                    if title in hits
+                }
+                comparisons |= compare_to_untrained(pair, groups=groups)
     each = torch.bincount(of, minlength=len(index))
     scores["chance, text to video"] = chance_recalls(torch.ones_like(of), len(index))
     scores["chance, video to text"] = chance_recalls(each, len(of))
@@ -167,8 +189,18 @@ def _with_texts(subject: Subject, data: str | Path, file: str | Path) -> Result:
             for name in absent[:1]
         ],
         "scores": scores,
-        "comparisons": compare_to_untrained(hits),
+        "comparisons": comparisons,
     }
+
+
+def _units(own: Tensor, lost: Sequence[str]) -> Tensor | None:
+    """A number for each query, equal for those of one video or recording: `own` of (n,) queries, then those of videos that are not there.
+
+    None where all are by themselves.
+    """
+    place = {name: len(own) + number for number, name in enumerate(dict.fromkeys(lost))}
+    units = torch.cat([own, torch.tensor([place[name] for name in lost], dtype=torch.int64)])
+    return None if len(units.unique()) == len(units) else units
 
 
 def _constant(found: FeatureSet) -> list[str]:

@@ -19,6 +19,7 @@ from vidssl.evaluation.features.means import FeatureSet, extract_features
 from vidssl.evaluation.features.room import Room
 from vidssl.evaluation.features.shelf import Shelf
 from vidssl.evaluation.features.sources import CLIP, FRAMES, Kind, encoder_digest, encoder_source
+from vidssl.evaluation.features.tokens import kept_tokens
 from vidssl.evaluation.setup import EvalOptions, Subject
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 
@@ -227,6 +228,23 @@ def test_what_is_damaged_is_computed_anew(sprites, cached, computed, harm):
         file.write_bytes(harm(file.read_bytes()))
     assert same(features_of(sprites, cached), computed)
     assert features_of(sprites, cached).read == 7
+
+
+def test_tokens_that_are_damaged_are_computed_anew_too(sprites, cached):
+    """They are mapped, not read as a whole, so that one wrong bit would go unnoticed later."""
+    subject, index, kinds = subject_of(cached), seven_of(sprites), (CLIP, FRAMES)
+    extract_features(subject, index, kinds=kinds, description="test")
+    source = encoder_source(subject.encoder, "trained", kinds)
+
+    def tokens():
+        return kept_tokens(subject, index, torch.ones(7).bool(), source, FRAMES)[range(7)][0]
+
+    before = tokens()
+    for file in Path(cached.cache).glob("*/*.safetensors"):
+        data = file.read_bytes()
+        file.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+    assert extract_features(subject, index, kinds=kinds, description="test").read == 0
+    assert torch.equal(tokens(), before)
 
 
 def test_there_is_never_more_than_the_limit_and_the_longest_unused_makes_way(sprites, cached):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 
+import av
 import pytest
 import torch
 
 import vidssl
+from vidssl.data.encode import write_video
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.errors import VidsslError
+from vidssl.evaluation.notes import _both_splits
 from vidssl.evaluation.probes.splits import read_splits
 from vidssl.evaluation.setup import EvalOptions, load_subject
 from vidssl.models.export import save_encoder
@@ -52,6 +55,23 @@ def test_unreadable_training_videos_are_left_out_and_unreadable_test_videos_kept
         assert len(frozen.train) == 8 == len(frozen.labels) and len(frozen.test) == 9
         assert frozen.test[0].abs().max() == 0 and frozen.ok.tolist() == [False] + [True] * 8
     assert len(splits.record["train"]["failed"]) == 1
+
+
+def test_a_test_video_that_is_a_training_video_encoded_again_is_named(subject, sprites, tmp_path):
+    data = tmp_path / "val"
+    shutil.copytree(sprites / "val", data)
+    original = sorted((sprites / "train" / "moving_left").iterdir())[0]
+    with av.open(str(original)) as container:  # the frames are those of the file, not a byte is
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        rate = float(container.streams.video[0].average_rate)
+    write_video(data / "moving_left" / "copy.mp4", frames, rate)
+    record = read_splits(subject, sprites / "train", data).record
+    assert record["in_both_splits"] == []
+    alike = {pair["val"]: pair["train"] for pair in record["look_alikes"]}
+    assert alike["moving_left/copy.mp4"] == f"moving_left/{original.name}"
+    lines = list(_both_splits(record))
+    assert "look like one of the training split" in lines[0]
+    assert f"  moving_left/copy.mp4 ~ moving_left/{original.name}" in lines
 
 
 def test_videos_without_a_label_are_left_out_and_named(subject, sprites, tmp_path):

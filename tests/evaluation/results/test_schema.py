@@ -11,6 +11,7 @@ import pytest
 from tests.command_line import FAST
 from vidssl.cli.app import app
 from vidssl.errors import VidsslError
+from vidssl.evaluation.official import mean_of_splits
 from vidssl.evaluation.results.forms import RESULTS
 from vidssl.evaluation.results.schema import mistake, read_result, result_schema
 
@@ -96,6 +97,49 @@ def test_files_that_are_no_results_are_refused_in_one_line(found: dict[str, Any]
         with pytest.raises(VidsslError, match=str(file)) as error:
             read_result(file)
         assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def edited(result: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Results of the right form that say two things of one, as after an edit by hand, and what is said of it."""
+    rows = []
+    row = "trained, k = 1"
+    for change, said in (
+        (lambda x: x["scores"][row].update(top1=0.123), f"scores.{row}.top1: 0.123, but "),
+        (lambda x: x["scores"][row].update(correct=0, top1=0.0), "by its answers"),
+        (lambda x: x["scores"]["chance"].update(top1=1.5), "scores.chance.top1: 1.5 is no accuracy"),
+        (lambda x: x["protocol"].update(hash="0" * 16), "protocol.hash: 0000000000000000 is not the hash"),
+        (lambda x: x["sampling"].update(frames=16), "sampling.frames: 16, but 2 in its protocol"),
+        (lambda x: x["answers"]["videos"].pop(), "answers do not fit its scores: answers: 2 of 1 videos"),
+        (lambda x: x["answers"]["truth"].pop(), "answers do not fit its scores: zip()"),
+    ):
+        other = copy.deepcopy(result)
+        other["answers"]["answered"][row] = [*other["answers"]["truth"]]
+        other["scores"][row].update(correct=2, total=2, top1=1.0)
+        assert mistake(other) is None
+        change(other)
+        rows.append((other, said))
+    return rows
+
+
+def test_a_result_that_contradicts_itself_is_refused(found: dict[str, Any], tmp_path) -> None:
+    for other, said in edited(found):
+        file = tmp_path / "r.json"
+        file.write_text(json.dumps(other))
+        with pytest.raises(VidsslError) as error:
+            read_result(file)
+        assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_of_several_splits_each_is_held_against_the_whole(found: dict[str, Any]) -> None:
+    whole = mean_of_splits([found, found])
+    whole = json.loads(json.dumps(whole))
+    assert mistake(whole) is None
+    other = copy.deepcopy(whole)
+    other["scores"]["chance"].update(top1=0.75)
+    assert mistake(other) == "scores.chance.top1: 0.75, but 0.5 by its splits"
+    other = copy.deepcopy(whole)
+    other["splits"][1]["sampling"].update(frames=16)
+    assert mistake(other) == "split 2: sampling.frames: 16, but 2 in its protocol"
 
 
 def test_the_command_prints_the_schema_that_its_results_have(vidssl, checkpoint_free_knn, tmp_path) -> None:

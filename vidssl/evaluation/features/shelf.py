@@ -59,8 +59,10 @@ class Shelf:
         self._bytes, self._started, self._full = 0, time.monotonic(), False
 
     def has(self, names: Sequence[str | None]) -> list[bool]:
-        """Of which videos there are features; None is the name of none."""
+        """Of which videos there are features, their files read and whole; None is the name of none."""
         self._look()
+        for file in {self._where[name][0] for name in names if name is not None and name in self._where}:
+            self._load(file)
         return [name in self._where for name in names]
 
     def find(self, names: Sequence[str | None]) -> Iterator[Found]:

@@ -19,6 +19,7 @@ from vidssl.evaluation.answers.suspicion import probe_suspicions
 from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.comparison import compare_to_untrained
 from vidssl.evaluation.features import FeatureSet, extract_features
+from vidssl.evaluation.features.alike import look_alikes
 from vidssl.evaluation.features.sources import CLIP, UNIT, Kind
 from vidssl.evaluation.metrics import (
     chance_scores,
@@ -57,8 +58,8 @@ class Splits:
         train, test: features of the trained and the untrained encoder, and motion energy.
         train_labels: (N,) in [0, K).
         test_labels: (M,), joined by class name; K and above for classes that the training split does not have.
-        record: what a result says of them: ``train``, ``val``, ``classes``, ``in_both_splits``, ``notes``, and where
-            groups are recorded ``groups_in_both_splits``.
+        record: what a result says of them: ``train``, ``val``, ``classes``, ``in_both_splits``, ``notes``; with motion
+            ``look_alikes``, and where groups are recorded ``groups_in_both_splits``.
         train_groups, test_groups: (N,) and (M,) one number for all videos that were recorded together, None where nothing is
             known.
         indices: the training and test videos.
@@ -178,6 +179,12 @@ def read_splits(
         + ["classes are bare numbers: that they mean the same in both splits is taken on trust"]
         * all(name.isdecimal() for name in classes.names),
     }
+    if motion:
+        record["look_alikes"] = [
+            {"train": known.paths[a], "val": new.paths[b]}
+            for a, b in look_alikes(fit, test)
+            if b not in {row for _, row in both}
+        ]
     if known.groups and new.groups:
         record["groups_in_both_splits"] = sorted({x for x in known.groups if x} & {*new.groups})
     groups = (group_numbers(known.groups), group_numbers(new.groups))

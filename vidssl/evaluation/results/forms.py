@@ -104,6 +104,7 @@ class Retrieval(Header):
     train: Data | None = None
     data: Data | None = None
     in_both_splits: list[dict[str, str]] | None = None
+    look_alikes: list[dict[str, str]] | None = None
     classes: Classes | None = None
     captions: dict[str, Any] | None = None
     cut_texts: CutTexts | None = None

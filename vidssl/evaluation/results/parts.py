@@ -179,6 +179,8 @@ class Splits(Header):
     val: Data
     classes: Classes
     in_both_splits: list[Pair]
+    look_alikes: list[Pair] | None = None
+    """of other content, in which the same moves in the same places"""
     groups_in_both_splits: list[str] | None = None
     notes: list[str]
     scores: dict[str, Score]

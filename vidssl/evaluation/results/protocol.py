@@ -71,8 +71,13 @@ def protocol_of(result: Mapping[str, Any]) -> dict[str, Any]:
         for key in ABOUT[_kind(result)]:
             about |= _named(key, _found(result, key.split(".")))
     about = json.loads(json.dumps(about))  # tuples are lists, as in a file that is read again
-    said = json.dumps(about, sort_keys=True)
-    return {**about, "hash": hashlib.sha256(said.encode()).hexdigest()[:16]}
+    return {**about, "hash": hash_of(about)}
+
+
+def hash_of(protocol: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits over all that a protocol says but for its hash."""
+    said = json.dumps({key: value for key, value in protocol.items() if key != "hash"}, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from vidssl.errors import VidsslError, check_choice, did_you_mean
+from vidssl.evaluation.results.agreement import contradiction
 from vidssl.evaluation.results.forms import RESULTS, OverSplits
 from vidssl.evaluation.results.protocol import VERSION
 from vidssl.files import read_json
@@ -35,7 +36,7 @@ def read_result(file: str | Path) -> dict[str, Any]:
     """A result from a file.
 
     Raises:
-        VidsslError: for one that is no result, of another version, or not of its form, naming what is wrong first.
+        VidsslError: for one that is no result, of another version, not of its form, or that contradicts itself, naming what is wrong first.
     """
     result = read_json(Path(file))
     if wrong := mistake(result):
@@ -56,7 +57,10 @@ def mistake(result: Mapping[str, Any]) -> str | None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return None
+    try:
+        return contradiction(result)
+    except (LookupError, TypeError, ValueError) as error:
+        return f"answers do not fit its scores: {error}"
 
 
 def _form(kind: str) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vidssl.evaluation.comparison import paired_comparison
 from vidssl.evaluation.metrics import group_numbers
+from vidssl.evaluation.results.agreement import right_answers
 
 
 class Right(NamedTuple):
@@ -30,12 +31,8 @@ def right_of(result: Mapping[str, Any], row: str) -> Right | None:
     right: list[bool] = []
     groups: list[str | None] = []
     for split, part in parts:
-        answers = part.get("answers") or {}
-        if row in answers.get("right", {}):
-            own = answers["right"][row]
-        elif row in answers.get("answered", {}):
-            own = [a == b for a, b in zip(answers["answered"][row], answers["truth"], strict=True)]
-        else:
+        answers, own = part.get("answers") or {}, right_answers(part, row)
+        if own is None:
             return None
         videos += [(split, path) for path in answers["videos"]]
         right += own
