@@ -54,6 +54,10 @@ def test_what_has_no_number_is_null_and_never_flattering() -> None:
     constant = geometry_of(torch.ones(10, 2, 4), torch.ones(10, 2, dtype=torch.bool))
     assert constant["spectrum_exponent"] is None and constant["uniformity"] == pytest.approx(0, abs=1e-9)
     assert constant["rankme"] == pytest.approx(1, abs=1e-3)
+    rows = noise(2, 10, 2, 4)
+    rows[3] = 0  # no direction, and so no angle to others
+    zero = geometry_of(rows, torch.ones(10, 2, dtype=torch.bool))
+    assert {key for key, value in zero.items() if value is not None} == {"videos", "whole", "dimensions"}
     single = geometry_of(noise(3, 1, 2, 4), torch.ones(1, 2, dtype=torch.bool))
     assert single["uniformity"] is None and single["lidar"] is None
 

@@ -15,7 +15,7 @@ from vidssl.evaluation.results.schema import mistake
 from vidssl.evaluation.setup import Subject
 from vidssl.evaluation.temporal import report
 from vidssl.evaluation.temporal.ways import BAG, CLIP, FAST, FAST_BAG, FRAME, REVERSED, SHUFFLED, shown_ways
-from vidssl.evaluation.temporal.windows import _start
+from vidssl.evaluation.temporal.windows import Shown, _start
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.synthetic.noise import NOISE_CLASSES, noise_clip
 
@@ -168,6 +168,16 @@ def test_where_frames_are_seen_one_by_one_the_short_cut_is_the_same() -> None:
 )
 def test_the_clip_is_the_middle_of_what_there_is(indices, start) -> None:
     assert _start(torch.tensor(list(indices))) == start
+
+
+def test_features_that_are_the_same_for_all_videos_are_said_to_be() -> None:
+    ok = torch.tensor([True, True, False])
+    same, other = torch.ones(3, 4), torch.rand(3, 4)
+    features = {"trained": {"clip": same, "frame": same.clone()}, "untrained": {"clip": same, "frame": other}}
+    shown = Shown(features, {"trained": ok, "untrained": ok}, ok, ())
+    assert report._constant(shown) == [
+        "trained: all videos have the same features, however they are shown: its scores say nothing"
+    ]
 
 
 def test_what_cannot_be_asked_is_said(monkeypatch) -> None:

@@ -23,7 +23,7 @@ def geometry_of(views: Tensor, shown: Tensor) -> dict[str, float | int | None]:
     Returns:
         `rankme`, `effective_rank`, `spectrum_exponent`, `uniformity` and `std` of (N, D), a row a video; `alignment` (mean over the pairs of
         views) and `lidar` of the videos that have all V of them, null for fewer than two such videos or views; `videos`, `whole`: how many
-        there are of both; `dimensions`.
+        there are of both; `dimensions`. All but counts are null where a row is zero, which has no direction.
     """
     weight = shown.to(views.dtype)[..., None]
     rows = ((views * weight).sum(1) / weight.sum(1)).double()
@@ -32,13 +32,22 @@ def geometry_of(views: Tensor, shown: Tensor) -> dict[str, float | int | None]:
         "videos": len(rows),
         "whole": len(whole),
         "dimensions": rows.shape[1],
+        "rankme": None,
+        "effective_rank": None,
+        "spectrum_exponent": None,
+        "uniformity": None,
+        "std": None,
+        "alignment": None,
+        "lidar": None,
+    }
+    if not bool((rows.norm(dim=1) > 0).all()):
+        return found
+    found |= {
         "rankme": number(diagnostics.rankme(rows)),
         "effective_rank": number(diagnostics.effective_rank(rows)),
         "spectrum_exponent": number(diagnostics.spectrum_exponent(rows)),
         "uniformity": number(diagnostics.uniformity(rows)) if len(rows) > 1 else None,
         "std": number(diagnostics.dimension_std(rows)) if len(rows) > 1 else None,
-        "alignment": None,
-        "lidar": None,
     }
     if len(whole) > 1 and whole.shape[1] > 1:
         pairs = [

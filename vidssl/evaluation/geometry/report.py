@@ -150,13 +150,15 @@ def _notes(subject: Subject, rows: dict[str, Any]) -> list[str]:
             f"{own['videos']} videos for {own['dimensions']} dimensions: ranks cannot exceed the number of videos, and the spectrum falls faster "
             "than with many; compare with noise of this size"
         )
-    if own["lidar"] is None:
+    if own["lidar"] is None and own["rankme"] is not None:
         notes.append(
             "alignment and LiDAR need two different clips of two videos: give --clips and --seconds or --stride"
         )
     if subject.untrained is None:
         notes.append("the encoder that this one started from is not kept beside it: no drift")
     for name, row in rows.items():
+        if row["rankme"] is None:
+            notes.append(f"{name}: the features of a video are zero, which have no direction: no numbers")
         if row["uniformity"] is not None and row["uniformity"] > -1e-6:
             notes.append(f"{name}: all videos have the same features up to length: collapsed")
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,8 +57,14 @@ def fit_logistic(
     """
     labels = labels.to(features.device)
     rows = _Rows(features, torch.float64 if features.numel() * num_classes <= LARGE else torch.float32)
-    weight = rows.mean.new_zeros(num_classes, features.shape[1]) if start is None else start.weight.clone()
-    bias = rows.mean.new_zeros(num_classes) if start is None else start.bias.clone()
+    # What is searched is this many times the weights, so that a strong penalty does not make them far steeper than the bias.
+    scale = math.sqrt(1 + l2 * num_classes)
+    if start is None:
+        counts = torch.bincount(labels, minlength=num_classes).to(rows.mean)
+        weight = rows.mean.new_zeros(num_classes, features.shape[1])
+        bias = (counts.clamp(min=0.5) / len(labels)).log()  # the optimum where the penalty leaves no weights
+    else:
+        weight, bias = scale * start.weight, start.bias.clone()
     weight.requires_grad_()
     bias.requires_grad_()
     exact = rows.dtype == torch.float64
@@ -72,22 +79,24 @@ def fit_logistic(
 
     @torch.no_grad()
     def closure() -> float:
-        total, weight.grad, bias.grad = 0.0, l2 * weight, torch.zeros_like(bias)
-        w, b = weight.to(rows.dtype), bias.to(rows.dtype)
+        total, own = 0.0, weight / scale
+        slope, bias.grad = l2 * own, torch.zeros_like(bias)
+        w, b = own.to(rows.dtype), bias.to(rows.dtype)
         for x, y in zip(rows, labels.split(CHUNK), strict=True):
             log_p = (x @ w.T).add_(b).log_softmax(1)
             total -= float(log_p.gather(1, y[:, None]).double().sum())
             error = log_p.exp_()
             error[torch.arange(len(y), device=y.device), y] -= 1
-            weight.grad += (error.T @ x).double() / len(features)
+            slope += (error.T @ x).double() / len(features)
             bias.grad += error.double().sum(0) / len(features)
-        value = total / len(features) + l2 / 2 * float(weight.square().sum())
+        weight.grad = slope / scale
+        value = total / len(features) + l2 / 2 * float(own.square().sum())
         if watch is not None:
-            watch(value, max(float(weight.grad.abs().max()), float(bias.grad.abs().max())))
+            watch(value, max(float(slope.abs().max()), float(bias.grad.abs().max())))
         return value
 
     optimizer.step(closure)
-    return LogisticModel(weight.detach(), bias.detach(), rows.mean, rows.std)
+    return LogisticModel(weight.detach() / scale, bias.detach(), rows.mean, rows.std)
 
 
 class _Rows:
@@ -123,6 +132,7 @@ def choose_l2(
     grid: Sequence[float] = L2_GRID,
     seed: int = 0,
     held_out: Rows | None = None,
+    watch: Callable[[float, float], None] | None = None,
 ) -> float:
     """The penalty with the lowest cross-entropy on held-out fifths of the rows, in stratified splits.
 
@@ -132,6 +142,7 @@ def choose_l2(
     Args:
         groups: see `grouped_split`; None: every row for itself.
         held_out: rows and labels to choose by, instead of a part of these.
+        watch: called after every fit with its penalty and its cross-entropy on the held-out rows.
 
     Raises:
         VidsslError: when no class has two rows, or groups, so that nothing can be held out.
@@ -150,6 +161,8 @@ def choose_l2(
             l2 = grid[position]
             model = fit_logistic(fit, fit_labels, num_classes, l2, model, max_iterations=100)
             losses[position] = F.cross_entropy(model(test), test_labels.to(test.device)).item()
+            if watch is not None:
+                watch(l2, float(losses[position]))
             rises += bool(losses[position] > last)
             last = losses[position]
             if rises == 2:

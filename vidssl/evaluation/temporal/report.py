@@ -121,12 +121,26 @@ def _measured(subject: Subject, data: str | Path, name: str, seed: int, fit: Pat
             "folds": FOLDS if fit is None else None,
             "fitted_on": None if asked.fit is None else len(asked.fit[1]),
             "penalty": PENALTY,
-            "notes": notes + ["without labels: classes are not asked for"] * (not labelled),
+            "notes": notes
+            + _constant(shown)
+            + ["without labels: classes are not asked for"] * (not labelled),
             "scores": asked.scores,
             "comparisons": asked.comparisons,
             "gaps": asked.gaps,
         }
     )
+
+
+def _constant(shown: Shown) -> list[str]:
+    """A line for each encoder that gives all videos, whatever is shown of them, the same features."""
+    found = []
+    for name, ways in shown.features.items():
+        rows = torch.cat([x[shown.ok[name]] for x in ways.values()])
+        if bool((rows.amax(0) - rows.amin(0)).max() <= 1e-6 * rows.abs().max()):
+            found.append(
+                f"{name}: all videos have the same features, however they are shown: its scores say nothing"
+            )
+    return found
 
 
 class _Asked:
