@@ -58,7 +58,7 @@ def main() -> None:
     )
     if not arguments.table_only:
         run(arguments, record, sets, [(row, seed) for seed in seeds for row in rows])
-    settled = {**record, "cells": [c for c in record["cells"] if c["row"] in ROWS and c["recipe"] == fingerprint(c["row"])]}  # fmt: skip
+    settled = {**record, "cells": settled_cells(record)}
     text = []
     for shown in (REPORTED, OTHERS):
         there = [name for name in shown if name in record["baselines"]]
@@ -70,6 +70,17 @@ def main() -> None:
             figure(settled, there, "linear", RESULTS.with_suffix(".png"))
     write_text(RESULTS.with_suffix(".md"), "\n".join(text))
     print("\n".join(text))
+
+
+def settled_cells(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of recipes as they are now."""
+    return [c for c in record["cells"] if c["row"] in ROWS and c["recipe"] == fingerprint(c["row"])]
+
+
+def known_start(record: dict[str, Any], seed: int, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """What the probes made of the untrained head of a seed."""
+    starts = (c["untrained"] for c in settled_cells(record) if c["seed"] == seed)
+    return next((start for start in starts if set(names) <= start.keys()), None)
 
 
 def run(
@@ -97,8 +108,12 @@ def run(
     sets = {name: read_set(arguments.videos, work, name) for name in names}
     for name, of in sets.items():
         record["groups"][name] = of.groups.tolist()
-        if name in new:
-            record["baselines"][name] = dict(baselines(of, arguments.videos, name, work))
+        known = record["baselines"].get(name, {})
+        found = {
+            row: known.get(row) or ask() for row, ask in baselines(of, arguments.videos, name, work).items()
+        }
+        if found != known:
+            record["baselines"][name] = found
             write_json(file, record)
     for row, seed in left:
         before = time.process_time()
@@ -106,7 +121,7 @@ def run(
             "row": row,
             "seed": seed,
             "recipe": fingerprint(row),
-            **run_cell(row, seed, sets, work, weights_of(work)),
+            **run_cell(row, seed, sets, work, weights_of(work), known_start(record, seed, names)),
         }
         cell["cpu_seconds"] = round(time.process_time() - before)
         record["cells"] = [c for c in record["cells"] if (c["row"], c["seed"]) != (row, seed)] + [cell]

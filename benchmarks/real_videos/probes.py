@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +38,23 @@ def _right(scores: Tensor, of: Set) -> str:
     return "".join(str(int(right)) for right in scores.argmax(dim=1) == of.truth)
 
 
-def baselines(of: Set, videos: Path, name: str, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Everything that a trained head has to beat, one by one."""
-    dim = of.dim
-    fit, test = of.fit, of.test
-    yield "image model, mean over frames", scores(*(x[..., :dim].float().mean(1) for x in (fit, test)), of)
-    yield "image model, frames side by side", scores(*reduced(*(x[..., :dim].flatten(1) for x in (fit, test))), of)  # fmt: skip
-    whole = [x[..., dim:].flatten(1) for x in (fit, test)]
-    yield "its grid, frames side by side", scores(*reduced(whole[0], whole[1]), of)
-    yield f"the same, {WIDTH} numbers", scores(*reduced(whole[0], whole[1], WIDTH), of)
-    yield "motion energy", scores(*energies(videos / name, work), of)
+def baselines(of: Set, videos: Path, name: str, work: Path) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Everything that a trained head has to beat, and how it is found out."""
+    dim, fit, test = of.dim, of.fit, of.test
     majority = torch.full_like(of.truth, int(of.labels.mode().values))
-    yield "commonest class", {"linear": "".join(str(int(x)) for x in majority == of.truth)}
+
+    def grid(width: int | None = None) -> dict[str, Any]:
+        return scores(*reduced(fit[..., dim:].flatten(1), test[..., dim:].flatten(1), width), of)
+
+    return {
+        "image model, mean over frames": lambda: scores(*(x[..., :dim].float().mean(1) for x in (fit, test)), of),
+        "image model, frames side by side": lambda: scores(*reduced(*(x[..., :dim].flatten(1) for x in (fit, test))), of),
+        "its grid, frames side by side": grid,
+        f"the same, {WIDTH} numbers": lambda: grid(WIDTH),
+        "its grid, spread over time": lambda: scores(*reduced(*(x[..., dim:].float().std(1) for x in (fit, test))), of),
+        "motion energy": lambda: scores(*energies(videos / name, work), of),
+        "commonest class": lambda: {"linear": "".join(str(int(x)) for x in majority == of.truth)},
+    }  # fmt: skip
 
 
 def energies(folder: Path, work: Path) -> list[Tensor]:
