@@ -49,6 +49,18 @@ def test_a_log_file_gets_a_line_every_ten_seconds(capfd: pytest.CaptureFixture[s
     assert lines[-1].startswith("pretrain: 45% 450/1000 step [00:43, ")
 
 
+def test_the_last_line_is_not_written_twice(capfd: pytest.CaptureFixture[str], clock: Clock) -> None:
+    with Progress("val", 1, "video") as work:
+        clock.seconds += 20
+        work.update()
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    with Progress("val", 1, "video") as work:
+        clock.seconds += 20
+        work.update()
+        work.note = "loss 1"
+    assert capfd.readouterr().err.splitlines()[-1].endswith("loss 1]")
+
+
 def test_what_is_mostly_quick_is_shown_only_where_it_takes_long(
     capfd: pytest.CaptureFixture[str], clock: Clock
 ) -> None:

@@ -38,6 +38,7 @@ class Progress:
 
         self.shown = show and rank() == 0
         self.done, self._before, self._total = done, done, total
+        self._told: tuple[int, str] | None = None
         self._description, self._unit, self._delay, self.note = description, unit, delay, ""
         self._started = self._said = time.monotonic()
         self._bar: tqdm[Never] | None = None
@@ -66,7 +67,11 @@ class Progress:
         """The last state stays on the screen or in the file."""
         if self._bar is not None:
             self._bar.close()
-        elif self.shown and time.monotonic() - self._started >= self._delay:
+        elif (
+            self.shown
+            and self._told != (self.done, self.note)
+            and time.monotonic() - self._started >= self._delay
+        ):
             self._line()
 
     def __enter__(self) -> Self:
@@ -76,7 +81,7 @@ class Progress:
         self.close()
 
     def _line(self) -> None:
-        self._said = time.monotonic()
+        self._said, self._told = time.monotonic(), (self.done, self.note)
         line = tqdm.format_meter(
             self.done,
             self._total,

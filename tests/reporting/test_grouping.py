@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidssl.reporting.grouping import silhouettes, tightness
+from vidssl.reporting.grouping import cluster_count, silhouettes, tightness
 
 
 def blobs(spread, seed=0):
@@ -40,3 +40,18 @@ def test_clusters_that_are_there_are_tighter_than_their_control_and_noise_is_not
     assert there.mean > 0.8 and there.mean > there.shuffled + 0.3
     noise = tightness(torch.randn(60, 24, generator=torch.Generator().manual_seed(0)), 3)
     assert abs(noise.mean - noise.shuffled) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"),
+    [
+        ([None] * 8, 2),  # one cluster would say nothing
+        ([None] * 20, 4),
+        ([None] * 100, 8),
+        (["a"] * 9, 2),
+        (["a", "b", "c"] * 3, 3),
+        ([None], 1),
+    ],
+)
+def test_there_are_as_many_clusters_as_classes_else_two_or_more(labels, count):
+    assert cluster_count(labels) == count

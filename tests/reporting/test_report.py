@@ -209,6 +209,7 @@ def test_loose_videos_have_no_classes(measured, sprites, tmp_path):
         shutil.copy(file, loose / f"{number}.mp4")
     read = read_page(write_report([measured], tmp_path / "a.html", videos=loose, options=FAST))
     assert "same class" not in read.text and "Nearest neighbours" in read.text
+    assert "0.mp4" in read.text and "0.mp4 0.mp4" not in read.text  # named once
     (loose / "broken.mp4").write_bytes(b"none")
     assert (
         "broken.mp4"

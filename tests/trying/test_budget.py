@@ -12,7 +12,7 @@ def test_what_fits_is_left_as_it_is():
     assert found[:4] == (40, 20, 3, 200)
     assert found.seconds == pytest.approx((40 * 4 * 0.1, 100, 2 * 60 * 0.1))
     assert found.in_words().startswith(
-        "about 2.1 minutes: features of 40 videos in 4 draws 0.3, 200 steps 1.7"
+        "about 2.1 minutes from here: 0.3 for features of 40 videos in 4 draws, 1.7 for 200 steps"
     )
 
 

@@ -76,4 +76,4 @@ def test_clusters_are_said_beside_their_control():
 
 def test_what_comes_next_depends_on_what_was_found():
     assert "vidssl extract" in next_steps("run", "videos", True)
-    assert "vidssl pretrain" in next_steps("run", "videos", False)
+    assert "`vidssl pretrain hsic data.train='my videos'`" in next_steps("run", "my videos", False)

@@ -39,17 +39,8 @@ def runs(
         raise VidsslError("--curve: is for --plot")
     found = select(find_runs(folders or ["runs"]), where or [])
     console = Console(highlight=False)
-    tasks = list(dict.fromkeys(task for run in found for task in run.scores))
     table = Table()
-    for name in (
-        "run",
-        "state",
-        "step",
-        "loss",
-        "rankme",
-        "knn while training",
-        *(f"{task} (untrained)" for task in tasks),
-    ):
+    for name in ("run", "state", "step", "loss", "rankme", "knn while training"):
         table.add_column(name, overflow="fold")
     for run in found:
         last = {name: pairs[-1][1] for name, pairs in run.logs.items()}
@@ -57,17 +48,26 @@ def runs(
             f"{last[name]:.4g}" if name in last else ""
             for name in ("loss", "features/rankme", "evaluation/knn")
         ]
-        scores = [_score(run.scores.get(task, {})) for task in tasks]
-        table.add_row(str(run.folder), run.state, f"{run.step}/{run.steps or '?'}", *logged, *scores)
+        table.add_row(str(run.folder), run.state, f"{run.step}/{run.steps or '?'}", *logged)
     console.print(table if found else "no run is like that")
+    if tasks := list(dict.fromkeys(task for run in found for task in run.scores)):
+        scores = Table()  # a row each: a column for each would not fit on a screen
+        for name in ("top-1, %", "run", "trained", "untrained"):
+            scores.add_column(name, overflow="fold")
+        for task in tasks:
+            for run in found:
+                if "trained" in (tops := run.scores.get(task, {})):
+                    shown = [f"{100 * tops[name]:.1f}" if name in tops else "" for name in ("trained", "untrained")]  # fmt: skip
+                    scores.add_row(task, str(run.folder), *shown)
+        console.print(scores)
     if differ and found:
-        shown = Table()
-        shown.add_column("key")
+        keys = Table()
+        keys.add_column("key")
         for run in found:
-            shown.add_column(run.folder.name, overflow="fold")
+            keys.add_column(run.folder.name, overflow="fold")
         for key, values in differences(found).items():
-            shown.add_row(key, *map(str, values))
-        console.print(shown)
+            keys.add_row(key, *map(str, values))
+        console.print(keys)
     if plot is not None and found:
         draw_curves(found, curve or ["loss"], plot)
         console.print(f"{plot}: the curves", markup=False, soft_wrap=True)
@@ -128,13 +128,6 @@ def app_(
     from vidssl.reporting.app import serve
 
     serve(checkpoint, videos, host=host, port=port, options=EvalOptions(workers=0, device=device))
-
-
-def _score(tops: dict[str, float]) -> str:
-    if "trained" not in tops:
-        return ""
-    beside = f" ({100 * tops['untrained']:.1f})" if "untrained" in tops else ""
-    return f"{100 * tops['trained']:.1f}{beside}"
 
 
 def _record(run: Any) -> dict[str, Any]:

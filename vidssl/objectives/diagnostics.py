@@ -215,7 +215,7 @@ def collapse_warning(
         return None
     if hsic_xx is None:
         return f"the representation looks collapsed: {'; '.join(signs)}."
-    advice = "end the projector in a norm (last_norm)"
+    advice = "end the projector in a norm (last_norm) if it does not, or take larger batches"
     if kernel_rank is not None and rank_needed is not None and kernel_rank < rank_needed:
         advice = (
             f"spreading pays only above an effective rank of (gamma/rho)² = {rank_needed:.3g}, which is at "

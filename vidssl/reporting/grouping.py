@@ -69,9 +69,10 @@ def clusters(rows: Tensor, count: int, seed: int = 0) -> list[tuple[list[int], l
 
 
 def cluster_count(labels: Sequence[str | None]) -> int:
-    """How many clusters are shown: as many as there are classes, a fifth of the videos where there are none, at most eight."""
+    """How many clusters are shown: as many as there are classes, a fifth of the videos where there are none, at least
+    two and at most eight."""
     named = len({*labels} - {None})
-    return max(1, min(named if named > 1 else len(labels) // 5, CLUSTERS, len(labels)))
+    return max(1, min(named if named > 1 else max(2, len(labels) // 5), CLUSTERS, len(labels)))
 
 
 def tightness(rows: Tensor, count: int, seed: int = 0) -> Tightness:

@@ -36,6 +36,7 @@ def write_report(
     videos: str | Path | bool = True,
     title: str | None = None,
     lead: Sequence[str] = (),
+    notes: Sequence[str] = (),
     before: str | Path | None = None,
     options: EvalOptions | None = None,
 ) -> Path:
@@ -50,7 +51,7 @@ def write_report(
             still there, or else the training videos of the first run; False: none. The encoder is that of the first run, or else
             of the first result.
         title: of the page.
-        lead: sentences at its top.
+        lead: sentences at its top; between back-quotes stand commands. notes: smaller ones below them.
         before: see `load_subject`; of the encoder that looks at videos.
         options: how videos are shown to the encoder.
 
@@ -62,7 +63,7 @@ def write_report(
     """
     output = Path(output)
     material = read_sources(sources)
-    page: dict[str, Any] = {"missing": [], "broken": list(material.broken), "lead": lead}
+    page: dict[str, Any] = {"missing": [], "broken": list(material.broken), "lead": lead, "notes": notes}
     page["title"] = title or (material.runs[0].folder.name if material.runs else "Results")
     page["summary"], page["blocks"], page["motion"] = _results(material, page)
     page["curves"] = curves(material.runs)

@@ -100,8 +100,8 @@ def gallery(
 
     def card(row: int, said: str = "", right: bool | None = None) -> Card:
         label = used.labels[row]
-        name = Path(used.paths[row]).name if label is None else str(label)
-        return Card(name, said or Path(used.paths[row]).name, shown[row], right)
+        file = Path(used.paths[row]).name
+        return Card(file, said, shown[row], right) if label is None else Card(str(label), said or file, shown[row], right)  # fmt: skip
 
     for query in queries:
         label = used.labels[query]
@@ -136,7 +136,7 @@ def _composition(members: Sequence[int], labels: Sequence[str | None]) -> str:
     counted = Counter(label for row in members if (label := labels[row]) is not None)
     kinds = ", ".join(f"{count} {label}" for label, count in counted.most_common(4))
     more = f", {len(counted) - 4} other classes" if len(counted) > 4 else ""
-    return f"{len(members)} videos" + (f": {kinds}{more}" if kinds else "")
+    return f"{len(members)} video{'s' * (len(members) != 1)}" + (f": {kinds}{more}" if kinds else "")
 
 
 def _say_agreement(

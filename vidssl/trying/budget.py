@@ -38,8 +38,8 @@ class Schedule(NamedTuple):
         """For a person."""
         features, training, measuring = (f"{seconds / 60:.1f}" for seconds in self.seconds)
         return (
-            f"about {self.total / 60:.1f} minutes: features of {self.train} videos in {1 + self.draws} draws {features}, "
-            f"{self.steps} steps {training}, measuring on {self.val or self.train} videos {measuring}"
+            f"about {self.total / 60:.1f} minutes from here: {features} for features of {self.train} videos in {1 + self.draws} draws, "
+            f"{training} for {self.steps} steps of training, {measuring} for measuring on {self.val or self.train} videos"
         )
 
 

@@ -124,17 +124,21 @@ def _plan(
     choice = choose_encoder(asked["encoder"])
     typer.echo(f"image model: {choice.said}")
     setting = setting_for(choice.encoder)
+    typer.echo("seeing what a few videos and a step take on this machine …")
     costs = measure(choice, setting, found.train, folder, workers=workers)
     held_out = 0 if found.val is None else len(found.val)
     schedule = fit(costs, len(found.train), held_out, DRAWS, setting.steps, asked["minutes"])
-    over = " (more than --minutes; there is no less)" if schedule.total > 60 * asked["minutes"] else ""
-    fewer = "" if schedule.train == len(found.train) else "; not all videos, or give more --minutes"
-    typer.echo(schedule.in_words() + fewer + over)
+    typer.echo(schedule.in_words())
     notes = [
         f"{len(found.bad)} of {videos + len(found.bad)} videos cannot be read, and were left out"
     ] * bool(found.bad) + [*found.notes]
-    if fewer:
-        notes.append(f"{schedule.train + schedule.val} of {videos} videos, spread evenly, so that it fits into {asked['minutes']:g} minutes")  # fmt: skip
+    if schedule.train < len(found.train):
+        notes.append(
+            f"{schedule.train + schedule.val} of {videos} videos, spread evenly, to fit into --minutes {asked['minutes']:g}; more minutes take more of them"
+        )
+        typer.echo(notes[-1])
+    if schedule.total > 60 * asked["minutes"]:
+        typer.echo(f"that is more than --minutes {asked['minutes']:g}; there is no less")
     record = {
         "asked": asked,
         "plan": {
@@ -164,6 +168,7 @@ def _adapted(choice: Choice, record: dict[str, Any], output: Path, workers: int)
     plan, asked, features = record["plan"], record["asked"], output / FEATURES
     setting = setting_for(choice.encoder)
     if not features.is_file():
+        typer.echo("features of the image model …")
         draw_features(
             choice, setting, output / TRAIN, features, draws=plan["draws"], seed=asked["seed"], workers=workers, folder=Path(asked["folder"])
         )  # fmt: skip
@@ -180,11 +185,13 @@ def _adapted(choice: Choice, record: dict[str, Any], output: Path, workers: int)
         steps=plan["steps"],
         seed=asked["seed"],
     )
+    typer.echo("training a head over time …")
     return train(recipe)
 
 
 def _reported(choice: Choice, record: dict[str, Any], output: Path, run: Path, workers: int) -> Path:
     """Measure, say what was found, and write the page."""
+    typer.echo("measuring, before and after …")
     options = setting_for(choice.encoder).options(workers)
     videos = output / (VAL if record["plan"]["labelled"] else TRAIN)
     if record["plan"]["labelled"]:
@@ -206,8 +213,8 @@ def _reported(choice: Choice, record: dict[str, Any], output: Path, run: Path, w
         output / PAGE,
         videos=videos,
         title=f"{Path(record['asked']['folder']).name}: before and after",
-        lead=[
-            *said,
+        lead=said,
+        notes=[
             *record["notes"],
             *notes,
             f"untrained: the image model, {choice.name}, the mean over its frames",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,6 +73,7 @@ def of_clusters(tight: Mapping[str, Tightness], videos: int) -> list[str]:
 
 def next_steps(run: str, folder: str, helped: bool) -> str:
     """What to do with it."""
+    run, folder = shlex.quote(run), shlex.quote(folder)  # so that the commands can be copied
     if helped:
         return f"Next: `vidssl extract {run} {folder} features.safetensors` takes the features away; more minutes (--minutes) or more videos may add to it."
     return (

@@ -105,6 +105,13 @@ def test_numbers_of_different_protocols_are_not_compared(write):
     assert [row["difference"] for row in table_rows(record) if "difference" in row] == [0.0]
 
 
+def test_of_another_task_nothing_else_is_said(write):
+    record = compare([write("first", {1}), write("other", {3}, temperature=0.5)])
+    record["not_comparable"][0]["differences"]["task"] = ["linear-probe", "knn"]
+    [line] = [line for line in notes(record) if "not comparable" in line]
+    assert line == "B is not comparable with A: linear-probe is another task than knn"
+
+
 def test_groups_widen_the_interval(write):
     """Ten recordings of four videos; one encoder fails on whole recordings."""
     groups = [f"recording {i // 4}" for i in range(40)]

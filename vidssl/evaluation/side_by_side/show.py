@@ -99,6 +99,10 @@ def notes(record: Mapping[str, Any]) -> Iterator[str]:
         sets = dict.fromkeys(one["data"] for one in record["results"] if one["protocol"] == letter)
         yield f"{letter}: {protocol['task']} on {', '.join(sets)} (protocol {protocol['hash']})"
     for one in record["not_comparable"]:
+        if "task" in one["differences"]:  # of another task all else is another too
+            own, other = one["differences"]["task"]
+            yield f"{one['protocol']} is not comparable with {one['to']}: {own} is another task than {other}"
+            continue
         said = "; ".join(
             f"{name}: {_short(own)} instead of {_short(other)}"
             for name, (own, other) in one["differences"].items()

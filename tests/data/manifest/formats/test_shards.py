@@ -23,7 +23,7 @@ def test_webdataset_shards(tmp_path: Path) -> None:
     assert index.paths == (
         "train-000.tar/b.mp4", "train-000.tar/a.mp4", "train-000.tar/c.seg.mp4", "train-001.tar/d.webm", "train-001.tar/sub/e.mp4",
     )  # fmt: skip
-    assert index.remarks == ("left out, not named like videos: 1 members, 1 x .jpg (train-001.tar/d.jpg)",)
+    assert index.remarks == ("left out, not named like videos: 1 member, 1 x .jpg (train-001.tar/d.jpg)",)
     assert index.labels[:4] == ("1", "0", "2", "1")  # a name among the labels: none of them is a number
     assert index.labels[4] == "sub"
     for source in (tmp_path / "train-000.tar", tmp_path / "train-{000..000}.tar"):

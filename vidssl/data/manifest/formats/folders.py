@@ -64,9 +64,9 @@ def read_folder(folder: Path, rate: float | None = None) -> Found:
     empty = [name for name in folders if name and name not in full]
     remarks = []
     if others.below:
-        kinds = "videos" if rate is None else "pictures"
+        kinds, count = "videos" if rate is None else "pictures", others.below.total()
         remarks.append(
-            f"left out, not named like {kinds}: {others.below.total()} files, {others.shown(others.below)} "
+            f"left out, not named like {kinds}: {count} file{'s' * (count != 1)}, {others.shown(others.below)} "
             f"({first_names(others.first)})"
         )
     if empty:

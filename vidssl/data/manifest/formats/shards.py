@@ -81,7 +81,7 @@ def read_shards(files: list[Path]) -> Found:
         )
     if others:
         remarks.append(
-            f"left out, not named like videos: {others.total()} members, {_counted(others)} ({first_names(first)})"
+            f"left out, not named like videos: {others.total()} member{'s' * (others.total() != 1)}, {_counted(others)} ({first_names(first)})"
         )
     if texts and len({*texts.values()}) <= len(texts) / 2:
         lines = [line._replace(label=texts.get(line.path, line.label)) for line in lines]
