@@ -23,6 +23,10 @@ class VidsslError(ValueError):
     """
 
 
+class TooFewRows(VidsslError):
+    """A loss that needs more clips in a step than there were."""
+
+
 class Stopped(Exception):
     """A run was told to stop, and did so in a way that it can go on from. The command line exits with 75."""
 

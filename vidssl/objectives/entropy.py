@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from vidssl.dynamics.kalman import LOG_2PI
-from vidssl.errors import VidsslError
+from vidssl.errors import TooFewRows, VidsslError
 from vidssl.objectives.precision import full_precision, widen
 
 EULER = 0.5772156649015329
@@ -56,7 +56,7 @@ def gaussian_entropy(
         z, _ = _rows("gaussian_entropy", z, mask)
         n, d = z.shape
         if n <= d:
-            raise VidsslError(
+            raise TooFewRows(
                 f"gaussian_entropy: {n} rows in {d} dimensions: log det needs more rows than dimensions, better 10 "
                 "times as many"
             )
@@ -173,7 +173,7 @@ def kde_entropy(
         kernel = -0.5 * (_distances(z) / h).square()
         count = n - related.sum(dim=1, dtype=z.dtype)
         if groups is not None and bool((count == 0).any()):
-            raise VidsslError("kde_entropy: rows of one group; needs at least 2")
+            raise TooFewRows("kde_entropy: rows of one group; needs at least 2")
         log_density = kernel.masked_fill(related, -torch.inf).logsumexp(dim=1) - count.log()
         return -(log_density - d * (h.log() + LOG_2PI / 2)).mean()
 
@@ -192,7 +192,7 @@ def _neighbours(z: Tensor, groups: Tensor | None, k: int) -> tuple[Tensor, int]:
         return nearest[:, -1:], len(z)
     samples = _samples(groups)  # (S, G)
     if samples.shape[1] <= k:
-        raise VidsslError(f"knn_entropy: rows of {samples.shape[1]} groups; needs at least {k + 1}")
+        raise TooFewRows(f"knn_entropy: rows of {samples.shape[1]} groups; needs at least {k + 1}")
     own = groups[:, None, None] == groups[samples]
     nearest = distance[:, samples].masked_fill(own, torch.inf).topk(k, largest=False).indices
     return samples.expand(len(z), -1, -1).gather(2, nearest[..., -1:])[..., 0], samples.shape[1]
@@ -231,7 +231,7 @@ def _rows(
         z = z[mask]
         groups = None if groups is None else groups[mask]
     if len(z) < at_least:
-        raise VidsslError(f"{name}: {len(z)} rows; needs at least {at_least}")
+        raise TooFewRows(f"{name}: {len(z)} rows; needs at least {at_least}")
     rows: Tensor = widen(z)
     return rows, groups
 

@@ -76,6 +76,17 @@ def test_many_clips_of_a_video_are_not_all_made(recipe: Path, monkeypatch) -> No
     assert cost["seconds"]["step"] == pytest.approx(64 * cost["seconds"]["clip"])
 
 
+def test_a_loss_that_needs_more_rows_gets_more_videos(recipe: Path) -> None:
+    """The determinant of 16 dimensions, of four frames of each."""
+    ldm = "objective={ldm: {state_dim: 16, entropy: logdet, projector: [32, 16]}}"
+    options = [ldm, "model.options={causal: true}", "model.temporal=divided", "train.steps=10"]
+    cost = dry_run(load_config(recipe, [*options, "train.batch_size=8"]))
+    assert math.isfinite(cost["loss"])
+    assert "measured on 8 clips: a loss needs more rows" in cost["notes"][-1]
+    with pytest.raises(VidsslError, match="gaussian_entropy: 16 rows in 16 dimensions"):
+        dry_run(load_config(recipe, [*options, "train.batch_size=4"]))
+
+
 def test_what_a_run_would_refuse_is_refused(recipe: Path) -> None:
     with pytest.raises(VidsslError, match="no such"):
         dry_run(load_config(recipe, ["data.train=nowhere"]))

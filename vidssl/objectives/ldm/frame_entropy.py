@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from vidssl.dynamics.kalman import LOG_2PI
-from vidssl.errors import VidsslError, check_choice, check_value
+from vidssl.errors import TooFewRows, VidsslError, check_choice, check_value
 from vidssl.objectives.entropy import gaussian_entropy, kde_entropy, knn_entropy, taylor_entropy
 from vidssl.objectives.running_covariance import RunningCovariance
 from vidssl.objectives.sigreg import draw_directions, gaussianity
@@ -120,7 +120,7 @@ class FrameEntropy(nn.Module):
         # The tail of a few long clips among short ones is too thin for an estimate of its own.
         steps = [step for step in range(t) if counts[step] >= needed]
         if not steps:
-            raise VidsslError(
+            raise TooFewRows(
                 f"pool='per_step' with entropy={self.estimator!r} needs {needed} videos, got {max(counts)}"
             )
         total = z.new_zeros(())

@@ -13,7 +13,7 @@ from vidssl.errors import VidsslError
 from vidssl.runs import CONFIG
 from vidssl.training.accelerator import make_accelerator
 from vidssl.training.memory import free_memory
-from vidssl.training.recipes.dry_run import Measured, measure, trial
+from vidssl.training.recipes.dry_run import Measured, measure, on_enough, trial
 
 # Of the free memory: the rest is for what a trial of two clips does not tell, such as what grows with the square of the batch.
 SHARE = {"cpu": 0.6, "cuda": 0.8}
@@ -40,8 +40,12 @@ def with_batch_size(config: Config, resume: bool = False) -> Config:
         return _with(config, load_config(recorded).train.batch_size)
     accelerator = make_accelerator(config)
     memory = free_memory(accelerator.device)
-    with trial(config, accelerator) as run:
-        step, videos = measure(run), len(run.dataset)
+
+    def tried(videos: int) -> tuple[Measured, int]:
+        with trial(config, accelerator, videos=videos) as run:
+            return measure(run), len(run.dataset)
+
+    step, videos = on_enough(config, tried)
     size, said = _largest(config, accelerator, step, memory, videos)
     accelerator.print(said)
     return _with(config, size)

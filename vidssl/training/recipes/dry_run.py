@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from vidssl.config import Config
 from vidssl.config.recipe import steps_of
+from vidssl.config.section import AUTO
 from vidssl.distributed import on_first
-from vidssl.errors import VidsslError
+from vidssl.errors import TooFewRows, VidsslError
 from vidssl.training.accelerator import make_accelerator
 from vidssl.training.folder import claim_folder
 from vidssl.training.lock import FolderLock
@@ -29,13 +30,15 @@ from vidssl.training.setup import Run, set_up, warm_start
 from vidssl.training.sources.videos import check_evaluation
 
 CLIPS = 2
+MOST = 64  # videos of a trial, where the batch is not known yet
 REPEATS = 2  # of each at most: 32 of data.repeats would be a batch of 64, and need its memory
+T = TypeVar("T")
 # Names that stand for a folder or a repository of weights, which are built without them when told so.
 _OF_WEIGHTS = ("local-dir:", "hf-hub:")
 
 
 def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
-    """Build what the recipe says, make two steps on two videos, and measure the second one.
+    """Build what the recipe says, make two steps on two videos (or more, see `on_enough`), and measure the second one.
 
     Nothing of it stays on disk. Costs of the whole run are reckoned from it: memory is exact for weights, gradients,
     teacher and optimiser, and activations grow with the clips; time is that of two clips a step (two of each of two videos where
@@ -55,8 +58,29 @@ def dry_run(config: Config, random_weights: bool = False) -> dict[str, Any]:
     accelerator = make_accelerator(config)
     if accelerator.num_processes > 1:
         raise VidsslError(f"--dry-run: {accelerator.num_processes} processes; run it in one")
-    with trial(config, accelerator, random_weights) as run:
-        return _cost(run, config, random_weights)
+
+    def tried(videos: int) -> dict[str, Any]:
+        with trial(config, accelerator, random_weights, videos) as run:
+            return _cost(run, config, random_weights)
+
+    return on_enough(config, tried)
+
+
+def on_enough(config: Config, tried: Callable[[int], T]) -> T:
+    """What `tried` makes of two videos on every process, or of as many more as the losses need.
+
+    Raises:
+        VidsslError: as `tried`; for a loss that has too few rows in a whole batch of the recipe.
+    """
+    videos, size = CLIPS, config.train.batch_size
+    most = MOST if size == AUTO else size // config.data.repeats
+    while True:
+        try:
+            return tried(videos)
+        except TooFewRows:
+            if 2 * videos > most:
+                raise
+            videos *= 2
 
 
 @contextmanager
@@ -153,6 +177,8 @@ def _cost(run: Run, config: Config, random_weights: bool) -> dict[str, Any]:
     )
     step = measure(run)
     notes = [*([f"random weights: {said}"] if random_weights else []), *step.notes]
+    if step.clips > CLIPS * min(config.data.repeats, REPEATS):
+        notes.append(f"measured on {step.clips} clips: a loss needs more rows than two videos have")
     size, videos, repeats = config.train.batch_size, len(run.dataset), config.data.repeats
     steps = config.train.steps or steps_of(config.train.epochs or 0.0, videos, repeats, size)
     if videos * repeats < size:
