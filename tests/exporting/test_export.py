@@ -243,7 +243,8 @@ def test_programs_of_every_tower(
 ) -> None:
     """At another size than the tower's where it is a transformer, so that positions are interpolated."""
     folder = write_tower(tmp_path / "tower", kind)
-    for temporal in ("divided", "joint", "adapter", "head") if kind in TRANSFORMERS else ("head",):
+    in_blocks = ("divided", "joint", "adapter") if kind in TRANSFORMERS else ()
+    for temporal in (*in_blocks, "head", "convolutions", "none"):
         encoder = moved(vidssl.create_model(f"local-dir:{folder}", temporal=temporal, load_text=False))
         stored = save_encoder(encoder, tmp_path / f"{temporal}-encoder")
         size = 48 if kind in TRANSFORMERS else 32

@@ -77,6 +77,11 @@ def has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
+def takes_statistics(module: nn.Module) -> bool:
+    """Whether a module, as it is now, takes the statistics of its batch, so that it has to see all of it at once."""
+    return any(isinstance(layer, _BatchNorm) and layer.training for layer in module.modules())
+
+
 def is_frozen_norm(layer: nn.Module) -> bool:
     """Whether a layer is a batch norm whose weights do not learn: what it was frozen with are its running statistics too."""
     parameters = list(layer.parameters(recurse=False))

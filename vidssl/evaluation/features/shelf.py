@@ -25,7 +25,7 @@ from vidssl.errors import VidsslError
 from vidssl.evaluation.features.room import Room
 from vidssl.files import whole_file, write_json
 
-VERSION = 1  # of what is kept
+VERSION = 2  # of what is kept, and of how it is computed where that moves its last bits
 ROWS, BYTES, SECONDS = 256, 64 * 2**20, 60.0  # with any of these a file is written
 
 

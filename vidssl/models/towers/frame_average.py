@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vidssl.errors import VidsslError
+from vidssl.models.batch_norm import takes_statistics
 from vidssl.models.encoder import ClipFeatures, VideoEncoder
 from vidssl.models.sharing import sharing_copy
 from vidssl.models.temporal.modes import sees, temporal_head
@@ -19,6 +20,8 @@ from vidssl.models.temporal.rows import behind_frames, check_layer, frame_rows
 # Options of `ClipOptions` that an image tower heeds whose blocks are left alone.
 OF_HEAD = ("time_signal", "causal", "head_width", "head_grid", "head_layer", "head_alone", "head_pool")
 OF_FRAMES = (*OF_HEAD, "chunk_frames")
+
+PIXELS = 400_000  # shown to a tower at once on a CPU, 16 frames of 160 x 160: what a layer gives then stays in its cache
 
 
 class FrameAverageEncoder(VideoEncoder):
@@ -100,8 +103,18 @@ class FrameAverageEncoder(VideoEncoder):
 
     def _seen(self, clips: Tensor, maps: bool, layer: int | None = None) -> tuple[Tensor, Tensor | None]:
         """(B, T, D) features of frames and, where maps are wanted, (B T, W, h, w) of a layer."""
-        pooled, grid = self._tower(rearrange(clips, "b c t h w -> (b t) c h w"), maps, layer)
-        return rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0]), grid
+        images = frames_of(clips)
+        seen = [self._tower(some, maps, layer) for some in self._at_once(images)]
+        pooled = torch.cat([features for features, _ in seen])
+        grids = [grid for _, grid in seen if grid is not None]
+        return rearrange(pooled, "(b t) d -> b t d", b=clips.shape[0]), torch.cat(grids) if grids else None
+
+    def _at_once(self, images: Tensor) -> Sequence[Tensor]:
+        """The images that the tower is shown together: on a CPU few, unless their statistics are taken."""
+        few = images.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not few or takes_statistics(self.visual):
+            return [images]
+        return torch.split(images, max(1, PIXELS // (images.shape[2] * images.shape[3])))
 
     def _tower(
         self, images: Tensor, maps: bool = False, layer: int | None = None
@@ -163,7 +176,7 @@ class FrameAverageEncoder(VideoEncoder):
         Raises:
             VidsslError: for a tower that shows no layers.
         """
-        images = rearrange(clips, "b c t h w -> (b t) c h w")
+        images = frames_of(clips)
         if self._resnet is not None:
             grids = _resnet_maps(self._resnet, images)
         elif self._trunk is not None:
@@ -178,7 +191,7 @@ class FrameAverageEncoder(VideoEncoder):
         """See :meth:`VideoEncoder.layer_map`."""
         if self._trunk is None:
             return super().layer_map(clips, layer)
-        grid = _timm_map(self._trunk, rearrange(clips, "b c t h w -> (b t) c h w"), layer)
+        grid = _timm_map(self._trunk, frames_of(clips), layer)
         return rearrange(grid, "(b t) width h w -> b t h w width", b=clips.shape[0])
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
@@ -200,6 +213,12 @@ class FrameAverageEncoder(VideoEncoder):
         """A trunk of timm that shows its layers, or None."""
         trunk = getattr(self.visual, "trunk", None)
         return trunk if hasattr(trunk, "forward_intermediates") else None
+
+
+def frames_of(clips: Tensor) -> Tensor:
+    """(B, 3, T, H, W) -> (B T, 3, H, W), each pixel's channels next to each other, which convolutions work on faster, on CPUs and GPUs;
+    their weights stay as they are, and what a network gives keeps the layout."""
+    return rearrange(rearrange(clips, "b c t h w -> (b t) h w c").contiguous(), "n h w c -> n c h w")
 
 
 def _stages(resnet: Any) -> list[Any]:

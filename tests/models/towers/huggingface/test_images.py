@@ -121,6 +121,47 @@ def test_what_is_learned_of_time_starts_as_the_mean_and_is_kept(temporal: str, t
         vidssl.create_model(name, str(folder), temporal="none")
 
 
+@pytest.mark.parametrize("temporal", ["head", "convolutions"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CLIPVisionModelWithProjection",
+        "Siglip2VisionModel",
+        "Dinov2WithRegistersModel",
+        "DINOv3ConvNextModel",
+    ],
+)
+def test_a_head_is_told_what_stands_where(name: str, temporal: str, tmp_path: Path) -> None:
+    tiny(name, tmp_path / "theirs")
+    place = f"transformers/{tmp_path}/theirs"
+    image = vidssl.load_encoder(place)
+    clips = noise(2, 3, 4, image.image_size, image.image_size)
+    for layer in (None, 0):
+        options: dict[str, Any] = {"head_grid": 2, "head_layer": layer, "head_width": 8}
+        encoder = vidssl.create_model(place, temporal=temporal, **options).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(encoder(clips).clip, image(clips).clip, atol=1e-5, rtol=0)
+            rows = image.frame_rows(clips, 2, layer)
+            grid = [*image.maps(clips)][-1 if layer is None else layer]
+        cells = torch.nn.functional.adaptive_avg_pool2d(rearrange(grid, "b t h w c -> (b t) c h w"), 2)
+        cells = rearrange(cells, "(b t) c y x -> b t (y x c)", b=2)
+        torch.testing.assert_close(rows, torch.cat([image(clips).frames, cells], dim=2), atol=1e-5, rtol=0)
+        encoder(clips).clip.sum().backward()
+        head: Any = encoder.temporal_head
+        assert any(p.grad is not None and bool(p.grad.any()) for p in head.parameters())
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter.add_(torch.randn_like(parameter))
+            whole = encoder(clips).clip
+            torch.testing.assert_close(encoder(rows).clip, whole, atol=1e-5, rtol=1e-5)
+            rows[..., image.embed_dim :] += torch.randn_like(rows[..., image.embed_dim :])
+            assert not torch.allclose(encoder(rows).clip, whole, atol=1e-3)  # the cells are read
+        again = vidssl.create_model(
+            place, str(save_encoder(encoder, tmp_path / f"{layer}")), temporal=temporal, **options
+        )
+        assert torch.equal(again.eval()(clips).clip, whole)
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     tiny("CLIPModel", tmp_path / "clip")
     tiny("CLIPVisionModel", tmp_path / "bare", family="CLIPVision")
