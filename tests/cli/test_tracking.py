@@ -59,7 +59,7 @@ def test_ones_own_video_with_a_box_drawn_by_hand(vidssl, tiny_clip, tmp_path):
     [
         (("--task", "sot", "--box", "1,2,3"), "box=1,2,3: must be x,y,w,h in pixels"),
         (("--task", "vos", "--preset", "dinoo"), "preset='dinoo': unknown; did you mean 'dino'?"),
-        (("--task", "sot", "--sequences", "a", "--box", "400,300,9,9"), "outside of the frame"),
+        (("--task", "sot", "--sequences", "a", "--box", "400,300,9,9"), "outside of its 80 x 64 pixels"),
         (("--task", "mot"), "no sequence for task mot: a: no"),
         (("--task", "vos", "--layer", 77), "layer=77: must be"),
         (("--task", "vos", "--video", "x.avi"), "--video x.avi: must end in .mp4"),

@@ -65,7 +65,7 @@ def test_every_source_of_the_same_weights(tiny_name: str, tiny_clip: Path, tmp_p
         ({"name": "ViT-B-16", "pretrained": "openai"}, "did you mean 'ViT-B-16-quickgelu'?"),
         ({"name": "ViT-B-16", "pretrained": "/nowhere/x.pt"}, "no such checkpoint file"),
         ({"name": "ViT-B-16", "pretrained": "weights/x.npz"}, "no such checkpoint file"),
-        ({"name": "local-dir:/nowhere"}, "no such folder"),
+        ({"name": "local-dir:/nowhere"}, "no such folder; expected one of open_clip's form"),
         ({"name": "ViT-B-16", "temporal": "dividend"}, "did you mean 'divided'?"),
         ({"name": "ViT-B-16", "cls_mod": "shared"}, "did you mean 'cls_mode'?"),
         ({"name": "ViT-B-16", "cls_mode": "share"}, "did you mean 'shared'?"),

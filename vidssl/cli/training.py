@@ -98,9 +98,11 @@ def _show_cost(recipe: Config, random_weights: bool) -> None:
     typer.echo(
         f"  memory of a checkpoint: {cost['checkpoint'] / 2**20:,.0f} MiB of the machine's, while it is being written"
     )
+    hours = seconds["run"] / 3600
+    whole = f"{hours:,.2f} h" if hours >= 1 else f"{60 * hours:.1f} minutes"
     typer.echo(
         f"  time: {1000 * seconds['clip']:,.1f} ms a clip, {seconds['step']:,.1f} s a step, "
-        f"{seconds['run'] / 3600:,.2f} h in all, reckoned from two clips in one process without workers"
+        f"{whole} in all, reckoned from two clips in one process without workers"
     )
     if (made := cost["evaluation"]) is not None and recipe.evaluate is not None:
         sizes = ", ".join(f"{count} of evaluate.{key}" for key, count in made["videos"].items())

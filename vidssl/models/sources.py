@@ -137,7 +137,9 @@ def _packaged(name: str, need_weights: bool) -> Source:
     if name.startswith(LOCAL):
         folder = Path(name.removeprefix(LOCAL)).expanduser()
         if not folder.is_dir():
-            raise VidsslError(f"{name}: no such folder")
+            raise VidsslError(
+                f"{name}: no such folder; expected one of open_clip's form ({CONFIG_FILE} and weights), as `vidssl demo` leaves in demo/clip"
+            )
         config_file = folder / CONFIG_FILE
         weights = next((folder / file for file in WEIGHTS_FILES if (folder / file).is_file()), None)
         if need_weights and weights is None:
