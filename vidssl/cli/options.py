@@ -191,10 +191,11 @@ def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace the command's `options` parameter by those of `eval_arguments`."""
     shared = inspect.signature(eval_arguments, eval_str=True).parameters
     own = inspect.signature(command, eval_str=True).parameters
+    published = any(p.annotation == Published for p in own.values())  # and no other option of that name
 
     def wrapper(**given: Any) -> None:
         context = given.pop("context", None)
-        if given.get("protocol") is not None:
+        if published and given["protocol"] is not None:
             given = _as_published(command, context, given)
         chosen = {name: given.pop(name) for name in shared}
         options = eval_options(**chosen)
@@ -204,7 +205,7 @@ def with_eval_options(command: Callable[..., None]) -> Callable[..., None]:
             command(**given, options=options)
 
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "options"]
-    if "protocol" in own:
+    if published:
         kept.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
     wrapper.__signature__ = inspect.Signature([*kept, *shared.values()])  # type: ignore[attr-defined]
