@@ -37,6 +37,10 @@ def zero_shot(
         Literal["unit", "clip"],
         Option(help="unit: frames are scored and their scores averaged; clip: the encoder's own mean"),
     ] = "unit",
+    halves: Annotated[
+        int,
+        Option(help="so many times half of the classes, drawn as Text4Vis draws them; 0: all classes once"),
+    ] = 0,
     protocol: Published = None,
     *,
     options: Any,
@@ -46,6 +50,7 @@ def zero_shot(
     from vidssl.evaluation import zero_shot as run
 
     asked: Any = {"classes": classes, "templates": templates, "texts": texts, "pooling": pooling}
+    asked["halves"] = halves
     result = run(checkpoint, data, **asked, options=options)
     finish(result, "zero-shot", checkpoint, data, output, protocol)
 

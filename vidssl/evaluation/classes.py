@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,6 +112,28 @@ def concept_classes(given: str | Path) -> ClassList:
         aliases=tuple(concept.aliases for concept in file.concepts),
         templates=file.templates.category,
     )
+
+
+def half_of(listed: ClassList, seed: int) -> ClassList:
+    """Half of the classes, in their order: those at the first K // 2 places of numpy's permutation of K from `seed`.
+
+    As Text4Vis and BIKE draw them for their "half-classes evaluation" (EP1), with seeds 0 to 9.
+
+    Raises:
+        VidsslError: for fewer than four classes, half of which leave no choice.
+    """
+    total = len(listed.names)
+    if total < 4:
+        raise VidsslError(
+            f"halves: {listed.source} has {total} classes; at least 4, half of which leave a choice"
+        )
+    places = sorted(np.random.RandomState(seed).permutation(total)[: total // 2].tolist())
+    kept: dict[str, Any] = {
+        key: tuple(given[place] for place in places)
+        for key in ("names", "texts", "descriptions", "aliases")
+        if (given := getattr(listed, key))
+    }
+    return replace(listed, **kept, source=f"half {seed} of {listed.source}")
 
 
 def find_classes(data: Path, names: Sequence[str], given: str | None) -> ClassList:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidssl.concepts.names import match_names
+from vidssl.data.manifest.formats.splits import three_splits
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import check_choice
+from vidssl.errors import VidsslError, check_choice, check_value
 from vidssl.evaluation.answers.calibration import calibration_scores
 from vidssl.evaluation.answers.confusion import answers_of
 from vidssl.evaluation.answers.record import answers_record
@@ -22,6 +23,7 @@ from vidssl.evaluation.answers.suspicion import label_shift, suspicions
 from vidssl.evaluation.classes import (
     ClassList,
     find_classes,
+    half_of,
     join_labels,
     resolve_templates,
     templates_record,
@@ -54,6 +56,7 @@ def zero_shot(
     templates: str | None = None,
     texts: str = "category",
     pooling: str = "unit",
+    halves: int = 0,
     options: EvalOptions | None = None,
 ) -> Result:
     """Classify the videos of a labelled folder by the text of their classes.
@@ -68,6 +71,8 @@ def zero_shot(
         texts: ``category`` (names), ``description`` (the sentences of a vocabulary) or ``both``.
         pooling: ``unit``, the mean of unit-length frame features, which averages the scores of frames, or ``clip``, the encoder's own: of an
             image model the mean of its frames as they are.
+        halves: so many times half of the classes, see `half_of`, each measured on the videos of its own classes, with their mean; 0: all
+            classes once.
 
     Returns:
         JSON-able result; ``scores`` holds the untrained encoder (of an image CLIP: the mean over its frames) and the
@@ -75,7 +80,17 @@ def zero_shot(
         videos as a set, and whether the names of their classes were in the vocabulary of training (``names``).
     """
     check_choice("pooling", pooling, ("unit", "clip"))
+    check_value("halves", halves, halves == 0 or halves > 1, "0, or 2 and more")
+    if halves and (classes == K600 or three_splits(data) is not None):
+        raise VidsslError(
+            "halves: are of one list of classes and one set of videos; name one, such as #split=test1"
+        )
     subject = load_subject(checkpoint, options)
+    if halves:
+        drawn = range(halves)
+        return mean_of_splits(
+            [_measured(subject, data, classes, templates, texts, pooling, number) for number in drawn]
+        )
     if classes == K600:
         lists = [f"{K600}-{number}" for number in (1, 2, 3)]
         return mean_of_splits([_measured(subject, data, one, templates, texts, pooling) for one in lists])
@@ -89,11 +104,14 @@ def _measured(
     templates: str | None,
     texts: str,
     pooling: str,
+    half: int | None = None,
 ) -> Result:
     index, unlabelled = read_labelled(data, subject.options)
     listed = find_classes(Path(data), index.classes, classes)
     left_out: list[str] = []
-    if classes is not None and classes.startswith(K600):
+    if half is not None:
+        listed = half_of(listed, half)
+    if half is not None or (classes is not None and classes.startswith(K600)):
         index, left_out = _of_classes(index, listed)
     joined = join_labels(index.labels, listed, str(data))
     chosen = resolve_templates(templates, listed)
