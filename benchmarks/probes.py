@@ -6,6 +6,7 @@
     python benchmarks/probes.py features --data ../shared/data/videos/ucf101
     python benchmarks/probes.py large --rows 240000 --head sgd --epochs 1
     python benchmarks/probes.py large --rows 240000 --head lbfgs --minutes 25
+    python benchmarks/probes.py choose --rows 240000
 
 CPU seconds of this process, median and range over repeats; features are synthetic.
 """
@@ -17,13 +18,15 @@ import math
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.evaluation.features import extract_features
@@ -33,7 +36,7 @@ from vidssl.evaluation.features.sources import Kind, encoder_source
 from vidssl.evaluation.features.tokens import FreshTokens, Tokens
 from vidssl.evaluation.probes.attentive import DECAYS, RATES
 from vidssl.evaluation.probes.grid import fit_attentive
-from vidssl.evaluation.probes.logistic import fit_logistic
+from vidssl.evaluation.probes.logistic import choose_l2, fit_logistic
 from vidssl.evaluation.probes.selection import Setting
 from vidssl.evaluation.probes.sgd import GRID, fit_heads
 from vidssl.evaluation.setup import EvalOptions, load_subject
@@ -176,17 +179,52 @@ class Watch:
         return line
 
 
-def large(rows: int, head: str, epochs: int, iterations: int, minutes: float) -> None:
-    """One fit to rows of 768 numbers and 400 classes, float32, in a file that is mapped into memory."""
+@contextmanager
+def mapped(rows: int, recorded: float = 0.0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(rows, 768) float32 in a file that is mapped into memory, labels of 400 classes, and recordings of ten rows, which are of one class and
+    share `recorded` times a standard normal offset."""
     with tempfile.TemporaryDirectory() as folder:
         file = np.memmap(Path(folder) / "rows", np.float32, "w+", shape=(rows, 768))
         generator = np.random.default_rng(0)
-        centres, y = generator.normal(size=(400, 768)), generator.integers(400, size=rows)
+        centres, groups = generator.normal(size=(400, 768)), np.arange(rows) // 10
+        y = generator.integers(400, size=rows)
+        if recorded:
+            y = y[groups]
         for start in range(0, rows, 10_000):
             part = y[start : start + 10_000]
             file[start : start + 10_000] = centres[part] + 6 * generator.normal(size=(len(part), 768))
+            if recorded:
+                own = recorded * generator.normal(size=(math.ceil(len(part) / 10), 768))
+                file[start : start + 10_000] += own.repeat(10, axis=0)[: len(part)]
         file.flush()
-        x, labels = torch.from_numpy(file), torch.from_numpy(y)
+        yield torch.from_numpy(file), torch.from_numpy(y), torch.from_numpy(groups)
+
+
+def choose(rows: int) -> None:
+    """The choice of the penalty on held-out recordings, by a path from the strongest on, each fit started from the last."""
+    with mapped(rows, recorded=3.0) as (x, y, groups):
+        start = time.process_time()
+
+        def watch(l2: float, loss: float) -> None:
+            used, memory = (
+                time.process_time() - start,
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+            )
+            print(
+                f"penalty {l2:.1e}: held-out cross-entropy {loss:.5f}, {used:.0f} s, {memory:.2f} GB",
+                flush=True,
+            )
+
+        best = choose_l2(x, y, 400, groups=groups, watch=watch)
+        used, memory = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        print(
+            f"{rows} x 768, 400 classes: {best:.1e} chosen in {used:.0f} s of CPU, at most {memory:.2f} GB, the mapped file included"
+        )
+
+
+def large(rows: int, head: str, epochs: int, iterations: int, minutes: float) -> None:
+    """One fit to rows of 768 numbers and 400 classes, float32, in a file that is mapped into memory."""
+    with mapped(rows) as (x, labels, _):
         start = time.process_time()
         if head == "sgd":
             heads = fit_heads(x, labels, 400, [Setting(0.01, 0.0)], epochs=epochs)
@@ -212,7 +250,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["linear", "attentive", "fly", "features", "large"])
+    parser.add_argument("what", choices=["linear", "attentive", "fly", "features", "large", "choose"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", default="../shared/data/videos/ucf101")
     parser.add_argument("--videos", type=int, default=10)
@@ -224,6 +262,8 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.what == "large":
         large(given.rows, given.head, given.epochs, given.iterations, given.minutes)
+    elif given.what == "choose":
+        choose(given.rows)
     elif given.what in ("features", "fly"):
         (fly if given.what == "fly" else features)(given.data, given.videos, given.repeats)
     else:
