@@ -227,7 +227,7 @@ def test_options_that_cannot_be_are_one_line_before_anything_is_loaded(vidssl, s
     for command in (
         ("zero-shot", "no", "no"),
         ("knn", "no", "no", "no"),
-        ("extract", "no", "no", "no"),
+        ("extract", "no", "no", "no.safetensors"),
         ("dynamics", "no", sprites / "val"),
     ):
         message = one_line(*vidssl(*command, "--device", "foo"))
