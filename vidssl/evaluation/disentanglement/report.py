@@ -114,7 +114,7 @@ def _question(clips: Clips, rows: NDArray[np.int64], bins: int, notes: list[str]
     values = table.values[rows]
     if len(values) < bins:
         raise VidsslError(
-            f"{clips.name}: {len(values)} clips for {bins} bins: must be at least as many; take more clips, or fewer bins"
+            f"{clips.name}: {len(values)} clips for {bins} bins: take more clips, or fewer bins"
         )
     varies = (values != values[:1]).any(axis=0)
     if varies.sum() < 2:
