@@ -31,7 +31,7 @@ def test_the_nearest_is_named_whatever_the_noise_of_the_camera():
             expected.append((int(np.argmin(away)), row))
     assert (
         look_alikes(of(ours), of(theirs))
-        == look_alikes(of(ours), of(theirs), chunk=4)
+        == look_alikes(of(ours), of(theirs), room=160)
         == expected
         == [(7, 3), (5, 9)]
     )

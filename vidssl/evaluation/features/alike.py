@@ -15,26 +15,28 @@ from vidssl.evaluation.features.means import FeatureSet
 ALIKE = (
     0.3  # distance of motion maps, as a share of the length of the shorter, up to which two videos look alike
 )
+ROOM = 2**26  # distances at a time, 256 MiB: sets of the size of Kinetics have billions
 
 
-def look_alikes(first: FeatureSet, second: FeatureSet, chunk: int = 1024) -> list[tuple[int, int]]:
+def look_alikes(first: FeatureSet, second: FeatureSet, room: int = ROOM) -> list[tuple[int, int]]:
     """Videos of `second` whose motion looks like that of one of `first`; those in which nothing moves look like none.
 
     Args:
         first, second: with motion, shown alike: N and M videos.
-        chunk: of `second` looked at at a time.
+        room: numbers that are held at a time.
 
     Returns:
         (row of `first`, row of `second`), in the order of `second`, the first being the nearest.
     """
     (ours, own_length), (theirs, length) = _maps(first), _maps(second)
-    found = []
+    found, chunk = [], max(1, room // max(1, len(ours)))
     for start in range(0, len(theirs), chunk):
         rows = slice(start, start + chunk)
         shorter = torch.minimum(own_length[None], length[rows, None])
-        distance = torch.cdist(theirs[rows], ours) / shorter.clamp(min=1e-30)
-        distance[shorter <= 0] = torch.inf
-        nearest, place = distance.min(dim=1)
+        distance = torch.cdist(theirs[rows], ours).div_(
+            shorter
+        )  # by 0 where it cannot be told: infinite, or nothing
+        nearest, place = distance.nan_to_num_(nan=torch.inf).min(dim=1)
         found += [(int(place[row]), start + row) for row in (nearest <= ALIKE).nonzero()[:, 0].tolist()]
     return found
 
@@ -44,4 +46,5 @@ def _maps(features: FeatureSet) -> tuple[Tensor, Tensor]:
     rows = features.features["motion"].double()
     centred = rows - rows.mean(dim=1, keepdim=True)
     length = centred.norm(dim=1)
-    return centred, torch.where(features.ok["motion"] & (length > 1e-6 * rows.norm(dim=1)), length, 0.0)
+    told = features.ok["motion"] & (length > 1e-6 * rows.norm(dim=1))
+    return centred.float(), torch.where(told, length, 0.0).float()
