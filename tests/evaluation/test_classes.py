@@ -86,6 +86,10 @@ def test_labels_of_which_none_is_a_class_are_an_error():
         join_labels([None, "running"], classes, "data")
     with pytest.raises(VidsslError, match="same class"):
         class_list(["Push_Up", "push up"], "list")
+    with pytest.raises(
+        VidsslError, match=r"'caf\\xe9' and 'cafe\\u0301' are the same class"
+    ):  # which look alike
+        class_list(["caf\xe9", "cafe\u0301"], "list")
 
 
 def test_class_files(tmp_path):

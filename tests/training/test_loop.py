@@ -110,13 +110,18 @@ def test_dropped_tokens_are_drawn_anew_for_every_step_and_as_before_after_a_resu
         set_up(load_config(recipe, ["teacher.token_drop=true"]), Accelerator(cpu=True))
 
 
-def test_only_a_teacher_that_is_told_to_leaves_tokens_out(recipe, tmp_path):
-    losses = []
-    for number, drops in enumerate(("false", "true")):
-        options = [*DROPPING[:2], f"teacher.token_drop={drops}", f"output={tmp_path / str(number)}"]
+def test_a_teacher_leaves_tokens_out_unless_it_is_told_not_to_or_is_frozen(recipe, tmp_path):
+    def loss(name: str, *teacher: str) -> float:
+        options = [*DROPPING[:2], *teacher, f"output={tmp_path / name}"]
         options += ["train.steps=1", "objective={ressl: {projector: [32, 16], queue_size: 16}}"]
-        losses.append(log_of(pretrain(load_config(recipe, options)))[0]["loss"])
-    assert losses[0] != losses[1]
+        return log_of(pretrain(load_config(recipe, options)))[0]["loss"]
+
+    said = {drops: loss(drops, f"teacher.token_drop={drops}") for drops in ("false", "true")}
+    assert said["false"] != said["true"]
+    assert loss("moving") == said["true"]
+    assert (
+        loss("frozen", "teacher.momentum=1.0") == said["false"]
+    )  # of the first step, momentum changes nothing else
 
 
 @pytest.mark.slow

@@ -87,7 +87,15 @@ class TeacherConfig(Section):
         description="at the start; 1.0 keeps the teacher as it was: frozen, the encoder's starting weights",
     )
     final: Fraction = Field(1.0, description="at the end")
-    token_drop: bool = Field(False, description="whether the teacher leaves out what the student does")
+    token_drop: bool | None = Field(
+        None,
+        description="whether the teacher leaves out the tokens that the student does; null: unless it is frozen (momentum 1)",
+    )
+
+    @property
+    def drops_tokens(self) -> bool:
+        """Whether it leaves out what a student that drops tokens does: a frozen one gives the targets it was made for."""
+        return self.momentum < 1 if self.token_drop is None else self.token_drop
 
     @model_validator(mode="after")
     def _rises(self) -> TeacherConfig:

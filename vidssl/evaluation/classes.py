@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -67,7 +68,9 @@ def class_list(names: Sequence[str], source: str, texts: Sequence[str | None] | 
     for name in names:
         key = join_key(name)
         if key in seen:
-            raise VidsslError(f"{source}: {seen[key]!r} and {name!r} are the same class")
+            look_alike = normalize("NFC", name) == normalize("NFC", seen[key])
+            pair = f"{seen[key]!a} and {name!a}" if look_alike else f"{seen[key]!r} and {name!r}"
+            raise VidsslError(f"{source}: {pair} are the same class")
         seen[key] = name
     given = list(texts or [None] * len(names))
     filled = tuple(text or display_name(name) for name, text in zip(names, given, strict=True))

@@ -133,12 +133,12 @@ def compute_loss(
 ) -> ObjectiveOutput:
     """The objectives of the student's outputs, against the teacher's where they need them.
 
-    With `teacher.token_drop` the teacher leaves out what the student leaves out of the same view.
+    The teacher leaves out what the student leaves out of the same view, unless `teacher.token_drop` says otherwise or it is frozen.
     """
     targets = None
     if run.objective.needs_teacher:
         seen = run.seen_by_teacher(views)
-        dropped = keys[: len(seen)] if keys is not None and run.config.teacher.token_drop else None
+        dropped = keys[: len(seen)] if keys is not None and run.config.teacher.drops_tokens else None
         with run.accelerator.autocast():
             targets = run.teacher(seen, dropped).heads
     output: ObjectiveOutput = run.objective(heads, targets, info)

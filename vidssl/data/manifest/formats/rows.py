@@ -115,7 +115,8 @@ def _decoded(path: Path) -> str:
 
 def _understand(path: Path, texts: Sequence[_Text]) -> _Layout:
     """The separator under which most lines give the name of a video and at most one field more, then that under which
-    most give the name of a video; where no name ends like a video's, that under which most lines give two fields."""
+    most give the name of a video; where no name ends like a video's, that under which most lines give two fields; where there is only
+    a header, that under which it is one."""
     scores = []
     for split in (_splitter("\t"), _splitter(","), _splitter(";"), _split_colons, _split_blanks):
         first = _Layout(split, []).fields(texts[0]) if texts and not texts[0].is_marked else []
@@ -128,8 +129,9 @@ def _understand(path: Path, texts: Sequence[_Text]) -> _Layout:
         rows = [layout.fields(text) for text in texts[bool(header) : 1000]]
         named = [row for row in rows if at is not None and at < len(row) and is_video_name(row[at])]
         fit = sum(len(row) == len(header or row[:2]) for row in named)
-        scores.append((fit, len(named), sum(1 < len(row) == len(header or row[:2]) for row in rows), layout))
-    layout = max(scores, key=lambda score: score[:3])[3]
+        pairs = sum(1 < len(row) == len(header or row[:2]) for row in rows)
+        scores.append((fit, len(named), pairs, len(header), layout))
+    layout = max(scores, key=lambda score: score[:4])[4]
     if layout.header and layout.column(PATH_COLUMNS, default=None) is None:
         raise VidsslError(
             f"{path}: has no column for the path (found {', '.join(layout.header)}; expected {PATH_COLUMNS[0]!r})"
