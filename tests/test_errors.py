@@ -17,6 +17,7 @@ from vidssl.errors import (
     VidsslError,
     check_choice,
     check_kind,
+    counted,
 )
 
 
@@ -59,3 +60,8 @@ def test_kinds_of_values(kind: str, fits: list[object], others: list[object]) ->
         with pytest.raises(VidsslError) as raised:
             check_kind("head.norm", value, kind)
         assert str(raised.value) == f"head.norm={value!r}: must be {kind}"
+
+
+def test_one_of_a_thing_is_no_plural() -> None:
+    assert [counted(n, "video") for n in (0, 1, 2)] == ["0 videos", "1 video", "2 videos"]
+    assert [counted(n, "class") for n in (1, 3)] == ["1 class", "3 classes"]

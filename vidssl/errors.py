@@ -31,6 +31,16 @@ class Stopped(Exception):
     """A run was told to stop, and did so in a way that it can go on from. The command line exits with 75."""
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 video``, ``2 videos``, ``2 classes``.
+
+    Args:
+        number: of what is counted. noun: what one of them is called.
+    """
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest allowed name, or an empty string when nothing is close."""
     return "".join(f"; did you mean {name!r}?" for name in nearest(given, allowed))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from vidssl.errors import counted
 from vidssl.evaluation.metrics import group_interval
 
 RESAMPLES = 10_000
@@ -85,5 +86,5 @@ def format_comparison(name: str, record: Mapping[str, Any]) -> str:
     shown = "p < 0.001" if record["p"] < 0.001 else f"p = {record['p']:.2g}"
     return (
         f"{name} - {record['to']}: {100 * record['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
-        f"McNemar {shown} ({record['only_first']} video{'s' * (record['only_first'] != 1)} right only for the first, {record['only_second']} only for the second)"
+        f"McNemar {shown} ({counted(record['only_first'], 'video')} right only for the first, {record['only_second']} only for the second)"
     )

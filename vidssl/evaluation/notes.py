@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import shorten
 from typing import Any
 
+from vidssl.errors import counted
 from vidssl.evaluation.comparison import format_comparison
 from vidssl.evaluation.published import published_lines
 
@@ -34,7 +35,7 @@ def _sampling(sampling: Mapping[str, Any]) -> str:
         extent = f"stride {sampling['stride']}"
     clips = sampling["clips_per_video"]
     return (
-        f"{clips} clip{'s' * (clips > 1)} of {sampling['frames']} frames {extent}, "
+        f"{counted(clips, 'clip')} of {sampling['frames']} frames {extent}, "
         f"{sampling['resize']} to {sampling['size']} pixels"
     )
 
@@ -62,7 +63,7 @@ def _classes(result: Mapping[str, Any]) -> Iterator[str]:
         videos = sum(classes["unknown"].values())
         named = [f"{name} ({count})" for name, count in classes["unknown"].items()]
         yield (
-            f"{videos} videos of {len(named)} classes that are not among the {total} to choose from, counted as wrong: "
+            f"{counted(videos, 'video')} of {counted(len(named), 'class')} that are not among the {total} to choose from, counted as wrong: "
             f"{_first(named)}"
         )
     if classes["unused"]:

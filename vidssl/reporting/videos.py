@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidssl.data.clips import ClipSpec
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.metrics import format_score, wilson_interval
 from vidssl.evaluation.patches.colours import principal_colours
@@ -133,10 +133,10 @@ def _queries(labels: Sequence[str | None]) -> list[int]:
 
 
 def _composition(members: Sequence[int], labels: Sequence[str | None]) -> str:
-    counted = Counter(label for row in members if (label := labels[row]) is not None)
-    kinds = ", ".join(f"{count} {label}" for label, count in counted.most_common(4))
-    more = f", {len(counted) - 4} other classes" if len(counted) > 4 else ""
-    return f"{len(members)} video{'s' * (len(members) != 1)}" + (f": {kinds}{more}" if kinds else "")
+    labelled = Counter(label for row in members if (label := labels[row]) is not None)
+    kinds = ", ".join(f"{count} {label}" for label, count in labelled.most_common(4))
+    more = f", {len(labelled) - 4} other classes" if len(labelled) > 4 else ""
+    return counted(len(members), "video") + (f": {kinds}{more}" if kinds else "")
 
 
 def _say_agreement(

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import VidsslError, check_value
+from vidssl.errors import VidsslError, check_value, counted
 from vidssl.evaluation import EvalOptions, knn, linear_probe
 from vidssl.evaluation.features import extract_features
 from vidssl.evaluation.report import result_file
@@ -114,7 +114,9 @@ def _plan(
     found = find_videos(folder, seed=asked["seed"], workers=workers)
     classes = len({*found.train.labels} - {None})
     videos = len(found.train) + (0 if found.val is None else len(found.val))
-    typer.echo(f"{folder}: {videos} readable videos, {classes} classes; {len(found.bad)} cannot be read")
+    typer.echo(
+        f"{folder}: {counted(videos, 'readable video')}, {counted(classes, 'class')}; {len(found.bad)} cannot be read"
+    )
     for bad in found.bad[:SHOWN]:
         typer.echo(f"  left out: {bad.path}: {bad.reason}")
     if len(found.bad) > SHOWN:

@@ -15,7 +15,7 @@ from vidssl.data.manifest.check import check_index
 from vidssl.data.manifest.extensions import is_video_name
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.everything import VAL
 from vidssl.evaluation.metrics import group_numbers
 from vidssl.evaluation.probes.holdout import grouped_split, stratified_split
@@ -61,7 +61,7 @@ def find_videos(folder: str | Path, *, seed: int = 0, workers: int = 2) -> Found
     index, bad = report.good, report.bad
     if len(index) < FEWEST:
         broken = f" ({len(bad)} cannot be read, such as {bad[0].path}: {bad[0].reason})" if bad else ""
-        readable = f"{len(index)} readable video{'s' * (len(index) != 1)}"
+        readable = counted(len(index), "readable video")
         raise VidsslError(f"{folder}: {readable}{broken}; at least {FEWEST} are needed")
     notes = list(index.remarks)
     own, index = _own_parts(index), replace(index, groups=recorded_together(index))

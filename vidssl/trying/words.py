@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidssl.errors import counted
 from vidssl.evaluation.metrics import format_score, group_interval
 from vidssl.reporting.grouping import Tightness
 
@@ -25,7 +26,7 @@ def of_accuracies(result: Mapping[str, Any]) -> list[str]:
     how, chance = PROTOCOLS[result["task"]], scores["chance"]["top1"]
     motion = scores.get("motion energy" + name.removeprefix("trained"))
     said = [
-        f"Of {after['total']} held-out videos of {len(result['classes']['names'])} classes {how} names {format_score(before)} on what the image "
+        f"Of {counted(after['total'], 'held-out video')} of {counted(len(result['classes']['names']), 'class')} {how} names {format_score(before)} on what the image "
         f"model makes of single frames, and {format_score(after)} after adaptation; chance is {100 * chance:.1f} %"
         + ("." if motion is None else f", motion energy, which needs no network, {format_score(motion)}.")
     ]

@@ -95,7 +95,7 @@ def test_features_are_not_replaced_by_fewer_and_wrong_requests_leave_nothing(
     extract_draws(source, data, output, view=VIEW, options=OPTIONS)
     before = output.read_bytes()
     (data / "c.mp4").write_bytes(b"torn")
-    with pytest.raises(VidsslError, match=r"features of 1 videos that could not be read now, such as c\.mp4"):
+    with pytest.raises(VidsslError, match=r"features of 1 video that could not be read now, such as c\.mp4"):
         extract_draws(source, data, output, view=VIEW, options=OPTIONS)
     assert output.read_bytes() == before
     torch.manual_seed(0)

@@ -36,7 +36,7 @@ def test_features_are_not_replaced_where_their_videos_can_no_longer_be_read(enco
     assert (output.read_bytes(), output.with_suffix(".json").read_bytes()) == before
     second.write_bytes(b"is one no more")
     with pytest.raises(
-        VidsslError, match=f"left as it is: it has features of 1 videos .* growing/{second.name};"
+        VidsslError, match=f"left as it is: it has features of 1 video .* growing/{second.name};"
     ):
         extract(encoder, data, output, options=OPTIONS)
     assert (output.read_bytes(), output.with_suffix(".json").read_bytes()) == before

@@ -108,11 +108,11 @@ def test_what_is_there_is_not_replaced_by_less(encoder, data, tmp_path):
     extract_patches(encoder, data, output, options=OPTIONS)  # the same again
     assert (output.read_bytes(), output.with_suffix(".json").read_bytes()) == before
     shutil.copy(data / "b.mp4", data / "c.mp4")
-    with pytest.raises(VidsslError, match=r"left as it is: it has features of 1 videos .* c\.mp4;"):
+    with pytest.raises(VidsslError, match=r"left as it is: it has features of 1 video .* c\.mp4;"):
         extract_patches(encoder, data, output, options=OPTIONS)
     (data / "list.csv").write_text("a.mp4\nc.mp4\n")
     (data / "c.mp4").unlink()
-    with pytest.raises(VidsslError, match="left as it is: it has features of 1 videos"):
+    with pytest.raises(VidsslError, match="left as it is: it has features of 1 video"):
         extract_patches(encoder, data / "list.csv", output, options=replace(OPTIONS, missing="skip"))
     assert (output.read_bytes(), output.with_suffix(".json").read_bytes()) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "f.json", "f.safetensors"]

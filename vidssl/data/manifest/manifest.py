@@ -29,7 +29,7 @@ from vidssl.data.manifest.formats.sources import nothing_there, read_source
 from vidssl.data.manifest.store.columns import Column
 from vidssl.data.manifest.store.listing import is_manifest, read_manifest
 from vidssl.data.manifest.store.table import Facts
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 
 T = TypeVar("T")
 
@@ -180,7 +180,9 @@ class VideoIndex:
     def describe(self) -> str:
         """For a person: number of videos and classes, the sizes of the classes, the first videos."""
         counts = Counter(label for label in self.labels if label is not None)
-        lines = [f"{self.root}: {len(self)} videos, {len(self.classes)} classes (digest {self.digest})"]
+        lines = [
+            f"{self.root}: {counted(len(self), 'video')}, {counted(len(self.classes), 'class')} (digest {self.digest})"
+        ]
         if self.parts:
             files, whole = len({*map(self.file, range(len(self)))}), self.parts.count(None)
             lines.append(f"parts of files: {len(self) - whole}; whole files: {whole}; files: {files}")
@@ -188,7 +190,7 @@ class VideoIndex:
             lines.append(f"videos per class: {min(counts.values())} to {max(counts.values())}")
             lines += [f"  {count:6}  {name}" for name, count in sorted(counts.items())[:20]]
             if len(counts) > 20:
-                lines.append(f"  … and {len(counts) - 20} more classes")
+                lines.append(f"  … and {counted(len(counts) - 20, 'more class')}")
         unlabelled = len(self) - counts.total()
         if counts and unlabelled:
             lines.append(f"without a label: {unlabelled} videos")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import VidsslError, check_choice
+from vidssl.errors import VidsslError, check_choice, counted
 from vidssl.evaluation.features.means import extract_features
 from vidssl.evaluation.report import Result, data_record, result_header
 from vidssl.evaluation.results.protocol import sealed
@@ -92,7 +92,7 @@ def refuse_loss(output: str | Path, lost: Collection[str]) -> None:
     """
     if lost:
         raise VidsslError(
-            f"{output}: left as it is: it has features of {len(lost)} videos that could not be read now, such as "
+            f"{output}: left as it is: it has features of {counted(len(lost), 'video')} that could not be read now, such as "
             f"{min(lost)}; write to another file"
         )
 
