@@ -7,8 +7,8 @@
 A cell is a row of `identifiability_rows.ROWS` and a seed. Each trains an encoder together with a predictor of this
 package (`vidssl.objectives.ldm.objective.LDM`) on data of `vidssl.synthetic.sequences`, then maps what was learned onto
 the true latents by least squares with intercept, fitted on one set of sequences and scored on others. A finished cell is
-one JSON under --runs and is not trained again, so an interrupted call continues. Writes identifiability.json and .md to
---output: of every cell the longest run, and which cells were not run.
+one JSON under --runs and is not trained again, so an interrupted call continues; nor is one that the last report holds.
+Writes identifiability.json and .md to --output: of every cell the longest run, and which cells were not run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from identifiability_models import WithNoise
-from identifiability_report import finished, report
+from identifiability_report import finished, recorded, report
 from identifiability_rows import ROWS, Row
 from identifiability_scores import ceilings, evaluate
 from torch import Tensor, nn
@@ -129,14 +129,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.runs.mkdir(parents=True, exist_ok=True)
     if options.ceilings:
         write_json(options.runs / "ceilings.json", ceilings())
+    known = {(run["row"], run["seed"], run["updates"]) for run in recorded(options.output)["runs"]}
     for row in [] if options.report or options.ceilings else rows:
         for seed in options.seeds:
             updates = options.updates or (row.quick if options.budget == "quick" else row.updates)
             file = options.runs / f"{row.name}-seed{seed}-{updates}.json"
-            if not file.exists() and time.perf_counter() - began < 60 * options.minutes:
+            settled = file.exists() or (row.name, seed, updates) in known
+            if not settled and time.perf_counter() - began < 60 * options.minutes:
                 print(f"{row.name}, seed {seed}: {updates} updates", flush=True)
                 write_json(file, {**train(row, seed, updates), "environment": environment()})
-    print(report(*finished(options.runs), options.seeds, options.output))
+    print(report(*finished(options.runs, options.output), options.seeds, options.output))
 
 
 if __name__ == "__main__":

@@ -16,16 +16,27 @@ Run = dict[str, Any]
 NEAR = 0.01  # of the published number
 
 
-def finished(folder: Path) -> tuple[list[Run], dict[str, dict[str, float]]]:
-    """Of every cell the run with the most updates, in the order of the table; and the ceilings, where computed."""
+def finished(folder: Path, output: Path) -> tuple[list[Run], dict[str, dict[str, float]]]:
+    """Of every cell the run with the most updates, in the order of the table; and the ceilings, where computed.
+
+    What the last report of --output holds counts as well, so that a new --runs adds to it and never takes from it; of two
+    runs as long, the one in the folder.
+    """
+    known = recorded(output)
     found: dict[tuple[str, int], Run] = {}
-    for run in (read_json(file) for file in folder.glob("*-seed*.json")):
+    for run in [*(read_json(file) for file in folder.glob("*-seed*.json")), *known["runs"]]:
         key = (run["row"], run["seed"])
         if key not in found or run["updates"] > found[key]["updates"]:
             found[key] = run
     file = folder / "ceilings.json"
     ordered = [found[key] for row in ROWS for key in sorted(found) if key[0] == row.name]
-    return ordered, read_json(file) if file.exists() else {}
+    return ordered, read_json(file) if file.exists() else known["ceilings"]
+
+
+def recorded(output: Path) -> dict[str, Any]:
+    """The last report in a folder; without one, a report of nothing."""
+    file = output / "identifiability.json"
+    return read_json(file) if file.exists() else {"runs": [], "ceilings": {}}
 
 
 def table(runs: Sequence[Run], ceilings: dict[str, dict[str, float]], seeds: Sequence[int]) -> list[str]:
