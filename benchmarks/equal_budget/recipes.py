@@ -69,7 +69,9 @@ FIXED = {**ALONE, "gamma": 3.0, "gamma_max": None, "gamma_memory": 0.0}
 CLIP = "local-dir:CLIP"
 NAMED = {"name": CLIP, "pretrained": CLIP, "temporal": "convolutions", "freeze": "all_but_temporal"}
 PHASES = {"vocabulary": "motions", "student_temperature": 0.03, "teacher_temperature": 0.005}
-ONE_FRAME = {"options": {"chunk_frames": 1}}  # latents that have not seen what they are to predict
+# Latents that have not seen what they are to predict: four frames each, which is what motion takes and one step in time of
+# this network. Of single frames they stay at the untrained encoder.
+FOUR_FRAMES = {"options": {"chunk_frames": 4}}
 LDM = {"state_dim": 16, "entropy": "knn", "lr_multiplier": 10.0, "projector": [256, 8]}
 ROWS = {
     "hsic": Row({"hsic": {**HSIC, **PREDICTED}}),
@@ -84,8 +86,8 @@ ROWS = {
     "spectral, temporal": Row({"temporal_spectral": {"clip": True, "mu": 5.0, "lag": 1, **HEADS}}),
     "ressl": Row({"ressl": {"queue_size": 512, "norm": "batch", "last_norm": True, **HEADS}}, views="weak and strong"),
     "sigreg": Row({"sigreg": {"sigreg_weight": 0.1, **HEADS}}),
-    "ldm": Row({"ldm": LDM}, model=ONE_FRAME),
-    "hsic and ldm": Row({"hsic": ALONE, "ldm": {**LDM, "weight": 0.1}}, model=ONE_FRAME),
+    "ldm": Row({"ldm": LDM}, model=FOUR_FRAMES),
+    "hsic and ldm": Row({"hsic": ALONE, "ldm": {**LDM, "weight": 0.003}}, model=FOUR_FRAMES),
     "concept": Row({"phases": PHASES}, views="whole", model=NAMED),
     "hsic, concept and ldm": Row(
         {"hsic": ALONE, "phases": PHASES, "ldm": {**LDM, "weight": 0.1}}, views="whole", model=NAMED
