@@ -33,3 +33,29 @@ def test_a_prediction_that_has_seen_its_target_is_named(
     student, objective = build_student(load_config(recipe, overrides))
     found = leaks(student, objective)
     assert [said in line for line in found] == ([] if said is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("chunk", "pooled", "said"),
+    [
+        (None, 1, "model.options.causal=true"),
+        (4, 1, None),
+        (8, 1, "objective.ldm.pool_frames=2"),
+        (8, 2, None),
+    ],
+)
+def test_latents_are_counted_after_the_strides_of_the_network(
+    chunk: int | None, pooled: int, said: str | None, recipe: Path
+) -> None:
+    # Of four frames conv3d/small makes one latent, so that chunks of four have nothing to pool.
+    overrides = [
+        *LDM_RECIPE,
+        "model={name: conv3d/small}",
+        "views.0.frames=16",
+        f"objective.ldm.pool_frames={pooled}",
+    ]
+    if chunk is not None:
+        overrides.append(f"model.options.chunk_frames={chunk}")
+    student, objective = build_student(load_config(recipe, overrides))
+    found = leaks(student, objective)
+    assert [said in line for line in found] == ([] if said is None else [True])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vidssl.models.student import Student
 from vidssl.objectives.composite import Composite
 
@@ -19,9 +21,13 @@ def leaks(student: Student, objective: Composite) -> list[str]:
                 "before they are predicted; set model.options.causal=true, or encode disjoint chunks with "
                 f"model.options.chunk_frames=N and objective.{name}.pool_frames=N"
             )
-        elif pooled % chunk:
+            continue
+        latents = math.ceil(
+            chunk / encoder.time_stride
+        )  # of a chunk, whose first frames a network's strides start at
+        if pooled % latents:
             said.append(
-                f"objective.{name}: the frames of a chunk see each other; set objective.{name}.pool_frames={chunk}, "
+                f"objective.{name}: the frames of a chunk see each other; set objective.{name}.pool_frames={latents}, "
                 "so that whole chunks are predicted"
             )
     return said
