@@ -87,6 +87,7 @@ ROWS = {
     "ressl": Row({"ressl": {"queue_size": 512, "norm": "batch", "last_norm": True, **HEADS}}, views="weak and strong"),
     "sigreg": Row({"sigreg": {"sigreg_weight": 0.1, **HEADS}}),
     "ldm": Row({"ldm": LDM}, model=FOUR_FRAMES),
+    "hsic, chunks": Row({"hsic": ALONE}, model=FOUR_FRAMES),
     "hsic and ldm": Row({"hsic": ALONE, "ldm": {**LDM, "weight": 0.003}}, model=FOUR_FRAMES),
     "concept": Row({"phases": PHASES}, views="whole", model=NAMED),
     "hsic, concept and ldm": Row(
