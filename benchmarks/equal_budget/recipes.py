@@ -70,7 +70,7 @@ CLIP = "local-dir:CLIP"
 NAMED = {"name": CLIP, "pretrained": CLIP, "temporal": "convolutions", "freeze": "all_but_temporal"}
 PHASES = {"vocabulary": "motions", "student_temperature": 0.03, "teacher_temperature": 0.005}
 # Latents that have not seen what they are to predict: four frames each, which is what motion takes and one step in time of
-# this network. Of single frames they stay at the untrained encoder.
+# this network. Of single frames they stay at the untrained encoder. The rows named "chunks" show what that alone does.
 FOUR_FRAMES = {"options": {"chunk_frames": 4}}
 LDM = {"state_dim": 16, "entropy": "knn", "lr_multiplier": 10.0, "projector": [256, 8]}
 ROWS = {
@@ -86,6 +86,7 @@ ROWS = {
     "spectral, temporal": Row({"temporal_spectral": {"clip": True, "mu": 5.0, "lag": 1, **HEADS}}),
     "ressl": Row({"ressl": {"queue_size": 512, "norm": "batch", "last_norm": True, **HEADS}}, views="weak and strong"),
     "sigreg": Row({"sigreg": {"sigreg_weight": 0.1, **HEADS}}),
+    "sigreg, chunks": Row({"sigreg": {"sigreg_weight": 0.1, **HEADS}}, model=FOUR_FRAMES),
     "ldm": Row({"ldm": LDM}, model=FOUR_FRAMES),
     "hsic, chunks": Row({"hsic": ALONE}, model=FOUR_FRAMES),
     "hsic and ldm": Row({"hsic": ALONE, "ldm": {**LDM, "weight": 0.003}}, model=FOUR_FRAMES),
@@ -94,6 +95,7 @@ ROWS = {
         {"hsic": ALONE, "phases": PHASES, "ldm": {**LDM, "weight": 0.1}}, views="whole", model=NAMED
     ),
     "infonce": Row({"infonce": {"temperature": 0.2, **HEADS}}),
+    "infonce, chunks": Row({"infonce": {"temperature": 0.2, **HEADS}}, model=FOUR_FRAMES),
     "infonce, frames": Row({"temporal_infonce": {**HEADS}}),
     "byol": Row({"byol": {**PREDICTED}}),
     "simsiam": Row({"simsiam": {"last_norm": True, **PREDICTED}}),

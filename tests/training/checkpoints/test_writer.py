@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.small_runs import assert_same, log_of, tensors_of
+from tests.distributed_runner import run_on_processes
+from tests.training.small_runs import assert_same, log_of, tell_accelerate, tensors_of
 from vidssl.config import load_config
 from vidssl.errors import Stopped, VidsslError
 from vidssl.files import checkpoints_of, damage, read_json
@@ -156,3 +157,43 @@ def test_one_is_written_at_a_time_and_a_mistake_is_told_once():
         writer.begin(lambda: order.append("never"))
     writer.finish()
     assert order == ["slow", "quick"] and not writer.failed
+
+
+def on_full_disk(recipe: str) -> tuple[str, int]:
+    """A run on this process and the others whose second checkpoint finds no room, after a later step has been made: the error,
+    and how many steps there were."""
+    tell_accelerate()
+    later, made = threading.Event(), [0]
+    save, step = loop.save_checkpoint, loop.train_step
+
+    def full(folder, snapshot, *arguments):
+        if snapshot.record["step"] == 4:
+            assert later.wait(WAIT)
+            raise VidsslError("checkpoints/step_00000004: cannot be written: No space left on device")
+        return save(folder, snapshot, *arguments)
+
+    def stepping(run, *arguments):
+        logs = step(run, *arguments)
+        made[0] = run.step
+        if run.step == 5:
+            later.set()
+        return logs
+
+    loop.save_checkpoint, loop.train_step = full, stepping
+    try:
+        pretrain(load_config(recipe, ["train.steps=12", "train.checkpoint_every=2", "data.workers=0"]))
+    except VidsslError as error:
+        return str(error), made[0]
+    finally:
+        loop.save_checkpoint, loop.train_step = save, step
+    return "no error", made[0]
+
+
+def test_what_the_first_process_cannot_write_ends_the_run_on_all(recipe):
+    """No process waits for one that has stopped, and the checkpoint before stays."""
+    kept = run_on_processes(on_full_disk, 2, str(recipe), time_limit=240)
+    for said, steps in kept:
+        assert "No space left on device" in said and "\n" not in said
+        assert 5 <= steps < 8
+    [place] = checkpoints_of(Path(load_config(recipe).output))
+    assert place.name == "step_00000002" and damage(place) is None
