@@ -1,6 +1,6 @@
 """Does latent distribution matching find the true latents? R² on data whose latents are known, beside published numbers.
 
-    OMP_NUM_THREADS=1 python scripts/identifiability.py                            # all cells, about three hours of one core
+    OMP_NUM_THREADS=1 python scripts/identifiability.py                            # all cells, about three and a half hours of one core
     OMP_NUM_THREADS=1 python scripts/identifiability.py --tasks t3 t1 --minutes 8  # start no cell after 8 minutes
     python scripts/identifiability.py --report                                     # tabulate what is finished
 
