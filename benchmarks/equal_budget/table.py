@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from equal_budget.recipes import ROWS, needs_clip
+from equal_budget.recipes import FOUR_FRAMES, ROWS, needs_clip
 
 # Student's t, 97.5 %, by the number of seeds.
 QUANTILES = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
@@ -34,14 +34,16 @@ def table(cells: Sequence[Cell], baselines: dict[str, float], reference: str = "
     probes = list(cells[0]["scores"]["trained"])
     starts: dict[str, dict[int, dict[str, float]]] = {}
     for cell in cells:
-        if ROWS[cell["row"]].control != "time":
-            name = "CLIP of single frames" if needs_clip(cell["row"]) else "untrained encoder"
+        row = ROWS[cell["row"]]
+        if row.control != "time":
+            alone = "CLIP of single frames" if needs_clip(cell["row"]) else "untrained encoder"
+            name = f"{alone} itself" + (", chunks" if row.model == FOUR_FRAMES else "")
             starts.setdefault(name, {})[cell["seed"]] = cell["scores"]["untrained"]
     header = [cell for key in probes for cell in (key, f"less {reference}")]
     lines = [f"| gain of | {' | '.join(header)} | seeds |", "|---" * (len(header) + 2) + "|"]
-    for name, untrained in starts.items():
+    for name, untrained in sorted(starts.items()):
         start = [cell for key in probes for cell in (interval([s[key] for s in untrained.values()]), "")]
-        lines.append(f"| (the {name} itself) | {' | '.join(start)} | {len(untrained)} |")
+        lines.append(f"| (the {name}) | {' | '.join(start)} | {len(untrained)} |")
     other = {key: gains(cells, reference, key) for key in probes}
     for row in ROWS:
         if not (count := len(gains(cells, row, probes[0]))):
