@@ -215,7 +215,7 @@ def test_classes_that_are_not_listed_count_as_wrong_and_are_named(run_folder, sp
     show_result("zero-shot", result)
     out = capsys.readouterr().out
     assert (
-        "3 videos of 1 classes that are not among the 3 to choose from, counted as wrong: moving_right (3)"
+        "3 videos of 1 class that are not among the 3 to choose from, counted as wrong: moving_right (3)"
         in out
     )
     assert "1 of 3 classes have no video in the test: jumping" in out
