@@ -89,13 +89,15 @@ def run(
     names: tuple[str, ...],
     cells: list[tuple[str, int]],
 ) -> None:
-    """Run what is wanted and not there, and write each down when it is done."""
+    """Run what is wanted and not there, and write each down when it is done. Sets that a cell knows stay as they are."""
+
+    def known(row: str, seed: int) -> dict[str, Any]:
+        mark = {"row": row, "seed": seed, "recipe": fingerprint(row)}
+        nothing = {**mark, "trained": {}, "untrained": {}, "cpu_seconds": 0}
+        return next((c for c in record["cells"] if mark.items() <= c.items()), nothing)
 
     def missing(row: str, seed: int) -> bool:
-        mark = {"row": row, "seed": seed, "recipe": fingerprint(row)}
-        return not any(
-            mark.items() <= c.items() and set(names) <= c["trained"].keys() for c in record["cells"]
-        )
+        return not set(names) <= known(row, seed)["trained"].keys()
 
     work, file = arguments.work, RESULTS.with_suffix(".json")
     left = [cell for cell in cells if missing(*cell)]
@@ -108,22 +110,20 @@ def run(
     sets = {name: read_set(arguments.videos, work, name) for name in names}
     for name, of in sets.items():
         record["groups"][name] = of.groups.tolist()
-        known = record["baselines"].get(name, {})
+        there = record["baselines"].get(name, {})
         found = {
-            row: known.get(row) or ask() for row, ask in baselines(of, arguments.videos, name, work).items()
+            row: there.get(row) or ask() for row, ask in baselines(of, arguments.videos, name, work).items()
         }
-        if found != known:
+        if found != there:
             record["baselines"][name] = found
             write_json(file, record)
     for row, seed in left:
-        before = time.process_time()
-        cell = {
-            "row": row,
-            "seed": seed,
-            "recipe": fingerprint(row),
-            **run_cell(row, seed, sets, work, weights_of(work), known_start(record, seed, names)),
-        }
-        cell["cpu_seconds"] = round(time.process_time() - before)
+        before, cell = time.process_time(), known(row, seed)
+        asked = {name: of for name, of in sets.items() if name not in cell["trained"]}
+        start = known_start(record, seed, tuple(asked))
+        found = run_cell(row, seed, asked, work, weights_of(work), start)
+        cell = {**cell, **{kind: {**cell[kind], **found[kind]} for kind in ("trained", "untrained")}}
+        cell["cpu_seconds"] += round(time.process_time() - before)
         record["cells"] = [c for c in record["cells"] if (c["row"], c["seed"]) != (row, seed)] + [cell]
         write_json(file, record)
         shares = {

@@ -84,7 +84,7 @@ def figure(cells: Sequence[Cell], file: Path, kind: str = "linear") -> None:
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set(
             title=key,
-            xlabel="points gained over the untrained encoder",
+            xlabel="points over untrained",
             yticks=range(len(rows)),
             yticklabels=rows,
         )

@@ -157,7 +157,7 @@ def _say_agreement(
             score = {"top1": share, "top1_interval": wilson_interval(right, len(named))}
             said.append(f"{name} {format_score(score)}")
     found.notes.append(
-        f"the nearest other video is of the same class: {', '.join(said)}, by chance {100 * chance:.1f} %; videos that were recorded "
+        f"the nearest other video is of the same class: {', '.join(said)}, of two videos drawn at random {100 * chance:.1f} %; videos that were recorded "
         "together make this easy, which the held-out protocols above are not fooled by where groups are known"
     )
 
