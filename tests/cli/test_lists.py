@@ -72,9 +72,7 @@ def test_other_containers_are_read_and_other_files_named(vidssl, tmp_path):
         "folders without a video: 1 (pictures)",
     ]
     code, out, _ = vidssl("data", "index", data)
-    assert (
-        code == 0 and f"{len(CODECS)} videos, 1 class " in out and all(remark in out for remark in remarks)
-    )
+    assert code == 0 and f"{len(CODECS)} videos, 1 class " in out and all(remark in out for remark in remarks)
     file = tmp_path / "check.json"
     code, out, _ = vidssl("data", "check", data, "--output", file)
     assert (
