@@ -58,7 +58,7 @@ def run_demo(folder: Path, seed: int = 0) -> dict[str, Any]:
 
 def _run(folder: Path, seed: int) -> dict[str, Any]:
     started, videos = (time.perf_counter(), _cpu_seconds()), folder / "videos"
-    typer.echo("about three minutes on two idle cores, five or more beside other work")
+    typer.echo("two to three minutes on two idle cores, about five beside other work")
     with _one_thread():
         with _part(f"rendering {8 * (TRAIN_CLIPS + VAL_CLIPS)} videos of 8 motions"):
             write_sprite_dataset(

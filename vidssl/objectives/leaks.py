@@ -22,9 +22,7 @@ def leaks(student: Student, objective: Composite) -> list[str]:
                 f"model.options.chunk_frames=N and objective.{name}.pool_frames=N"
             )
             continue
-        latents = math.ceil(
-            chunk / encoder.time_stride
-        )  # of a chunk, whose first frames a network's strides start at
+        latents = math.ceil(chunk / encoder.time_stride)  # of a chunk
         if pooled % latents:
             said.append(
                 f"objective.{name}: the frames of a chunk see each other; set objective.{name}.pool_frames={latents}, "

@@ -33,9 +33,8 @@ def look_alikes(first: FeatureSet, second: FeatureSet, room: int = ROOM) -> list
     for start in range(0, len(theirs), chunk):
         rows = slice(start, start + chunk)
         shorter = torch.minimum(own_length[None], length[rows, None])
-        distance = torch.cdist(theirs[rows], ours).div_(
-            shorter
-        )  # by 0 where it cannot be told: infinite, or nothing
+        # By 0 where it cannot be told, which is infinite or no number.
+        distance = torch.cdist(theirs[rows], ours).div_(shorter)
         nearest, place = distance.nan_to_num_(nan=torch.inf).min(dim=1)
         found += [(int(place[row]), start + row) for row in (nearest <= ALIKE).nonzero()[:, 0].tolist()]
     return found
