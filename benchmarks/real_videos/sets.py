@@ -15,9 +15,11 @@ from vidssl.data.features.store import FeatureStore, read_features
 from vidssl.data.views.spec import ViewSpec
 from vidssl.evaluation import EvalOptions, extract_draws
 from vidssl.evaluation.metrics import group_numbers
+from vidssl.trying.adapt import GRID
+from vidssl.trying.adapt import SIDE as SIZE
 
 MODEL = "timm/tf_efficientnet_lite2"
-FRAMES, SIZE, GRID, LAYER = 16, 160, 5, 3  # layer 3 has a cell for 16 pixels
+FRAMES, LAYER = 16, 3  # of which a cell stands for `CELL` pixels, as `vidssl try` chooses its layer
 VIEW = ViewSpec(
     "global", 1, FRAMES, size=SIZE, scale=(0.6, 1.0), flip=0.0, jitter=(0.4, 0.4, 0.2, 0.1), jitter_p=0.8, gray_p=0.2
 )  # fmt: skip

@@ -218,7 +218,7 @@ def test_classes_that_are_not_listed_count_as_wrong_and_are_named(run_folder, sp
         "3 videos of 1 class that are not among the 3 to choose from, counted as wrong: moving_right (3)"
         in out
     )
-    assert "1 of 3 classes have no video in the test: jumping" in out
+    assert "1 of 3 classes has no video in the test: jumping" in out
 
 
 def test_one_class_is_said_to_be_no_test(run_folder, sprites, tmp_path, capsys):

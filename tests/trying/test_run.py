@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from tests.reporting.test_report import read_page
 from tests.training.small_runs import assert_same, weights_of
 from vidssl.config import load_config
 from vidssl.errors import Stopped, VidsslError
+from vidssl.resources import resource_folder
 from vidssl.trying import adapt, encoders, try_folder
 from vidssl.trying import run as trying
 
@@ -26,8 +28,6 @@ def short():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapt, "load_config", load)
-        patch.setattr(adapt, "DRAWS", 1)
-        patch.setattr(trying, "DRAWS", 1)
         patch.setattr(
             trying,
             "setting_for",
@@ -51,7 +51,10 @@ def test_classes_are_measured_before_and_after_beside_their_baselines(tried):
     record = json.loads((folder / "out" / "try.json").read_text())
     shown = "".join(read.text.split())
     assert all("".join(line.replace("`", "").split()) in shown for line in record["said"])
-    assert "9 held-out videos of 3 classes" in record["said"][0] and "chance is 33.3 %" in record["said"][0]
+    assert (
+        "9 held-out videos of 3 classes" in record["said"][0]
+        and "at random is right for 33.3 %" in record["said"][0]
+    )
     for name in (
         "linear-probe",
         "knn",
@@ -62,6 +65,16 @@ def test_classes_are_measured_before_and_after_beside_their_baselines(tried):
         assert name in read.text, name
     assert [bad["path"] for bad in record["broken"]] == ["train/growing/broken.mp4"]
     assert any("taken for" in text for text in read.texts)  # the confusion matrix
+
+
+def test_videos_are_shown_as_the_head_of_the_recipe_asks_for():
+    head = (resource_folder("configs") / f"{adapt.RECIPE}.yaml").read_text().split("output:")[0]
+    asked = {name: int(value) for name, value in re.findall(r"--(draws|size|grid) (\d+)", head)}
+    asked["cell"] = int(re.search(r"a cell for (\d+) pixels", head)[1])
+    assert asked == {"draws": adapt.DRAWS, "size": adapt.SIDE, "grid": adapt.GRID, "cell": adapt.CELL}
+    frames = 2 * load_config(adapt.RECIPE, ["data.features=features"]).views[0].frames
+    assert f"--frames {frames} " in head
+    assert f"views.0.size={adapt.SIDE} model.options.head_grid={adapt.GRID} " in head
 
 
 def test_before_is_the_frame_mean_of_the_image_model(tried, tiny_clip):

@@ -78,17 +78,21 @@ def test_videos_without_a_label_are_adapted_on_and_never_held_out(tmp_path, clip
 
 
 @pytest.mark.parametrize(
-    "names",
+    ("names", "why"),
     [
-        [f"{n}.mp4" for n in range(8)],  # loose files
-        [f"one/{n}.mp4" for n in range(8)],  # one class
-        [f"{n}/a.mp4" for n in range(8)],  # fewer videos than it takes
+        ([f"{n}.mp4" for n in range(8)], "no class folders"),
+        ([f"one/{n}.mp4" for n in range(8)], "there is one class, 'one'"),
+        ([f"{n}/a.mp4" for n in range(8)], "too few videos of a class: '0' has the most, 1 of 8"),
+        (
+            [f"train/a/{n}.mp4" for n in range(3)] + ["train/b/0.mp4"] + [f"val/c/{n}.mp4" for n in range(4)],
+            "what would be held out has no class that the rest has twice",
+        ),
     ],
 )
-def test_without_two_classes_to_hold_out_from_there_are_no_accuracies(tmp_path, clips, names):
+def test_without_two_classes_to_hold_out_from_there_are_no_accuracies(tmp_path, clips, names, why):
     found = find_videos(linked(tmp_path, clips["growing"], names))
     assert found.val is None and len(found.train) == 8
-    assert any("no accuracies" in note for note in found.notes)
+    assert any(note.startswith(f"no accuracies: {why}") for note in found.notes)
 
 
 def test_broken_videos_are_named_and_left_out(tmp_path, clips):

@@ -7,7 +7,7 @@ from vidssl.reporting.grouping import Tightness
 from vidssl.trying.words import next_steps, of_accuracies, of_clusters
 
 
-def result(before, after, interval, motion=0.4, low=0.5):
+def result(before, after, interval, motion=0.4, low=0.5, majority=0.35):
     def score(x):
         return {"top1": x, "top1_interval": (min(low, x), 1.0), "total": 40}
 
@@ -18,6 +18,7 @@ def result(before, after, interval, motion=0.4, low=0.5):
             "trained": score(after),
             "untrained": score(before),
             "motion energy": score(motion),
+            "majority class": {"top1": majority},
             "chance": {"top1": 0.25},
         },
         "comparisons": {"trained": {"to": "untrained", "difference": after - before, "interval": interval}},
@@ -35,14 +36,21 @@ def result(before, after, interval, motion=0.4, low=0.5):
 def test_a_gain_is_one_only_if_its_interval_excludes_zero(interval, said):
     lines = of_accuracies(result(0.6, 0.7, interval))
     assert "40 held-out videos of 4 classes" in lines[0] and "60.0 %" in lines[0] and "70.0 %" in lines[0]
-    assert "chance is 25.0 %" in lines[0] and "motion energy" in lines[0]
+    assert "at random is right for 25.0 %, the most frequent class for 35.0 %" in lines[0]
+    assert "motion energy" in lines[0]
     assert lines[1].startswith(said) and len(lines) == 2
 
 
 def test_baselines_that_are_as_good_are_pointed_out():
-    lines = of_accuracies(result(0.6, 0.7, (0.01, 0.2), motion=0.7, low=0.2))
-    assert any("not shown to be above chance" in line for line in lines)
+    lines = of_accuracies(result(0.6, 0.7, (0.01, 0.2), motion=0.7, low=0.2, majority=0.25))
+    assert any("not shown to be better than a class drawn at random" in line for line in lines)
     assert any("Motion energy alone is as good" in line for line in lines)
+
+
+def test_what_always_answers_the_most_frequent_class_has_to_be_beaten_too():
+    lines = of_accuracies(result(0.6, 0.7, (0.01, 0.2), low=0.3))
+    assert any("not shown to be better than the most frequent class" in line for line in lines)
+    assert not any("not shown" in line for line in of_accuracies(result(0.6, 0.7, (0.01, 0.2), low=0.4)))
 
 
 def test_of_several_k_the_middle_one_counts():

@@ -51,7 +51,7 @@ def _classes(result: Mapping[str, Any]) -> Iterator[str]:
         preset = f" of {given['preset']}, {given['source']}" if given.get("preset") else ""
         templates = given["list"]
         yield (
-            f"classes: {classes['source']}; {len(templates)} templates such as {templates[0]!r}{preset} "
+            f"classes: {classes['source']}; {counted(len(templates), 'template')} such as {templates[0]!r}{preset} "
             f"(hashes {classes['hash']}, {result['templates']['hash']})"
         )
     if "names" in result:
@@ -67,14 +67,15 @@ def _classes(result: Mapping[str, Any]) -> Iterator[str]:
             f"{_first(named)}"
         )
     if classes["unused"]:
-        yield f"{len(classes['unused'])} of {total} classes have no video in the test: {_first(classes['unused'])}"
+        unused = len(classes["unused"])
+        yield f"{unused} of {total} classes {_have(unused)} no video in the test: {_first(classes['unused'])}"
 
 
 def cut_texts_note(cut: Mapping[str, Any]) -> Iterator[str]:
     """A line about texts that are longer than the text tower's context, if there are any."""
     if cut["texts"]:
         yield (
-            f"{len(cut['texts'])} texts are longer than the {cut['context_length']} tokens of the text tower and were cut, "
+            f"texts that are longer than the {cut['context_length']} tokens of the text tower and were cut: {len(cut['texts'])}, "
             f"such as {shorten(cut['texts'][0], 80)!r}"
         )
 
@@ -118,24 +119,24 @@ def _untrained(result: Mapping[str, Any]) -> Iterator[str]:
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, score in scores.items():
         if score.get("not_finite"):
-            yield f"{name}: the scores of {score['not_finite']} videos are not finite, counted as wrong"
+            yield f"{name}: the scores of {counted(score['not_finite'], 'video')} are not finite, counted as wrong"
 
 
 def _both_splits(result: Mapping[str, Any]) -> Iterator[str]:
     both = result.get("in_both_splits", ())
     if both:
-        yield f"{len(both)} of {result['val']['videos']} test videos are in the training split too (same content):"
+        yield f"{len(both)} of {counted(result['val']['videos'], 'test video')} {_are(len(both))} in the training split too (same content):"
         yield from _capped([f"  {pair['val']} = {pair['train']}" for pair in both])
     alike = result.get("look_alikes", ())
     if alike:
         yield (
-            f"{len(alike)} of {result['val']['videos']} test videos look like one of the training split (the same moves in the same places: "
+            f"{len(alike)} of {counted(result['val']['videos'], 'test video')} {'looks' if len(alike) == 1 else 'look'} like one of the training split (the same moves in the same places: "
             "re-encoded, or of one recording?):"
         )
         yield from _capped([f"  {pair['val']} ~ {pair['train']}" for pair in alike])
     groups = result.get("groups_in_both_splits", ())
     if groups:
-        yield f"{len(groups)} recorded groups of the test are in the training split too: {_first(groups)}"
+        yield f"{counted(len(groups), 'recorded group')} of the test {_are(len(groups))} in the training split too: {_first(groups)}"
 
 
 def _videos(result: Mapping[str, Any]) -> Iterator[str]:
@@ -146,11 +147,20 @@ def _videos(result: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"{data['path']}: {remark}" for remark in data.get("remarks", ()))
         if data.get("fewer_clips"):
             clips = result["sampling"]["clips_per_video"]
-            yield f"{data['fewer_clips']} videos of {data['path']} are too short for {clips} different clips"
+            fewer = data["fewer_clips"]
+            yield f"{counted(fewer, 'video')} of {data['path']} {_are(fewer)} too short for {clips} different clips"
         yield from _capped([f"no label, left out: {path}" for path in data.get("unlabelled", ())])
         fate = "left out of training" if split == "train" else "counted as wrong"
         fate = fate if "scores" in result else "left out"
         yield from _capped([f"{fate}: {x['path']}: {x['reason']}" for x in data["failed"]])
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
 
 
 def _first(names: Sequence[str], number: int = 5) -> str:

@@ -28,7 +28,7 @@ from vidssl.training.sources.views import drawn_view
 from vidssl.trying.budget import Costs
 from vidssl.trying.encoders import Choice
 
-# As the recipe recommends for its features: one draw, frames of 160 pixels, 5 x 5 cells of the last layer with a cell for 16 pixels.
+# As the head of the recipe asks for (a test holds these to it): one draw, frames of 160 pixels, 5 x 5 cells of the last layer with a cell for 16 pixels.
 RECIPE, DRAWS, SIDE, GRID, CELL = "adapt_features_small", 1, 160, 5, 16
 SAMPLE = 4  # videos that costs are measured on
 

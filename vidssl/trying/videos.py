@@ -69,8 +69,7 @@ def find_videos(folder: str | Path, *, seed: int = 0, workers: int = 2) -> Found
     fitted = Counter(index.labels[row] for row in train if index.labels[row] is not None)
     known = [row for row in val if index.labels[row] in fitted]
     if len(fitted) < 2 or not known or max(fitted.values()) < 2:
-        why = "no class folders" if not index.classes else "too few videos of a class, or one class"
-        notes.append(f"no accuracies: {why}; clusters and neighbours instead")
+        notes.append(f"no accuracies: {_why_none(index)}; clusters and neighbours instead")
         return Found(replace(index, groups=()), None, bad, tuple(notes))
     which = "" if own is None else ", the folder's own part"
     together = (
@@ -78,6 +77,19 @@ def find_videos(folder: str | Path, *, seed: int = 0, workers: int = 2) -> Found
     )
     notes.append(f"held out: {len(val)} of {len(index)} videos{which}{together}")
     return Found(index.subset(train), index.subset(val), bad, tuple(notes))
+
+
+def _why_none(index: VideoIndex) -> str:
+    """Why there is nothing to measure accuracies on."""
+    counts = Counter(label for label in index.labels if label is not None)
+    if not counts:
+        return "no class folders"
+    if len(counts) == 1:
+        return f"there is one class, {next(iter(counts))!r}"
+    name, most = counts.most_common(1)[0]
+    if most < 3:
+        return f"too few videos of a class: {name!r} has the most, {most} of {len(index)}, and some are to be held out"
+    return "what would be held out has no class that the rest has twice"
 
 
 def recorded_together(index: VideoIndex) -> Sequence[str | None]:

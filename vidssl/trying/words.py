@@ -23,12 +23,14 @@ def of_accuracies(result: Mapping[str, Any]) -> list[str]:
     name = names[len(names) // 2]
     scores, compared = result["scores"], result["comparisons"][name]
     before, after = scores[compared["to"]], scores[name]
-    how, chance = PROTOCOLS[result["task"]], scores["chance"]["top1"]
+    how = PROTOCOLS[result["task"]]
+    drawn, frequent = scores["chance"]["top1"], scores["majority class"]["top1"]
     motion = scores.get("motion energy" + name.removeprefix("trained"))
     said = [
         f"Of {counted(after['total'], 'held-out video')} of {counted(len(result['classes']['names']), 'class')} {how} names {format_score(before)} on what the image "
-        f"model makes of single frames, and {format_score(after)} after adaptation; chance is {100 * chance:.1f} %"
-        + ("." if motion is None else f", motion energy, which needs no network, {format_score(motion)}.")
+        f"model makes of single frames, and {format_score(after)} after adaptation"
+        + ("." if motion is None else f"; on motion energy, which needs no network, {format_score(motion)}.")
+        + f" A class drawn at random is right for {100 * drawn:.1f} %, the most frequent class for {100 * frequent:.1f} %."
     ]
     low, high = compared["interval"]
     change = f"{100 * compared['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
@@ -40,8 +42,9 @@ def of_accuracies(result: Mapping[str, Any]) -> list[str]:
         )
     else:
         said.append(f"No gain is shown: {change}; the interval does not exclude zero.")
-    if before["top1_interval"][0] <= chance:
-        said.append("The image model itself is not shown to be above chance here.")
+    if before["top1_interval"][0] <= max(drawn, frequent):
+        better = "the most frequent class" if frequent > drawn else "a class drawn at random"
+        said.append(f"The image model itself is not shown to be better than {better}.")
     if motion is not None and motion["top1"] >= after["top1"]:
         said.append(
             "Motion energy alone is as good: what tells these classes apart is not in these features."
