@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.data.conftest import numbers_of, write_numbered
@@ -79,6 +80,24 @@ def test_what_does_not_come_as_it_should_is_decoded_the_plain_way(
     monkeypatch.setattr(pyav_reader, "decoded_now", without_one)
     with PyAVReader(path) as video:
         assert numbers_of(video.frames([3, 21, 24, 38])) == [3, 21, 24, 38]
+        assert video._container()[1].codec_context.pix_fmt  # FFmpeg has looked at the file itself
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_nothing_is_decoded_to_open_a_file_that_is_known(tmp_path: Path, codec: str) -> None:
+    """The frames are the same as where FFmpeg first decodes some to find out what it opened."""
+    path = write_numbered(tmp_path / "a.mp4", codec=codec, gop_size=15, options={"bf": "3"})
+    at = [0, 1, 13, 14, 15, 29, 30, 39]
+    with PyAVReader(path) as quick, PyAVReader(path) as plain:
+        plain._quick = False
+        assert np.array_equal(quick.frames(at), plain.frames(at))
+        assert numbers_of(quick.frames(at)) == at
+    if codec == "libx265":  # which tells with its header what others tell by decoding
+        return
+    with PyAVReader(path) as video:
+        assert video._container()[1].codec_context.pix_fmt is None
+        video._open_plainly()
+        assert video._container()[1].codec_context.pix_fmt == "yuv420p"
 
 
 def test_a_false_key_frame_is_seen_through(tmp_path: Path) -> None:

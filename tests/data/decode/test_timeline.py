@@ -24,7 +24,6 @@ from vidssl.data.decode import timeline
         ("vp9", [0b10_11_0_0_1_0, 0], True),  # profile 3 has one bit more
         ("vp9", [0b10_11_0_0_0_1, 0], False),
         ("vp9", [0b10_00_0_1_0_0, 0b110_00_001], False),  # a superframe shows its last frame
-        ("h264", [0, 0], False),
     ],
 )
 def test_hidden_frames_are_told_by_their_header(codec: str, data: list[int], hidden: bool) -> None:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.data.decode.container import decoded_frames, decoded_now, is_indexed, open_stream, whole_packets
+from vidssl.data.decode.container import (
+    decoded_frames,
+    decoded_now,
+    is_indexed,
+    open_stream,
+    opens_quickly,
+    whole_packets,
+)
 from vidssl.data.decode.reader import DecodeError, Indices, VideoReader, decoding
 from vidssl.data.decode.timeline import Timeline, read_timeline
 from vidssl.data.decode.trouble import MachineTroubleError, machine_trouble
@@ -41,6 +48,7 @@ class PyAVReader(VideoReader):
         self.path, self.backend = Path(path), "pyav"
         self._timeline = timeline or read_timeline(self.path)
         self.info, self.times = self._timeline.info, self._timeline.times
+        self._quick = opens_quickly(self._timeline.container, self._timeline.codec)
         self._open: tuple[InputContainer, VideoStream] | None = None
 
     def each(self, indices: Indices) -> Iterator[NDArray[np.uint8]]:
@@ -83,6 +91,7 @@ class PyAVReader(VideoReader):
         """The frames at ``wanted`` (increasing), one each."""
         pts, key_pts = self._timeline.pts, self._timeline.key_pts
         if pts is None:
+            self._open_plainly()
             yield from self._count_to(wanted)
             return
         # Wanted frames that follow each other closely are one run of decoding; a far one is jumped to.
@@ -101,6 +110,7 @@ class PyAVReader(VideoReader):
                 yield frame
                 done += 1
         if done < wanted.size:
+            self._open_plainly()
             yield from self._pick(self._frames_from(key), pts, wanted[done:].tolist())
 
     def _only(self, key: int, stamps: list[int]) -> Iterator[VideoFrame]:
@@ -224,8 +234,14 @@ class PyAVReader(VideoReader):
         return whole_packets(container, stream)
 
     def _container(self) -> tuple[InputContainer, VideoStream]:
-        self._open = self._open or open_stream(self.path)
+        self._open = self._open or open_stream(self.path, self._quick)
         return self._open
+
+    def _open_plainly(self) -> None:
+        """Where something is not as expected, FFmpeg finds out for itself what there is to know, from now on."""
+        if self._quick:
+            self.close()
+            self._quick = False
 
 
 def _first_not_before(frames: Iterator[VideoFrame], stamp: int) -> VideoFrame | None:

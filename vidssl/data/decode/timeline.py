@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 NO_STAMP = np.iinfo(np.int64).min
+_HIDING = (
+    "vp8",
+    "vp9",
+    "libvpx",
+    "libvpx-vp9",
+)  # decoders of codecs that have pictures which are never shown
 DEFAULT_FPS = 25.0  # FFmpeg's own assumption for streams without any timing
 
 
@@ -104,13 +110,14 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[_Pack
     """The stream's whole packets, and the first frame that they decode to."""
     rows: list[tuple[int, int, bool, bool]] = []
     first: VideoFrame | None = None
+    hiding = stream.codec_context.name in _HIDING  # asked once: files have thousands of packets
     for packet in whole_packets(container, stream):
         if first is None:
             first = next(iter(packet.decode()), None)
         if packet.size:  # the last one is empty: it asks the decoder for what it still holds
             pts = NO_STAMP if packet.pts is None else packet.pts
             dts = pts if packet.dts is None else packet.dts
-            shown = not packet.is_discard and not _is_hidden(packet, stream)
+            shown = not packet.is_discard and not (hiding and _is_hidden(packet, stream))
             rows.append((pts, dts, packet.is_keyframe, shown))
     return np.array(rows, dtype=_PACKET), first
 
@@ -121,12 +128,9 @@ def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
     Read from the show_frame bit of the frame header (RFC 6386 §9.1; VP9 bitstream specification §6.2). A VP9
     superframe (its last byte is 110xxxxx) always ends in a shown picture.
     """
-    name = stream.codec_context.name
-    if name not in ("vp8", "vp9", "libvpx", "libvpx-vp9"):
-        return False
     data = memoryview(packet)
     head, last = data[0], data[-1]
-    if "9" not in name:
+    if "9" not in stream.codec_context.name:
         return not head >> 4 & 1
     # Its first bits: show_existing_frame, frame_type, show_frame.
     after_profile = head << (4 + (head >> 4 & 3 == 3)) & 0xFF
