@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -159,3 +159,23 @@ def test_what_is_frozen_is_held_once_and_stays() -> None:
     teacher.update(student, 0.75)
     for place, (old, new) in enumerate(zip(before, teacher.module.parameters(), strict=True)):
         torch.testing.assert_close(new, old + (0.25 if place >= 2 else 0.0))
+
+
+def test_the_statistics_of_frozen_batch_norm_are_held_once_and_all_others_are_copied() -> None:
+    student = nn.Sequential(student_module(), GlobalBatchNorm1d(2), nn.BatchNorm1d(2, affine=False))
+    frozen = cast(GlobalBatchNorm1d, student[1])
+    frozen.requires_grad_(False).eval()
+    teacher = Teacher(student)
+    theirs, ours = dict(teacher.module.named_buffers()), dict(student.named_buffers())
+    once = {name for name, x in theirs.items() if x is ours[name]}
+    assert once == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    student(torch.randn(6, 4))
+    assert frozen.num_batches_tracked == 0
+    student.eval()  # in whatever mode the student is when the average moves
+    teacher.update(student, 0.5)
+    assert ours["0.1.num_batches_tracked"] == 1
+    assert all(torch.equal(x, ours[name]) for name, x in theirs.items())
+    moved = copy.deepcopy(teacher)  # no longer the same tensors, as after a move to another device
+    frozen.running_mean += 1.0
+    moved.update(student, 0.5)
+    assert torch.equal(dict(moved.module.named_buffers())["1.running_mean"], ours["1.running_mean"])

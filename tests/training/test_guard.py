@@ -13,8 +13,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests.distributed_runner import run_on_processes
+from tests.tiny_towers import write_tower
 from tests.training.small_runs import WORDS, assert_same, log_of, weights_of
 from vidssl.config import load_config
 from vidssl.distributed import gather_objects, rank
@@ -22,6 +24,7 @@ from vidssl.errors import VidsslError
 from vidssl.objectives.base import ObjectiveOutput
 from vidssl.objectives.composite import OBJECTIVES
 from vidssl.training import loop, pretrain
+from vidssl.training.guard import BeforeStep
 from vidssl.training.loop import train_step
 from vidssl.training.report import Report
 from vidssl.training.setup import Run, set_up
@@ -118,6 +121,29 @@ def good_step_then_poisoned(recipe: str, overrides: list[str], poison: str, pois
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_a_skipped_step_changes_nothing(recipe: Path, tmp_path: Path, name: str, poison: str) -> None:
     assert good_step_then_poisoned(str(recipe), [objective_of(name, tmp_path)], poison, 0) == []
+
+
+def test_what_is_frozen_is_not_copied_at_every_step(recipe: Path, tmp_path: Path) -> None:
+    """Batch norm of a frozen image model takes no statistics, of the projector it does; a skipped step changes neither."""
+    tower = write_tower(tmp_path / "resnet", "resnet")
+    frozen = [
+        f"model.name=local-dir:{tower}",
+        f"model.pretrained=local-dir:{tower}",
+        "model.freeze=all_but_temporal",
+    ]
+    overrides = [*frozen, "model.temporal=convolutions", objective_of("vicreg", tmp_path)]
+    assert good_step_then_poisoned(str(recipe), overrides, "loss", 0) == []
+    run = set_up(load_config(recipe, [*overrides, f"output={tmp_path / 'other'}"]), Accelerator(cpu=True))
+    kept = [layer for layer, (buffers, _) in BeforeStep(run)._kept if buffers]
+    trunk = [layer for layer in run.student.encoder.modules() if isinstance(layer, _BatchNorm)]
+    projector = [layer for layer in run.student.heads.modules() if isinstance(layer, _BatchNorm)]
+    assert len(trunk) > 10
+    assert not {*trunk, *run.averaged.encoder.modules()} & {*kept}
+    assert projector
+    assert {*projector} < {*kept}
+    trunk[0].train()  # were it not frozen after all
+    assert trunk[0] in [layer for layer, (buffers, _) in BeforeStep(run)._kept if buffers]
+    run.close()
 
 
 def on_this_process(recipe: str, overrides: list[str], poison: str) -> list[list[str]]:

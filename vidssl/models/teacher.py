@@ -23,8 +23,8 @@ class Teacher(nn.Module):
     """Exponential moving average of a whole student; never receives a gradient.
 
     Args:
-        student: copied, but for what is frozen already: those parameters are the student's own, since their average is what they
-            are (and so is its text tower). Parameters of less than float32 are kept in float32 here, since small steps of the
+        student: copied, but for what is frozen already: those parameters, and the statistics of frozen batch norm, are the
+            student's own, since their average is what they are (and so is its text tower). Parameters of less than float32 are kept in float32 here, since small steps of the
             average would be rounded away.
         train_mode_norm: whether `train()` makes batch-norm layers use the statistics of the batch, as the student's do
             (BYOL). Everything else (dropout, stochastic depth) stays in evaluation mode always. With False, or after
@@ -34,9 +34,11 @@ class Teacher(nn.Module):
     def __init__(self, student: nn.Module, train_mode_norm: bool = True) -> None:
         super().__init__()
         self.train_mode_norm = train_mode_norm
-        self._still = {name for name, layer in student.named_modules() if is_frozen_norm(layer)}
+        still = {name: layer for name, layer in student.named_modules() if is_frozen_norm(layer)}
+        self._still = set(still)
         frozen = {id(p): p for p in student.parameters() if not p.requires_grad and p.element_size() >= 4}
-        self.module = copy.deepcopy(student, {**frozen}).requires_grad_(False)
+        frozen_statistics = {id(b): b for layer in still.values() for b in layer.buffers()}
+        self.module = copy.deepcopy(student, {**frozen, **frozen_statistics}).requires_grad_(False)
         for parameter in self.module.parameters():
             if parameter.is_floating_point() and parameter.element_size() < 4:
                 parameter.data = parameter.data.float()
@@ -70,7 +72,10 @@ class Teacher(nn.Module):
         """
         if not 0.0 <= momentum <= 1.0:
             raise VidsslError(f"teacher: momentum {momentum}: must be in [0, 1]")
-        own, new = list(self.module.parameters()), list(student.parameters())
+        (own, own_buffers), (new, new_buffers) = (
+            _parameters_and_buffers(self.module),
+            _parameters_and_buffers(student),
+        )
         if [tensor.shape for tensor in own] != [tensor.shape for tensor in new]:
             raise VidsslError(
                 "teacher: update: the parameters of this student are not those the teacher was made from"
@@ -80,8 +85,19 @@ class Teacher(nn.Module):
             targets = cast(list[Tensor], [own_part(t) for t, _ in averaged])
             sources = [own_part(s.detach()).to(t.dtype) for t, s in averaged]
             torch._foreach_lerp_(targets, sources, 1.0 - momentum)
-        for target, source in zip(self.module.buffers(), student.buffers(), strict=True):
-            target.copy_(source)
+        for target, source in zip(own_buffers, new_buffers, strict=True):
+            if target is not source:
+                target.copy_(source)
+
+
+def _parameters_and_buffers(module: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
+    """What `parameters()` and `buffers()` give, in their order, in one walk: a frozen image model has hundreds of layers."""
+    parameters: dict[nn.Parameter, None] = {}
+    buffers: dict[Tensor, None] = {}
+    for layer in module.modules():
+        parameters.update((x, None) for x in layer._parameters.values() if x is not None)
+        buffers.update((x, None) for x in layer._buffers.values() if x is not None)
+    return list(parameters), list(buffers)
 
 
 def cosine_momentum(step: int, total: int, base: float, final: float = 1.0) -> float:

@@ -2,7 +2,8 @@
 
 What a step changes before its update, which a skipped one does not make, are statistics of the forward passes (batch
 norm, queues, centres, priors) and the states of generators. They are what a checkpoint holds beside the parameters, a few
-MB, and are copied before every step. Parameters and the optimiser's moments are only touched by the update.
+MB, and are copied before every step; not those of batch norm in evaluation mode, as a frozen image model has by the hundred.
+Parameters and the optimiser's moments are only touched by the update.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidssl.distributed import all_sum
 from vidssl.errors import VidsslError
@@ -29,25 +31,33 @@ class BeforeStep:
     """
 
     def __init__(self, run: Run) -> None:
-        self._kept = [(module, _statistics(module)) for module in (run.student, run.teacher, run.objective)]
+        self._modules: tuple[nn.Module, ...] = (run.student, run.teacher, run.objective)
+        self._kept = [(layer, _statistics(layer)) for module in self._modules for layer in module.modules()]
         self._device = run.accelerator.device
         self._cpu_draws = torch.get_rng_state()
         self._gpu_draws = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
 
     def put_back(self) -> None:
         """Undo what the step's forward and backward passes did."""
-        for module, statistics in self._kept:
-            module.load_state_dict(statistics, strict=False)
+        for layer, (buffers, extra) in self._kept:
+            for name, value in buffers.items():
+                layer.get_buffer(name).copy_(value)
+            if extra is not None:
+                layer.set_extra_state(extra)
+        for module in self._modules:
             module.zero_grad(set_to_none=True)
         torch.set_rng_state(self._cpu_draws)
         if self._gpu_draws is not None:
             torch.cuda.set_rng_state(self._gpu_draws, self._device)
 
 
-def _statistics(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of what the module's state holds beside parameters."""
-    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    return {name: value.clone() for name, value in module.state_dict().items() if name not in parameters}
+def _statistics(layer: nn.Module) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Copies of what a layer itself, not what is in it, has in the module's state beside parameters."""
+    extra = layer.get_extra_state() if type(layer).get_extra_state is not nn.Module.get_extra_state else None
+    if not layer._buffers or (isinstance(layer, _BatchNorm) and not layer.training):
+        return {}, extra  # nearly all layers
+    kept = layer._buffers.keys() - layer._non_persistent_buffers_set
+    return {name: x.clone() for name in kept if (x := layer._buffers[name]) is not None}, extra
 
 
 def all_finite(*scalars: Tensor) -> bool:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from einops import rearrange, reduce
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import vidssl
 from tests.tiny_towers import write_tower
 from vidssl.errors import VidsslError
 from vidssl.models.encoder import VideoEncoder
-from vidssl.models.temporal.rows import frame_rows
+from vidssl.models.temporal.rows import RowNorm, frame_rows
 from vidssl.models.temporal.trunk import trunk_digest
 
 TOWERS = ("open_clip", "siglip", "registers", "eva02", "resnet", "convnext")
@@ -184,3 +186,37 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
         make(folder, "open_clip", "head", head_grid=2, token_drop=0.5)
     with pytest.raises(VidsslError, match="head_grid"):
         make(folder, "open_clip", "divided", head_grid=2)
+
+
+def normed(norm: RowNorm, rows: Tensor) -> Tensor:
+    parts = [norm.features(rows[..., : norm.dim])]
+    return torch.cat(parts if norm.cells is None else [*parts, norm.cells(rows[..., norm.dim :])], dim=-1)
+
+
+@pytest.mark.parametrize("cells", [0, 12])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_map_of_normed_rows_is_norm_then_map_and_so_are_all_gradients(cells: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    norm, linear = RowNorm(8, cells).double(), nn.Linear(8 + cells, 5, bias=bias).double()
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter, mean=1.0)
+    learned = [*norm.parameters(), *linear.parameters()]
+    rows = torch.randn(3, 4, 8 + cells, dtype=torch.double, requires_grad=True)
+    found, wanted = norm.mapped(rows, linear), linear(normed(norm, rows))
+    torch.testing.assert_close(found, wanted)
+    ours, reference = (torch.autograd.grad(x.square().sum(), [rows, *learned]) for x in (found, wanted))
+    torch.testing.assert_close(ours, reference)
+
+
+def test_no_product_is_made_for_the_gradient_of_rows_that_are_kept() -> None:
+    norm, linear = RowNorm(80, 400), nn.Linear(480, 16)
+    rows = torch.randn(32, 8, 480)
+    product = 2 * 32 * 8 * 480 * 16
+
+    def work(step: Callable[[], Tensor]) -> int:
+        with FlopCounterMode(display=False) as counter:
+            step().square().mean().backward()
+        return counter.get_total_flops()
+
+    assert work(lambda: linear(normed(norm, rows))) >= 3 * product
+    assert 2 * product <= work(lambda: norm.mapped(rows, linear)) < 2.1 * product

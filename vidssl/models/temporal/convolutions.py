@@ -44,10 +44,9 @@ class TemporalConvolutions(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames: (B, T, D + g g W) for any T. Returns the residual (B, T, D)."""
-        if isinstance(self.norm, RowNorm):
-            x = self.enter(
-                self.norm(frames)
-            )  # linear, so that the mean can be taken off behind it, where rows are short
+        if isinstance(self.norm, RowNorm) and isinstance(self.enter, nn.Linear):
+            # Linear, so that the mean can be taken off behind it, where rows are short.
+            x = self.norm.mapped(frames, self.enter)
             x = x - x.mean(dim=1, keepdim=True)
         else:
             x = self.enter(self.norm(frames - frames.mean(dim=1, keepdim=True)))

@@ -57,7 +57,10 @@ class TemporalTransformer(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames: (B, T, D + g g W) for any T. Returns the residual (B, T, D)."""
-        x = self.enter(self.norm(frames))
+        if isinstance(self.norm, RowNorm) and isinstance(self.enter, nn.Linear):
+            x = self.norm.mapped(frames, self.enter)
+        else:
+            x = self.enter(self.norm(frames))
         length = x.shape[1]
         if self.time_signal:
             x = x + sinusoids(length, x.shape[2], like=x)

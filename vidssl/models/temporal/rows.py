@@ -10,6 +10,7 @@ so they can be computed once and kept (`vidssl extract --draws`).
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
@@ -71,7 +72,7 @@ def _spread(frames: Tensor) -> Tensor:
 
 
 class RowNorm(nn.Module):
-    """Layer norm of the features, and one of the cells.
+    """Layer norm of the features, and one of the cells, with the linear map of both behind them.
 
     Args:
         dim: D of the features.
@@ -83,9 +84,22 @@ class RowNorm(nn.Module):
         self.dim = dim
         self.features, self.cells = nn.LayerNorm(dim), nn.LayerNorm(cells) if cells else None
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """(…, D + g g W) -> the same shape."""
-        normed: Tensor = self.features(rows[..., : self.dim])
-        return (
-            normed if self.cells is None else torch.cat([normed, self.cells(rows[..., self.dim :])], dim=-1)
-        )
+    def mapped(self, rows: Tensor, linear: nn.Linear) -> Tensor:
+        """`linear` of the normed rows, (…, D + g g W) -> (…, width).
+
+            W (gamma * x + beta) = (W gamma) x + W beta
+
+        What does not learn then stands alone before the products, and where the rows come from a frozen model no gradient is
+        computed for them: it would be as much work as that of W, and would only be summed up to gamma's and beta's.
+        """
+        parts = [(self.features, rows[..., : self.dim])]
+        if self.cells is not None:
+            parts.append((self.cells, rows[..., self.dim :]))
+        columns = linear.weight.split([part.shape[-1] for _, part in parts], dim=1)
+        output: Tensor | None = linear.bias
+        for (norm, part), weight in zip(parts, columns, strict=True):
+            plain = F.layer_norm(part, norm.normalized_shape, eps=norm.eps)
+            product = F.linear(plain, weight * norm.weight, weight @ norm.bias)
+            output = product if output is None else output + product
+        assert output is not None
+        return output
