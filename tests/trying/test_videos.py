@@ -102,6 +102,26 @@ def test_broken_videos_are_named_and_left_out(tmp_path, clips):
     assert [bad.path for bad in found.bad] == ["broken.mp4"] and len(found.train) == 8
 
 
+def test_a_name_with_a_line_break_is_left_out_and_odd_ones_are_listed(tmp_path, clips):
+    odd = ["my clip", " tab\t", 'it\'s "quoted"', "-v", "#hash?", "a, b; $HOME `x`", "ünï 视频 🎬", "dots.."]
+    linked(tmp_path, clips["growing"][:1], ["new\nline.mp4"])
+    linked(tmp_path, clips["growing"], [f"{name}.mp4" for name in odd])
+    found = find_videos(tmp_path)
+    assert [bad.path for bad in found.bad] == ["new\nline.mp4"] and "line break" in found.bad[0].reason
+    found.train.write(tmp_path / "train.csv")
+    assert sorted(VideoIndex.read(tmp_path / "train.csv").paths) == sorted(f"{name}.mp4" for name in odd)
+
+
+def test_a_class_of_which_nothing_is_held_out_is_named(tmp_path, clips):
+    linked(tmp_path, clips["growing"], [f"a/{n}.mp4" for n in range(8)])
+    linked(tmp_path, clips["moving_left"], [f"b/{n}.mp4" for n in range(8)])
+    assert not any("not measured" in note for note in find_videos(tmp_path).notes)
+    linked(tmp_path, clips["moving_right"][:1], ["lonely/x.mp4"])
+    assert any(
+        "1 class of which no video is held out (lonely)" in note for note in find_videos(tmp_path).notes
+    )
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_few_videos_are_refused_in_one_line(tmp_path, clips, count):
     linked(tmp_path, clips["growing"][:count], [f"{n}.mp4" for n in range(count)])

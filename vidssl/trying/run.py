@@ -28,7 +28,7 @@ from vidssl.trying import words
 from vidssl.trying.adapt import DRAWS, draw_features, measure, recipe_for, setting_for, train
 from vidssl.trying.budget import fit
 from vidssl.trying.encoders import Choice, choose_encoder
-from vidssl.trying.videos import find_videos
+from vidssl.trying.videos import find_videos, in_a_line
 
 RECORD, TRAIN, VAL, FEATURES, RUN, PAGE = "try.json", "train.csv", "val.csv", "features/train.safetensors", "run", "report.html"  # fmt: skip
 SHOWN = 10  # broken videos that are named on the screen
@@ -118,7 +118,7 @@ def _plan(
         f"{folder}: {counted(videos, 'readable video')}, {counted(classes, 'class')}; {len(found.bad)} cannot be read"
     )
     for bad in found.bad[:SHOWN]:
-        typer.echo(f"  left out: {bad.path}: {bad.reason}")
+        typer.echo(f"  left out: {in_a_line(bad.path)}: {bad.reason}")
     if len(found.bad) > SHOWN:
         typer.echo(f"  and {len(found.bad) - SHOWN} more, see {output / RECORD}")
     for note in found.notes:

@@ -57,10 +57,21 @@ def find_videos(folder: str | Path, *, seed: int = 0, workers: int = 2) -> Found
     """
     if Path(folder).is_file() and is_video_name(Path(folder).name):
         raise VidsslError(f"{folder}: is one video; a folder of at least {FEWEST} is needed")
-    report = check_index(VideoIndex.read(folder, "skip"), workers=max(workers, 1))
-    index, bad = report.good, report.bad
+    whole = VideoIndex.read(folder, "skip")
+    # What is held out is written down as lists, one video a line.
+    odd = tuple(
+        FailedVideo(row, path, "its name has a line break, which a list cannot hold", whole.labels[row])
+        for row, path in enumerate(whole.paths)
+        if not {"\n", "\r"}.isdisjoint(path)
+    )
+    left_out = {one.video_id for one in odd}
+    whole = whole.subset([row for row in range(len(whole)) if row not in left_out])
+    report = check_index(whole, workers=max(workers, 1))
+    index, bad = report.good, odd + report.bad
     if len(index) < FEWEST:
-        broken = f" ({len(bad)} cannot be read, such as {bad[0].path}: {bad[0].reason})" if bad else ""
+        broken = (
+            f" ({len(bad)} cannot be read, such as {in_a_line(bad[0].path)}: {bad[0].reason})" if bad else ""
+        )
         readable = counted(len(index), "readable video")
         raise VidsslError(f"{folder}: {readable}{broken}; at least {FEWEST} are needed")
     notes = list(index.remarks)
@@ -76,7 +87,16 @@ def find_videos(folder: str | Path, *, seed: int = 0, workers: int = 2) -> Found
         "" if own or not index.groups else "; what was recorded together, by list or names, is kept together"
     )
     notes.append(f"held out: {len(val)} of {len(index)} videos{which}{together}")
+    if unseen := sorted({*fitted} - {index.labels[row] for row in val}):
+        notes.append(
+            f"adapted on and not measured: {counted(len(unseen), 'class')} of which no video is held out ({', '.join(unseen[:5])}{', …' * (len(unseen) > 5)})"
+        )
     return Found(index.subset(train), index.subset(val), bad, tuple(notes))
+
+
+def in_a_line(path: str) -> str:
+    """A file's name as it is, unless it would leave its line or is made of what no screen shows."""
+    return path if path.isprintable() else repr(path)
 
 
 def _why_none(index: VideoIndex) -> str:
