@@ -71,7 +71,9 @@ def of_clusters(tight: Mapping[str, Tightness], videos: int) -> list[str]:
             f"over videos, the clusters held); the interval {excluded} zero."
         )
     if np.isclose(after.mean, after.shuffled, atol=0.02) or after.mean < after.shuffled:
-        said.append("They are no tighter than those of shuffled columns: take them for nothing.")
+        said.append(
+            "After adaptation they are no tighter than with the columns shuffled: take them for nothing."
+        )
     return [*said, "Tighter is not truer: look at the neighbours and clusters on the page."]
 
 

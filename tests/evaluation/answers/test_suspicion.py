@@ -76,7 +76,7 @@ def test_nothing_to_judge_is_no_shift():
 def test_chance_and_shift_are_lines():
     score = {"top1": 0.2, "top1_interval": (0.1, 0.3)}
     [line] = suspicions("trained", score, 0.25, None, 4)
-    assert "trained: 20.0 % cannot be told from chance (25.0 %)" in line
+    assert "trained: 20.0 % cannot be told from chance (a class drawn at random: 25.0 %)" in line
     assert suspicions("trained", {"top1": 0.5, "top1_interval": (0.4, 0.6)}, 0.25, None, 4) == []
     [line] = suspicions("trained", score, 0.01, Shift(3, 40, 2), 100)
     assert "shifted by 3 in the list of 100 classes: 40 answers fit the class 3 further down, 2 the" in line
@@ -99,7 +99,8 @@ def test_a_probe_of_one_answer_is_at_the_chance_of_that_answer():
     score = {"top1": 0.7, "top1_interval": (0.6, 0.78)}
     [line] = probe_suspicions("trained", score, truth, [0] * 100, 3)
     assert (
-        "cannot be told from chance (70.0 %): few videos, labels that do not belong to their videos" in line
+        "cannot be told from chance (the same answers in random order: 70.0 %): few videos, labels that do not belong to their videos"
+        in line
     )
     assert probe_suspicions("trained", score, truth, truth, 3) == []
 

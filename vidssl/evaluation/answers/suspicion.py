@@ -16,17 +16,20 @@ SPREAD = 0.4  # of the classes, over which the answers that fit a shift have to 
 
 
 class Blame(NamedTuple):
-    """What may be wrong: where accuracy is that of chance, and where labels look shifted."""
+    """Which answers chance is that of; what may be wrong where accuracy is no better, and where labels look shifted."""
 
+    drawn: str
     chance: str
     shift: str
 
 
 ZERO_SHOT = Blame(
+    "a class drawn at random",
     "few videos, another class list than the labels', weights that were not loaded, or an encoder that does not know these classes",
     "are names and numbers of the class list in step?",
 )
 PROBE = Blame(
+    "the same answers in random order",
     "few videos, labels that do not belong to their videos, weights that were not loaded, or features that do not tell these classes",
     "are the labels of training and test numbered alike?",
 )
@@ -141,7 +144,7 @@ def suspicions(
     low, high = score["top1_interval"]
     if classes > 1 and low <= chance <= high:
         found.append(
-            f"{name}: {100 * score['top1']:.1f} % cannot be told from chance ({100 * chance:.1f} %): {blame.chance}"
+            f"{name}: {100 * score['top1']:.1f} % cannot be told from chance ({blame.drawn}: {100 * chance:.1f} %): {blame.chance}"
         )
     if shift is not None:
         back = classes - shift.offset

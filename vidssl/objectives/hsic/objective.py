@@ -178,7 +178,7 @@ class SSLHSIC(DrawingObjective):
     def evaluate(self, student: Views, teacher: Views, batch: BatchInfo | None) -> ObjectiveOutput:
         """Student and teacher views enter one HSIC as k views; see `Objective.forward`.
 
-        Logs: loss, hsic_xy, hsic_xx, scale, grad_norm (the bandwidth objective), gamma; hsic_xy_across and
+        Logs: loss, hsic_xy, hsic_xx, scale, log_gradient (the bandwidth objective), gamma; hsic_xy_across and
         hsic_xy_within, HSIC(Z, Y) with positives from different views and from one view alone; rho, the share of
         HSIC(Z, Y) that the rows reach of its value under perfect invariance; effective_rank of the centred kernel
         features, (tr HKH)² / ‖HKH‖_F², which has to stay above rank_needed, (gamma / rho)².
@@ -201,7 +201,7 @@ class SSLHSIC(DrawingObjective):
             **hsic.xy_by_view(pairs),
             "hsic_xx": hsic.xx,
             "scale": self.scale.clone(),
-            "grad_norm": log_gradient,
+            "log_gradient": log_gradient,
             "gamma": gamma,
             "rho": hsic.rho,
             "rank_needed": hsic.rank_needed(gamma),
