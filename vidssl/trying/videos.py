@@ -77,7 +77,7 @@ def find_videos(folder: str | Path, *, seed: int = 0, workers: int = 2) -> Found
     notes = list(index.remarks)
     own, index = _own_parts(index), replace(index, groups=recorded_together(index))
     train, val = own or _split(index, seed)
-    fitted = Counter(index.labels[row] for row in train if index.labels[row] is not None)
+    fitted = Counter(label for row in train if (label := index.labels[row]) is not None)
     known = [row for row in val if index.labels[row] in fitted]
     if len(fitted) < 2 or not known or max(fitted.values()) < 2:
         notes.append(f"no accuracies: {_why_none(index)}; clusters and neighbours instead")
