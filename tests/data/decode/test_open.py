@@ -297,6 +297,30 @@ def test_errors_say_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             )
 
 
+@pytest.mark.parametrize(
+    ("side", "reason"),
+    [(16_000, "Picture size 16000x16000 exceeds specified max pixel count 134217728"), (65_535, "is invalid")],
+)
+def test_a_few_bytes_do_not_ask_for_gigabytes(tmp_path: Path, side: int, reason: str) -> None:
+    path = tmp_path / "a.gif"
+    size = side.to_bytes(2, "little") * 2
+    colours = bytes(3) + b"\xff" * 3
+    path.write_bytes(
+        b"GIF89a" + size + b"\x80\0\0" + colours + b",\0\0\0\0" + size + b"\0\2\2\x4c\1\0;"
+    )
+    code = (
+        "import resource, sys; from vidssl.data.decode.open import open_video\n"
+        "import av; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: open_video(sys.argv[1])\n"
+        "except Exception as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    said = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    *words, grown = said.stdout.split("\n")[:-1]
+    assert reason in " ".join(words)
+    assert int(grown) < 200_000  # kB; one frame would be a million
+
+
 def test_unknown_backend(numbered: Path) -> None:
     with pytest.raises(VidsslError, match="'decrod'; did you mean 'decord'"):
         open_video(numbered, "decrod")

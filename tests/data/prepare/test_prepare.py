@@ -180,6 +180,23 @@ def test_names_never_meet_and_stay_below_the_folder(tmp_path: Path) -> None:
     assert all((tmp_path / "new" / path).resolve().is_relative_to(tmp_path / "new") for path in paths)
 
 
+def test_a_name_with_a_line_break_costs_nothing(tmp_path: Path) -> None:
+    """A list of the clips could not hold it."""
+    for name in ("run/a\nb.mp4", "run/a b.mp4", "run/c.mp4"):
+        write_video(tmp_path / "videos" / name, picture(1, frames=13), 10)
+    made = prepare(
+        VideoIndex.read(tmp_path / "videos"), tmp_path / "new", SMALL, Split(windows=0.6), progress=False
+    )
+    assert (len(made.clips), made.bad) == (6, ())
+    index = VideoIndex.read(made.list)
+    assert sorted({path.rpartition("_")[0] for path in index.paths}) == ["run/a b", "run/a b.mp4", "run/c"]
+    assert all(index.path(i).is_file() for i in range(6))
+    (tmp_path / "videos/run").rename(tmp_path / "videos/r\nun")
+    with pytest.raises(VidsslError, match="a label or group with a line break"):
+        prepare(VideoIndex.read(tmp_path / "videos"), tmp_path / "third", SMALL, progress=False)
+    assert not (tmp_path / "third").exists()
+
+
 def test_what_was_written_must_be_what_was_read(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
     write_video(tmp_path / "v/a.mp4", noise, 10)

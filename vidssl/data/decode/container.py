@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 # return other frames than the wanted ones after a seek.
 INDEXED_FORMATS = frozenset({"mp4", "mov", "matroska", "webm", "avi"})
 
+# A frame larger than any camera's (16,384 by 8,192) is not decoded: a file of 40 bytes can ask for gigabytes of memory.
+MOST_PIXELS = 2**27
+_LIMIT = {"max_pixels": str(MOST_PIXELS)}
+
 # A playlist or concat script in disguise may open nothing but files: no network, no waiting for it.
-_OPTIONS = {"protocol_whitelist": "file"}
+_OPTIONS = {"protocol_whitelist": "file", **_LIMIT}
 
 # FFmpeg decodes the first frames of a file when it opens it, to find out what their packets leave open: more than half of
 # the time that opening takes. It need not where all is known (see `opens_quickly`).
@@ -66,13 +70,14 @@ def open_stream(path: Path, quick: bool = False) -> tuple[InputContainer, VideoS
     except (DecodeError, MachineTroubleError):
         raise
     except Exception as error:
-        raise machine_trouble(error, path) or DecodeError(path, "pyav", _complaint(path)) from error
+        raise machine_trouble(error, path) or DecodeError(path, "pyav", complaint(path)) from error
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         container.close()
         raise DecodeError(path, "pyav", "the file has no video stream")
     best = container.streams.best("video")
     stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
+    stream.codec_context.options = dict(_LIMIT)
     stream.codec_context.thread_count = 1  # loaders run one process per core already
     return container, stream
 
@@ -103,8 +108,8 @@ def _source(path: Path) -> Any:
     return str(path.absolute())  # never taken for a protocol, as a relative "foo:bar" would be
 
 
-def _complaint(path: Path) -> str:
-    """What FFmpeg logs when it cannot open the file ("moov atom not found"); its error code alone says too little."""
+def complaint(path: Path) -> str:
+    """What FFmpeg logs when it opens the file and cannot ("moov atom not found"); its error code alone says too little."""
     import av
 
     level, skip_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
@@ -116,7 +121,7 @@ def _complaint(path: Path) -> str:
     finally:
         av.logging.set_level(level)
         av.logging.set_skip_repeated(skip_repeated)
-    said = " ".join(logs[-1][2].split()) if logs else ""
+    said = " ".join(logs[-1][2].split()).partition(", see the doc")[0] if logs else ""
     return said[:160] or "not a video file that FFmpeg knows"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.data.decode.container import decoded_frames, opened, whole_packets
+from vidssl.data.decode.container import complaint, decoded_frames, opened, whole_packets
 from vidssl.data.decode.orientation import Orientation
 from vidssl.data.decode.reader import DecodeError, VideoInfo, decoding, one_line
 from vidssl.data.decode.trouble import MachineTroubleError
@@ -76,8 +76,15 @@ def read_timeline(path: Path) -> Timeline:
     Raises:
         DecodeError: not a video, or its first frame cannot be decoded.
     """
+    import av
+
     with decoding(path, "pyav"), opened(path) as (container, stream):
-        packets, first = _read_packets(container, stream)
+        try:
+            packets, first = _read_packets(container, stream)
+        except av.FFmpegError as error:
+            if stream.width:
+                raise
+            raise DecodeError(path, "pyav", complaint(path)) from error  # frames too large, or of no size
         if first is None:
             raise DecodeError(path, "pyav", "the video stream holds no decodable frame")
         if first.is_corrupt:

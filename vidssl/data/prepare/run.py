@@ -93,6 +93,9 @@ def prepare(
     folder, form, split = Path(folder), form or Form(), split or Split()
     if folder.resolve() == Path(index.root).resolve():
         raise VidsslError(f"{folder}: is where the videos come from; choose another folder")
+    for name in {*index.labels, *index.groups} - {None}:
+        if len((name or "").splitlines()) > 1:
+            raise VidsslError(f"{name!r}: a label or group with a line break, which the list of the clips cannot hold")
     stems = _stems(index)
     jobs = [_Job(index.path(i), index.part(i), folder, stems[i], form, split) for i in range(len(index))]
     with _log(folder) as log:
@@ -154,12 +157,15 @@ class _Watched(VideoReader):
 
 
 def _stems(index: VideoIndex) -> list[str]:
-    """Where the clips of each source go, without ending: where it lies below its root, and no two at the same place."""
+    """Where the clips of each source go, without ending: where it lies below its root, and no two at the same place.
+
+    A line break in a name, which the list of the clips cannot hold, becomes a blank.
+    """
     stems: list[str] = []
     taken: dict[str, str] = {}  # stem -> file
     for i in range(len(index)):
         file = PurePosixPath(index.file(i))
-        inner = PurePosixPath(*(part for part in file.parts if part not in ("/", "..")))
+        inner = PurePosixPath(*(" ".join(part.splitlines()) for part in file.parts if part not in ("/", "..")))
         tries = chain(
             [inner.with_suffix(""), inner], (inner.with_name(f"{inner.name}_{n}") for n in count(2))
         )
@@ -234,7 +240,7 @@ def _finish(index: VideoIndex, folder: Path, rows: list[dict[str, Any]], done_be
     if index.groups:
         made = replace(made, groups=tuple(index.groups[i] for i in of))
     elif len(set(of)) < len(of):
-        made = replace(made, groups=tuple(index.file(i) for i in of))
+        made = replace(made, groups=tuple(" ".join(index.file(i).splitlines()) for i in of))
     if clips:
         made.write(folder / LIST)
     size = sum(row["stamp"][0] for row in rows if row["error"] is None)
