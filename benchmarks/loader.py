@@ -6,7 +6,7 @@ Everything is CPU time (of one process, one thread), in one run, on the same fil
 seconds at 340x256 and 1280x720, with a key frame every 250 or 12 frames. Times of a shared machine are noisy, ratios are
 less so: rounds go through all loaders in turn, and the median of the rounds is what counts.
 
-- ours: `ClipDataset` and `collate_clips`, that is what a decoding process does: one window of four seconds, decoded once, all draws made;
+- ours: `ClipDataset.batch`, that is what a decoding process does: one window of four seconds, decoded once, all draws made;
   files are known from a manifest, as in training. "scanning": they are not.
   With "rendered", `render_views` too, which usually runs on the device.
 - jpeg, raw: the same from kept frames (`data.cache`), that is in epochs after the first.
@@ -38,11 +38,10 @@ import torch
 from decode import least
 from torchvision.transforms import v2
 
-from vidssl.data import dataset, handing_over, workers
-from vidssl.data.batch import collate_clips
+from vidssl.data import dataset, handing_over, videos
 from vidssl.data.cache.videos import cached
 from vidssl.data.dataset import ClipDataset
-from vidssl.data.decode.open import open_video
+from vidssl.data.decode.open import AutoReader, open_video
 from vidssl.data.decode.reader import VideoReader
 from vidssl.data.loader import build_loader
 from vidssl.data.manifest.indexing import write_index
@@ -106,15 +105,13 @@ def _there_and_back(number: int, count: int) -> int:
     return place if place < count else 2 * count - 2 - place
 
 
-def ours(
-    index: VideoIndex, opener: Callable[[Path], VideoReader], rendered: bool = False
-) -> Callable[[int], Any]:
-    data = ClipDataset(index, VIEWS, window_seconds=WINDOW, opener=opener)
+def ours(index: VideoIndex, rendered: bool = False, **how: Any) -> Callable[[int], Any]:
+    data = ClipDataset(index, VIEWS, window_seconds=WINDOW, **how)
     memory = handing_over.Outbox()
 
     def load(epoch: int) -> Any:
         memory.clear([])
-        batch = collate_clips(data.__getitems__([(epoch, i) for i in range(len(index))]), memory.empty)
+        batch = data.batch([(epoch, i) for i in range(len(index))], memory.empty)
         return render_views(batch, VIEWS, (0.5,) * 3, (0.5,) * 3) if rendered else batch
 
     return load
@@ -187,16 +184,15 @@ def one_kind(name: str, sources: list[Path], work: Path, rounds: int) -> dict[st
     index = make_files(sources, folder / "videos", height, width, gop)
     made = prepare(index, folder / "prepared", progress=False)
     openers = {form: cached(open_video, 256, form, folder / "kept") for form in ("jpeg", "raw")}
-    pyav = partial(open_video, backend="pyav")
     loaders = {
-        "ours (auto)": ours(index, open_video),
-        "ours (PyAV)": ours(index, pyav),
-        "ours, scanning": ours(VideoIndex.read(folder / "videos"), pyav),
-        "ours, rendered": ours(index, pyav, rendered=True),
-        "jpeg": ours(index, openers["jpeg"]),
-        "jpeg, rendered": ours(index, openers["jpeg"], rendered=True),
-        "raw": ours(index, openers["raw"]),
-        "prepared": ours(known(made.list), pyav),
+        "ours (auto)": ours(index),
+        "ours (PyAV)": ours(index, backend="pyav"),
+        "ours, scanning": ours(VideoIndex.read(folder / "videos"), backend="pyav"),
+        "ours, rendered": ours(index, backend="pyav", rendered=True),
+        "jpeg": ours(index, opener=openers["jpeg"]),
+        "jpeg, rendered": ours(index, opener=openers["jpeg"], rendered=True),
+        "raw": ours(index, opener=openers["raw"]),
+        "prepared": ours(known(made.list), backend="pyav"),
         "torchcodec": torchcodec(index),
         "pytorchvideo": pytorchvideo(index),
     }
@@ -262,9 +258,11 @@ def whole_loader(index: VideoIndex, steps: int) -> dict[str, float]:
     """Shares of the CPU time of all processes of a loader with two decoding ones."""
     places: dict[str, tuple[Any, str]] = {
         "decoding and conversion": (VideoReader, "frames"),
+        "decoding into the batch": (AutoReader, "frames_into"),
         "opening, large frames": (dataset.ClipDataset, "_decode"),  # which are decoded one by one
         "shrinking": (dataset, "resize_short_side"),
-        "copy into the batch": (workers, "collate_clips"),
+        "padding the batch": (dataset, "collate_clips"),
+        "copy into the batch": (videos, "collate_clips"),
         "copy between processes": (handing_over.Outbox, "hand_over"),
         "draws": (dataset, "draw_view"),
     }

@@ -14,8 +14,12 @@ from tests.data.fake_videos import MEAN, STD, VIEWS, FakeReader, FakeVideos, dat
 from vidssl.data.batch import collate_clips
 from vidssl.data.clips import ClipSpec
 from vidssl.data.dataset import ClipDataset, EvalClipDataset
+from vidssl.data.decode.open import open_video
 from vidssl.data.decode.pyav_reader import PyAVReader
+from vidssl.data.decode.reader import DecodeError
+from vidssl.data.encode import write_video
 from vidssl.data.loader import build_eval_loader, build_loader
+from vidssl.data.manifest.indexing import write_index
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import GlobalBatchSampler
@@ -259,3 +263,48 @@ def test_a_segment_is_sampled_like_the_file_that_holds_nothing_else(tmp_path: Pa
     assert "begins at 9 s, but the video ends at 4 s" in beyond.failures[0].reason
     with pytest.raises(VidsslError, match=r"a\.mp4#t=9,10: the part begins at 9 s"):
         data[(0, 2)]
+
+
+def test_videos_that_are_known_are_decoded_to_where_they_belong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is the same, without a copy; also where a video fails or comes in the place of one."""
+    for i, (height, width) in enumerate([(48, 64), (40, 72), (48, 64), (36, 36)]):
+        frames = np.random.default_rng(i).integers(0, 256, (20 + 9 * i, height, width, 3), dtype=np.uint8)
+        write_video(tmp_path / "videos" / f"{i}.mp4", frames, 25)
+    manifest = tmp_path / "videos.arrow"
+    write_index(VideoIndex.read(tmp_path / "videos"), manifest, workers=1, progress=False)
+    index, asked = VideoIndex.read(manifest), []
+
+    def empty(*shape: int) -> torch.Tensor:
+        asked.append(shape)
+        return torch.full(shape, 77, dtype=torch.uint8)
+
+    def compare(**how: Any) -> None:
+        asked.clear()
+        for epoch in range(4):
+            keys = [(epoch, i) for i in (3, 0, 2, 1)]
+            direct = ClipDataset(index, VIEWS, window_seconds=1, **how).batch(keys, empty)
+            usual = ClipDataset(index, VIEWS, window_seconds=1, opener=open_video, **how).batch(keys)
+            assert same(direct, usual)
+            assert direct.failures == usual.failures
+
+    whole = PyAVReader.frames
+    with monkeypatch.context() as patch:
+        patch.setattr(PyAVReader, "frames", lambda self, at: pytest.fail("decoded elsewhere"))
+        ClipDataset(index, VIEWS, window_seconds=1).batch([(0, i) for i in range(4)], empty)
+    compare()
+    assert len(asked) == 4
+    compare(decode_size=40)  # frames that are made smaller are copied
+    compare(repeats=2)
+
+    def fails(self: PyAVReader, at: Any, out: Any = None) -> Any:
+        if self.path.stem == "1":  # the largest
+            raise DecodeError(self.path, "pyav", "frame 3 is damaged")
+        return whole(self, at) if out is None else into(self, at, out)
+
+    into = PyAVReader.frames_into
+    monkeypatch.setattr(PyAVReader, "frames_into", fails)
+    monkeypatch.setattr(PyAVReader, "frames", fails)
+    compare()
+    assert len(asked) > 4  # the canvas had other sides than are needed now

@@ -90,26 +90,47 @@ def stack_draws(draws: Sequence[Any]) -> Any:
     return type(draws[0])(*(torch.stack(column) for column in zip(*draws, strict=True)))
 
 
-def _room(*shape: int) -> Tensor:
+def room(*shape: int) -> Tensor:
     return torch.empty(shape, dtype=torch.uint8)
 
 
-def collate_clips(samples: Sequence[ClipSample], empty: Callable[..., Tensor] = _room) -> ClipBatch:
+class Canvas:
+    """The memory of a batch's frames, where videos are decoded to when it is known beforehand how many frames of what size.
+
+    Args:
+        shapes: of every sample, (frames, height, width).
+        empty: a uint8 tensor of a shape.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int, int]], empty: Callable[..., Tensor] = room) -> None:
+        self.shapes = shapes
+        self.frames = empty(len(shapes), *map(max, zip(*shapes, strict=True)), 3)
+
+    def row(self, i: int) -> Tensor:
+        """Where the frames of a sample belong."""
+        num, height, width = self.shapes[i]
+        return self.frames[i, :num, :height, :width]
+
+
+def collate_clips(
+    samples: Sequence[ClipSample], empty: Callable[..., Tensor] = room, canvas: Canvas | None = None
+) -> ClipBatch:
     """Pad the frames of B samples to a common canvas (number of frames, height, width) and stack the rest.
 
     Args:
         empty: a uint8 tensor of a shape, which becomes the canvas.
+        canvas: where frames of some samples may lie already; not used if others than expected came and it has another shape.
     """
     shapes = torch.tensor([sample.frames.shape[:3] for sample in samples])
-    num, height, width = shapes.amax(0).tolist()
+    most = shapes.amax(0).tolist()
     # Not zeroed as a whole: most of it is overwritten, and writing to memory is what collating costs.
-    frames = empty(len(samples), num, height, width, 3)
-    for canvas, sample in zip(
-        frames.numpy(), samples, strict=True
-    ):  # numpy copies bytes twice as fast as torch
+    fits = canvas is not None and [*canvas.frames.shape[1:4]] == most
+    frames = canvas.frames if canvas is not None and fits else empty(len(samples), *most, 3)
+    for row, sample in zip(frames.numpy(), samples, strict=True):  # numpy copies bytes twice as fast as torch
         n, h, w, _ = sample.frames.shape
-        canvas[:n, :h, :w] = sample.frames.numpy()
-        canvas[n:], canvas[:n, h:], canvas[:n, :h, w:] = 0, 0, 0
+        if row.ctypes.data != sample.frames.data_ptr():
+            row[:n, :h, :w] = sample.frames.numpy()
+        row[n:], row[:n, h:], row[:n, :h, w:] = 0, 0, 0
     return ClipBatch(
         frames=frames,
         sizes=shapes[:, 1:].clone(),

@@ -8,16 +8,17 @@ and write it down. In evaluation nothing is replaced: the row is marked failed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from vidssl.data.batch import ClipSample
+from vidssl.data.batch import Canvas, ClipBatch, ClipSample, collate_clips, room
 from vidssl.data.clips import (
     ClipIndices,
     Times,
@@ -34,11 +35,23 @@ from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import Key
 from vidssl.data.rng import Purpose, stream
 from vidssl.data.videos import VideoDataset, Videos
-from vidssl.data.views.crop import resize_short_side, squash
+from vidssl.data.views.crop import resize_short_side, squash, stays
 from vidssl.data.views.draw import draw_view
 from vidssl.data.views.evaluation import EvalSpec
 from vidssl.data.views.spec import ViewSpec, expand_views
 from vidssl.errors import VidsslError, check_value
+
+
+class _Known(NamedTuple):
+    """What is known of a sample before its file is opened.
+
+    Attributes:
+        clips: of its views. shape: number, height and width of the frames. place: where they are to be.
+    """
+
+    clips: list[ClipIndices]
+    shape: tuple[int, int, int]
+    place: Tensor | None = None
 
 
 class ClipDataset(VideoDataset):
@@ -116,13 +129,43 @@ class ClipDataset(VideoDataset):
         rows = groupby(keys, key=lambda key: (key[0] // self.repeats, key[1]))
         return [sample for (epoch, index), row in rows for sample in self._taken(epoch, index, list(row))]
 
-    def _taken(self, epoch: int, index: int, keys: Sequence[Key]) -> list[ClipSample]:
+    def batch(self, keys: Sequence[Key], empty: Callable[..., Tensor] = room) -> ClipBatch:
+        """`__getitems__`, put together: decoded to where they belong if time lines and sizes of all videos are known."""
+        is_plain = (
+            self.opener is self.plain and self.repeats == 1
+        )  # what is kept may hold other frames than the file
+        known = [self._known(key) for key in keys] if is_plain else [None]
+        rows = [row for row in known if row is not None]
+        if len(rows) < len(known):
+            return super().batch(keys, empty)
+        canvas = Canvas([row.shape for row in rows], empty)
+        samples = []
+        for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
+            samples += self._taken(*key, [key], row._replace(place=canvas.row(i)))
+        return collate_clips(samples, empty, canvas)
+
+    def _known(self, key: Key) -> _Known | None:
+        """What a sample will hold, if its video has a time line and is neither cut nor made smaller."""
+        video_id = key[1]
+        timeline = self.videos.timeline(video_id)
+        if timeline is None or self.videos.part(video_id) is not None:
+            return None
+        height, width = timeline.info.height, timeline.info.width
+        if self.decode_size is not None and not stays(height, width, self.decode_size, self.upsample):
+            return None
+        clips = self._clips(timeline.times, key)
+        return _Known(clips, (len(_shown(clips)), height, width))
+
+    def _taken(
+        self, epoch: int, index: int, keys: Sequence[Key], known: _Known | None = None
+    ) -> list[ClipSample]:
         """The samples of keys of one video in one epoch."""
         failures: list[FailedVideo] = []
         for attempt in range(min(self.max_attempts, len(self.videos))):
             video_id = self._candidate(epoch, index, attempt, failures)
             try:
-                return self._watched(video_id, partial(self._samples, keys, video_id, failures))
+                known = known if attempt == 0 else None
+                return self._watched(video_id, partial(self._samples, keys, video_id, failures, known))
             except DecodeError as error:
                 failures.append(self._failure(video_id, error))
         first = failures[0]
@@ -141,10 +184,14 @@ class ClipDataset(VideoDataset):
             choice += choice >= tried
         return choice
 
-    def _samples(self, keys: Sequence[Key], video_id: int, failures: list[FailedVideo]) -> list[ClipSample]:
-        frames, clips = self._decode(
-            video_id, lambda times: [c for key in keys for c in self._clips(times, key)], self._resize
-        )
+    def _samples(
+        self, keys: Sequence[Key], video_id: int, failures: list[FailedVideo], known: _Known | None
+    ) -> list[ClipSample]:
+        def choose(times: Times) -> list[ClipIndices]:
+            return known.clips if known else [clip for key in keys for clip in self._clips(times, key)]
+
+        place = known.place if known else None
+        frames, clips = self._decode(video_id, choose, self._resize, place)
         height, width = frames.shape[1:3]
         samples = []
         for place, (visit, index) in enumerate(keys):
@@ -230,9 +277,14 @@ def shown_frames(
     return clip
 
 
+def _shown(clips: Sequence[ClipIndices]) -> NDArray[np.int64]:
+    """The frames that some clips show, in order."""
+    return np.unique(np.concatenate([clip.indices for clip in clips]))
+
+
 def _only_needed(frames: Tensor, clips: Sequence[ClipIndices]) -> tuple[Tensor, list[ClipIndices]]:
     """The frames that some clips show, and the clips with indices into these."""
-    needed = np.unique(np.concatenate([clip.indices for clip in clips]))
+    needed = _shown(clips)
     if len(needed) == len(frames):
         return frames, list(clips)
     chosen = [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
@@ -242,7 +294,7 @@ def _only_needed(frames: Tensor, clips: Sequence[ClipIndices]) -> tuple[Tensor, 
 def packed(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields: Any) -> ClipSample:
     """A sample of decoded frames and of the clips that show some of them."""
     return ClipSample(
-        frames=frames.contiguous(),
+        frames=frames,
         index=[torch.from_numpy(clip.indices) for clip in clips],
         times=[torch.from_numpy(clip.times).float() for clip in clips],
         video_id=video_id,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vidssl.data.batch import ClipSample
+from vidssl.data.batch import ClipBatch, ClipSample, collate_clips, room
 from vidssl.data.clips import ClipIndices, Times
 from vidssl.data.decode.open import Opener, open_video
 from vidssl.data.decode.part import Part, PartReader
@@ -45,6 +45,7 @@ class VideoDataset(Dataset[ClipSample]):
     """Videos and how they are opened.
 
     Attributes:
+        opener, plain: how videos are opened, and how they would be if nothing was kept.
         failed: video_id -> reason, of videos that are not tried (again): each has ended or held up its process.
         announce: told which video is about to be opened, and None when it is closed again.
     """
@@ -53,7 +54,8 @@ class VideoDataset(Dataset[ClipSample]):
         if len(videos) == 0:
             raise VidsslError("the data set has no videos")
         self.videos, self.deadline, self.backend = videos, deadline, backend
-        self.opener: Opener = opener or partial(open_video, backend=backend)
+        self.plain: Opener = partial(open_video, backend=backend)
+        self.opener: Opener = opener or self.plain
         self.failed: dict[int, str] = {}
         self.announce: Callable[[int | None], None] = lambda video_id: None
 
@@ -64,16 +66,22 @@ class VideoDataset(Dataset[ClipSample]):
         """The samples of a batch, as PyTorch's own loader would ask for them."""
         return [self[key] for key in keys]
 
+    def batch(self, keys: Sequence[Any], empty: Callable[..., Tensor] = room) -> ClipBatch:
+        """The samples of a batch, put together; `empty` makes the memory of their frames."""
+        return collate_clips(self.__getitems__(keys), empty)
+
     def _decode(
         self,
         video_id: int,
         choose: Callable[[Times], Sequence[ClipIndices]],
         resize: Callable[[Tensor], Tensor] = lambda frames: frames,
+        place: Tensor | None = None,
     ) -> tuple[Tensor, list[ClipIndices]]:
         """Decode the union of the clips that `choose` picks from the timestamps, each frame once, in ascending order.
 
         Args:
             resize: what is done to all frames, to each alone.
+            place: where frames that stay as they are shall be, (N, h, w, 3); anywhere by default.
 
         Returns:
             (N, h, w, 3) uint8 frames as resized, and the clips with indices into N.
@@ -91,7 +99,11 @@ class VideoDataset(Dataset[ClipSample]):
                 raise DecodeError(path, "auto", "the video has no frames")
             clips = choose(reader.times)
             needed = np.unique(np.concatenate([clip.indices for clip in clips]))
-            frames = _resized(reader, needed, resize, path)
+            if place is None:
+                frames = _resized(reader, needed, resize, path)
+            else:
+                frames = place
+                reader.frames_into(needed, place.numpy())
         return frames, [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
 
     def _watched(self, video_id: int, make: Callable[[], T]) -> T:

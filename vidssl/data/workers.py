@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -32,7 +31,7 @@ from typing import Any
 
 import torch
 
-from vidssl.data.batch import ClipBatch, ClipSample, collate_clips
+from vidssl.data.batch import ClipBatch, room
 from vidssl.data.decode.trouble import WAITS, machine_trouble, patiently
 from vidssl.data.ends import SLOW, crashed, ended_itself, lost
 from vidssl.data.handing_over import Inbox, Outbox
@@ -220,15 +219,18 @@ class Crew:
 
 
 def make_batch(
-    dataset: VideoDataset, keys: list[Any], collate: Callable[[list[ClipSample]], ClipBatch] = collate_clips
+    dataset: VideoDataset, keys: list[Any], empty: Callable[..., torch.Tensor] = room
 ) -> ClipBatch:
     """The batch of these samples, made in this process.
+
+    Args:
+        empty: makes the memory of its frames.
 
     Raises:
         VidsslError: see `ClipDataset`; also when there is not enough memory.
     """
     try:
-        return collate(dataset.__getitems__(keys))
+        return dataset.batch(keys, empty)
     except (MemoryError, RuntimeError) as error:
         raise machine_trouble(error, dataset.videos.path(0)) or error from error
 
@@ -267,7 +269,7 @@ def _work(dataset: VideoDataset, connection: Connection, slot: Any, parent: int)
             outbox.clear(done)
             made: ClipBatch | Exception
             try:
-                made = make_batch(dataset, keys, partial(collate_clips, empty=outbox.empty))
+                made = make_batch(dataset, keys, outbox.empty)
             except Exception as error:  # noqa: BLE001 - raised again in the parent
                 made = VidsslError(TOO_LARGE) if getattr(error, "errno", None) == errno.EFBIG else error
                 if not isinstance(made, VidsslError):

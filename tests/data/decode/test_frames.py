@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,15 @@ def test_other_oddities_are_told(tmp_path: Path) -> None:
         open_video(f"{write_frames(write_frames(tmp_path / 'b', name='l{}.png'), name='r{}.png')}#fps=10")
     (path / "cover.jpg").touch()
     with pytest.raises(DecodeError, match=r"cover\.jpg has no number"):
+        open_video(f"{path}#fps=10")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere.png", path)])
+def test_what_is_no_file_is_told_and_never_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = write_frames(tmp_path / "clip")
+    (path / "img_00005.png").unlink()
+    make(path / "img_00005.png")
+    with pytest.raises(DecodeError, match=r"img_00005\.png is not a regular file"):
         open_video(f"{path}#fps=10")
 
 

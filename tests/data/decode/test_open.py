@@ -299,15 +299,16 @@ def test_errors_say_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("side", "reason"),
-    [(16_000, "Picture size 16000x16000 exceeds specified max pixel count 134217728"), (65_535, "is invalid")],
+    [
+        (16_000, "Picture size 16000x16000 exceeds specified max pixel count 134217728"),
+        (65_535, "is invalid"),
+    ],
 )
 def test_a_few_bytes_do_not_ask_for_gigabytes(tmp_path: Path, side: int, reason: str) -> None:
     path = tmp_path / "a.gif"
     size = side.to_bytes(2, "little") * 2
     colours = bytes(3) + b"\xff" * 3
-    path.write_bytes(
-        b"GIF89a" + size + b"\x80\0\0" + colours + b",\0\0\0\0" + size + b"\0\2\2\x4c\1\0;"
-    )
+    path.write_bytes(b"GIF89a" + size + b"\x80\0\0" + colours + b",\0\0\0\0" + size + b"\0\2\2\x4c\1\0;")
     code = (
         "import resource, sys; from vidssl.data.decode.open import open_video\n"
         "import av; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -49,11 +49,15 @@ def picture_names(folder: Path) -> list[str]:
         DecodeError: there are none, or they are not numbered in equal steps: some are missing.
     """
     try:
-        found = [
-            entry.name for entry in os.scandir(folder) if is_picture_name(entry.name) and entry.name[0] != "."
+        pictures = [
+            entry for entry in os.scandir(folder) if is_picture_name(entry.name) and entry.name[0] != "."
         ]
+        found = [entry.name for entry in pictures]
+        odd = sorted(entry.name for entry in pictures if not entry.is_file())
     except OSError as error:
         raise DecodeError(folder, CONTAINER, f"cannot be read ({error.strerror})") from error
+    if odd:  # a pipe would block, a link may lead nowhere
+        raise DecodeError(folder, CONTAINER, f"{odd[0]} is not a regular file")
     series: dict[str, dict[int, str]] = defaultdict(dict)
     for name in sorted(found):
         match = _NUMBERED.fullmatch(name.rpartition(".")[0])

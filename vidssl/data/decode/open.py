@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from vidssl.data.decode.trouble import MachineTroubleError
 from vidssl.errors import VidsslError, check_choice
 
 BACKENDS = ("auto", *DECODERS)
+T = TypeVar("T")
 
 
 class Opener(Protocol):
@@ -101,10 +102,17 @@ class AutoReader(VideoReader):
             except DecodeError as error:
                 self._go_on(error)
 
+    def frames_into(self, indices: Indices, out: NDArray[np.uint8]) -> None:
+        """See `VideoReader`; where a decoder fails the next one begins again."""
+        self._try(lambda reader: reader.frames_into(indices, out))
+
     def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self._try(lambda reader: reader.frames(wanted))
+
+    def _try(self, read: Callable[[VideoReader], T]) -> T:
         while True:
             try:
-                return self._reader.frames(wanted)
+                return read(self._reader)
             except DecodeError as error:
                 self._go_on(error)
 

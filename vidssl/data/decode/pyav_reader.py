@@ -60,12 +60,24 @@ class PyAVReader(VideoReader):
                 picture = next(pictures)
             yield from repeat(picture, count)
 
+    def frames_into(self, indices: Indices, out: NDArray[np.uint8]) -> None:
+        """See `VideoReader`; without a copy of them all where the indices rise."""
+        wanted = self._inside(indices)
+        if (np.diff(wanted) <= 0).any():
+            super().frames_into(wanted, out)
+            return
+        with decoding(self.path, self.backend):
+            self._fill(out, wanted)
+
     def _decode(self, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
         unique, inverse = np.unique(wanted, return_inverse=True)
         pictures = np.empty((unique.size, self.info.height, self.info.width, 3), dtype=np.uint8)
-        for row, picture in enumerate(self._upright(unique)):
-            pictures[row] = picture
+        self._fill(pictures, unique)
         return pictures if np.array_equal(unique, wanted) else pictures[inverse]
+
+    def _fill(self, pictures: NDArray[np.uint8], wanted: NDArray[np.int64]) -> None:
+        for picture, decoded in zip(pictures, self._upright(wanted), strict=True):
+            picture[:] = decoded
 
     def _upright(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         """The frames at ``wanted`` (increasing), one each, as RGB."""

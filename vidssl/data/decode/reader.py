@@ -84,10 +84,7 @@ class VideoReader(ABC):
             IndexError: an index lies outside [0, num_frames).
             DecodeError: a wanted frame is damaged or missing.
         """
-        wanted, count = np.asarray(indices, dtype=np.int64).reshape(-1), self.info.num_frames
-        outside = wanted[(wanted < 0) | (wanted >= count)]
-        if outside.size:
-            raise IndexError(f"{self.path}: frame {outside[0]} is outside the video's {count} frames")
+        wanted = self._inside(indices)
         shape = (wanted.size, self.info.height, self.info.width, 3)
         if not wanted.size:
             return np.empty(shape, dtype=np.uint8)
@@ -96,6 +93,22 @@ class VideoReader(ABC):
         if frames.shape != shape:
             raise DecodeError(self.path, self.backend, f"frames of shape {frames.shape} instead of {shape}")
         return frames
+
+    def frames_into(self, indices: Indices, out: NDArray[np.uint8]) -> None:
+        """`frames`, in memory of one's own, which holds anything after an error.
+
+        Args:
+            out: (len(indices), H, W, 3), with any strides.
+        """
+        out[:] = self.frames(indices)
+
+    def _inside(self, indices: Indices) -> NDArray[np.int64]:
+        """The indices as an array, insisting that the video has such frames."""
+        wanted, count = np.asarray(indices, dtype=np.int64).reshape(-1), self.info.num_frames
+        outside = wanted[(wanted < 0) | (wanted >= count)]
+        if outside.size:
+            raise IndexError(f"{self.path}: frame {outside[0]} is outside the video's {count} frames")
+        return wanted
 
     def each(self, indices: Indices) -> Iterator[NDArray[np.uint8]]:
         """The frames at ``indices``, which never fall, one after the other: for more of them than memory holds.

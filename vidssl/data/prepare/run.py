@@ -95,7 +95,9 @@ def prepare(
         raise VidsslError(f"{folder}: is where the videos come from; choose another folder")
     for name in {*index.labels, *index.groups} - {None}:
         if len((name or "").splitlines()) > 1:
-            raise VidsslError(f"{name!r}: a label or group with a line break, which the list of the clips cannot hold")
+            raise VidsslError(
+                f"{name!r}: a label or group with a line break, which the list of the clips cannot hold"
+            )
     stems = _stems(index)
     jobs = [_Job(index.path(i), index.part(i), folder, stems[i], form, split) for i in range(len(index))]
     with _log(folder) as log:
@@ -165,7 +167,9 @@ def _stems(index: VideoIndex) -> list[str]:
     taken: dict[str, str] = {}  # stem -> file
     for i in range(len(index)):
         file = PurePosixPath(index.file(i))
-        inner = PurePosixPath(*(" ".join(part.splitlines()) for part in file.parts if part not in ("/", "..")))
+        inner = PurePosixPath(
+            *(" ".join(part.splitlines()) for part in file.parts if part not in ("/", ".."))
+        )
         tries = chain(
             [inner.with_suffix(""), inner], (inner.with_name(f"{inner.name}_{n}") for n in count(2))
         )

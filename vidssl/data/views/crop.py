@@ -23,9 +23,20 @@ def resize_short_side(
     limit = MAX_ASPECT * min(height, width)
     top, left = max(0, height - limit) // 2, max(0, width - limit) // 2
     frames = frames[:, top : top + limit, left : left + limit]
-    if min(height, width) == short_side or (min(height, width) < short_side and not upsample):
+    if not _has_other_side(height, width, short_side, upsample):
         return frames
     return _resize(frames, [short_side], interpolation)
+
+
+def stays(height: int, width: int, short_side: int, upsample: bool = False) -> bool:
+    """Whether `resize_short_side` leaves frames of this size as they are."""
+    is_long = max(height, width) > MAX_ASPECT * min(height, width)
+    return not is_long and not _has_other_side(height, width, short_side, upsample)
+
+
+def _has_other_side(height: int, width: int, short_side: int, upsample: bool) -> bool:
+    side = min(height, width)
+    return side > short_side or (side < short_side and upsample)
 
 
 def squash(frames: Tensor, size: int, interpolation: str = "bilinear") -> Tensor:
