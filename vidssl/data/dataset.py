@@ -131,9 +131,8 @@ class ClipDataset(VideoDataset):
 
     def batch(self, keys: Sequence[Key], empty: Callable[..., Tensor] = room) -> ClipBatch:
         """`__getitems__`, put together: decoded to where they belong if time lines and sizes of all videos are known."""
-        is_plain = (
-            self.opener is self.plain and self.repeats == 1
-        )  # what is kept may hold other frames than the file
+        # Frames that are kept may be others than those of the file.
+        is_plain = self.opener is self.plain and self.repeats == 1
         known = [self._known(key) for key in keys] if is_plain else [None]
         rows = [row for row in known if row is not None]
         if len(rows) < len(known):
@@ -190,8 +189,7 @@ class ClipDataset(VideoDataset):
         def choose(times: Times) -> list[ClipIndices]:
             return known.clips if known else [clip for key in keys for clip in self._clips(times, key)]
 
-        place = known.place if known else None
-        frames, clips = self._decode(video_id, choose, self._resize, place)
+        frames, clips = self._decode(video_id, choose, self._resize, known.place if known else None)
         height, width = frames.shape[1:3]
         samples = []
         for place, (visit, index) in enumerate(keys):
