@@ -34,6 +34,16 @@ def test_a_line_goes_where_its_values_are():
     assert y0 - y1 == pytest.approx(y1 - y2, abs=0.02) and y2 < y0  # larger values are higher
 
 
+def test_a_single_point_is_a_dot_and_one_number():
+    chart = lines([Line("a", [3], [0.25]), Line("b", [3, 4], [0.5, math.nan])], "a", "seconds")
+    dots = list(parsed(chart).iter("circle"))
+    assert [float(dot.get("cy")) for dot in dots] == sorted(
+        (float(dot.get("cy")) for dot in dots), reverse=True
+    )
+    assert len(dots) == 2 and dots[0].get("cx") == dots[1].get("cx")
+    assert "<b>0.25</b>" in chart and "→" not in chart
+
+
 def test_what_is_not_finite_is_a_gap_and_nothing_finite_no_chart():
     gap = lines([Line("a", [0, 1, 2, 3], [1.0, math.nan, math.inf, 2.0])], "a", "step")
     path = next(p.get("d") for p in parsed(gap).iter("path"))

@@ -99,11 +99,11 @@ def build(
     classes = () if videos is None else VideoIndex.read(videos, "skip").classes
 
     def said(run: Callable[[], Any]) -> Any:
-        """What it returns; a mistake of the user's is shown as one line."""
+        """What it returns; a mistake of the user's is shown as one line, until it is closed."""
         try:
             return run()
         except VidsslError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise gr.Error(str(error), duration=None, print_exception=False) from None
 
     def given(video: str | None) -> str:
         if video is None:
@@ -121,13 +121,15 @@ def build(
             f"# {Path(checkpoint).name}\nTry an encoder on a video. Everything stays on this machine."
         )
         video = gr.Video(label="video", sources=["upload"], elem_id="video", height=280)
+        made: list[Any] = []  # of this video, and gone with it
         if has_text or len(classes) > 1:
-            with gr.Tab("Labels over time"):
+            with gr.Tab("Labels"):
                 window = gr.Slider(0.5, 10, 2, step=0.5, label="seconds of a window")
                 labels = gr.Textbox(
                     "walking, running, jumping", label="classes, separated by commas", visible=has_text
                 )
                 button, shown = gr.Button("Classify"), gr.HTML()
+                made.append(shown)
             if has_text:
                 button.click(
                     lambda v, n, w: said(lambda: str(labels_over_time(checkpoint, given(v), n, w, options))),
@@ -145,18 +147,21 @@ def build(
         if videos is not None:
             with gr.Tab("Neighbours"):
                 button, near = gr.Button("Find"), gr.HTML()
+                made.append(near)
                 button.click(
                     lambda v: said(lambda: str(neighbours(checkpoint, given(v), videos, options))),
                     video,
                     near,
                 )
-        with gr.Tab("Follow a box"):
+        with gr.Tab("Follow"):
             gr.Markdown("Click two opposite corners of the box on the first frame.")
             corners: Any = gr.State([])
             frame = gr.Image(label="first frame", interactive=False, elem_id="frame")
             box = gr.Textbox(label="box: x, y, w, h", elem_id="box")
             button = gr.Button("Follow")
             followed = gr.Video(label="followed", elem_id="followed", height=280)
+            made += [frame, followed, box]
+            video.change(lambda: ([], *[None] * len(made)), None, [corners, *made])
             video.change(lambda v: None if v is None else said(lambda: first_frame(given(v))), video, frame)
             frame.select(marked, corners, corners).then(box_of_corners, corners, box)
             button.click(
@@ -172,9 +177,9 @@ def _new_file(place: Path) -> Path:
 
 
 def box_of_corners(corners: Corners) -> str:
-    """``x, y, w, h`` of two opposite corners; empty before there are two."""
+    """``x, y, w, h`` of two opposite corners; the first alone as ``x, y``, so that a click is seen."""
     if len(corners) < 2:
-        return ""
+        return "".join(f"{x:g}, {y:g}" for x, y in corners)
     (a, b), (c, d) = corners
     return f"{min(a, c):g}, {min(b, d):g}, {abs(a - c):g}, {abs(b - d):g}"
 

@@ -69,6 +69,11 @@ def lines(series: Sequence[Line], title: str, x_label: str) -> Markup:
                 colour, dash, path, line.name
             )
         )
+        finite = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
+        if len(finite) == 1:  # a path of one point shows nothing
+            [(x, y)] = finite
+            dot = Markup('<circle class="{}" cx="{}" cy="{}" r="4"><title>{}</title></circle>')
+            parts.append(dot.format(colour, _round(x_axis(x)), _round(y_axis(y)), line.name))
     legend = Markup("").join(_legend(number, line) for number, line in enumerate(series))
     return _figure(title, WIDTH, HEIGHT, parts, legend)
 
@@ -237,7 +242,9 @@ def _thinned(line: Line) -> Line:
 
 def _legend(number: int, line: Line) -> Markup:
     finite = [y for y in line.y if math.isfinite(y)]
-    said = f"{finite[0]:.4g} → {finite[-1]:.4g}" if finite else "nothing finite"
+    said = (
+        " → ".join(f"{y:.4g}" for y in dict.fromkeys((finite[0], finite[-1]))) if finite else "nothing finite"
+    )
     dash = " dashed" if line.dashed else ""
     return Markup('<span class="key"><i class="c{}{}"></i>{} <b>{}</b></span>').format(
         number % COLOURS, dash, short(line.name), said
