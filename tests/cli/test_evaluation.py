@@ -209,7 +209,7 @@ def test_features_that_overflow_are_counted_as_wrong_and_named(
     message = one_line(
         *vidssl("classify", checkpoint, val / result["val"]["failed"][0]["path"], "--labels", "a,b", *options)
     )
-    assert "finite for none of the 1 videos" in message
+    assert "finite for none of the 1 video" in message
 
 
 def test_probabilities_that_are_not_finite_are_an_error(vidssl, checkpoint, sprites, tmp_path):

@@ -69,7 +69,7 @@ def test_other_containers_are_read_and_other_files_named(vidssl, tmp_path):
         (data / "pictures" / name).touch()
     remarks = [
         "left out, not named like videos: 2 files, 2 x .jpg (pictures/1.jpg, pictures/2.jpg)",
-        "folders without a video: 1 (pictures)",
+        "folders without a video, which give no class: 1 (pictures)",
     ]
     code, out, _ = vidssl("data", "index", data)
     assert code == 0 and f"{len(CODECS)} videos, 1 class " in out and all(remark in out for remark in remarks)

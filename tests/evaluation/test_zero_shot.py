@@ -13,7 +13,7 @@ import yaml
 
 import vidssl
 from vidssl.concepts.datasets import class_names
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation import EvalOptions, zero_shot
 from vidssl.evaluation.classes import class_list, concept_classes
 from vidssl.evaluation.report import show_result
@@ -288,7 +288,7 @@ def test_the_three_lists_of_kinetics_600_see_the_videos_of_their_own_classes(
         assert len(one["classes"]["names"]) == 160 and one["classes"]["unknown"] == {}
         own = sorted(name for name, lists in where.items() if number in lists)
         assert [path.split("/")[0] for path in one["answers"]["videos"]] == own
-        left_out = f"{5 - len(own)} videos of {5 - len(own)} other classes are left out"
+        left_out = f"left out, as this protocol has it: {counted(5 - len(own), 'video')} of {counted(5 - len(own), 'other class')}"
         assert any(left_out in line for line in one["notes"])
         assert one["scores"]["chance"]["top1"] == pytest.approx(1 / 160)
     assert len(result["scores"]["trained"]["top1_splits"]) == 3

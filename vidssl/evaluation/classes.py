@@ -19,7 +19,7 @@ from vidssl.concepts.templates import category_templates, preset_of
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.data.manifest.classes import read_class_list
 from vidssl.data.manifest.formats.labels import CLASS_LISTS
-from vidssl.errors import VidsslError, did_you_mean
+from vidssl.errors import VidsslError, counted, did_you_mean
 from vidssl.evaluation.report import list_hash
 
 
@@ -128,7 +128,7 @@ def half_of(listed: ClassList, seed: int) -> ClassList:
     total = len(listed.names)
     if total < 4:
         raise VidsslError(
-            f"halves: {listed.source} has {total} classes; at least 4, half of which leave a choice"
+            f"halves: {listed.source} has {counted(total, 'class')}; at least 4, half of which leave a choice"
         )
     places = sorted(np.random.RandomState(seed).permutation(total)[: total // 2].tolist())
     kept: dict[str, Any] = {
@@ -193,14 +193,16 @@ def join_labels(labels: Sequence[str | None], classes: ClassList, source: str) -
         VidsslError: when a label is None, or none is in the list.
     """
     if None in labels:
-        raise VidsslError(f"{source}: {labels.count(None)} of {len(labels)} videos have no label")
+        raise VidsslError(
+            f"{source}: {labels.count(None)} of {counted(len(labels), 'video')} {'has' if labels.count(None) == 1 else 'have'} no label"
+        )
     spelled = sorted({str(label) for label in labels})
     positions = dict(zip(spelled, match_names(spelled, classes.names, classes.aliases), strict=True))
     missing = [label for label, position in positions.items() if position is None]
     if len(missing) == len(spelled):
         numbers = "; bare numbers are no names" if all(name.isdecimal() for name in missing) else ""
         raise VidsslError(
-            f"{source}: none of its {len(missing)} classes ({', '.join(missing[:5])}{', …' if missing[5:] else ''}) are in "
+            f"{source}: none of its {counted(len(missing), 'class')} ({', '.join(missing[:5])}{', …' if missing[5:] else ''}) are in "
             f"{classes.source}{did_you_mean(missing[0], classes.names)}{numbers}"
         )
     places = {label: place for label, place in positions.items() if place is not None}

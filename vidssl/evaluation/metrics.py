@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 
 Score = dict[str, Any]
 
@@ -94,7 +94,7 @@ def classification_scores(scores: Tensor, labels: Tensor, ok: Tensor, groups: Te
         "top1_interval": wilson_interval(int(top1.sum()), total)
         if groups is None
         else group_interval(top1, groups),
-        **({} if groups is None else {"interval_over": f"{len(groups.unique())} groups"}),
+        **({} if groups is None else {"interval_over": counted(len(groups.unique()), "group")}),
         "correct": int(top1.sum()),
         "total": total,
         "failed": int((~ok).sum()),

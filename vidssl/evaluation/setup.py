@@ -131,8 +131,8 @@ class Labelled(NamedTuple):
 def read_labelled(data: str | Path, options: EvalOptions) -> Labelled:
     """The labelled videos of a data set; broken files stay among them and will count as wrong.
 
-    Where a list gives no labels at all, as UCF101's of test videos, the folders of its paths do, if there are several. Every
-    process has to call this.
+    Where a list gives no labels at all, as UCF101's of test videos, the folders of its paths do, if there are several. They are
+    sorted by path, so that what is held out, drawn or resampled does not depend on the order of a list. Every process has to call this.
 
     Raises:
         VidsslError: when no video has a label, or a class has no readable video (unless missing ones are to be counted).
@@ -140,6 +140,9 @@ def read_labelled(data: str | Path, options: EvalOptions) -> Labelled:
     everything = VideoIndex.read(data, options.missing)
     if not everything.classes and len((by_folder := everything.labelled_by_folders()).classes) > 1:
         everything = by_folder
+    order = sorted(range(len(everything)), key=everything.paths.__getitem__)
+    if order != list(range(len(everything))):
+        everything = everything.subset(order)
     rows = [row for row, label in enumerate(everything.labels) if label is not None]
     if not rows:
         raise VidsslError(f"{data}: no labels; expected <class>/<file> or a CSV with path,label")

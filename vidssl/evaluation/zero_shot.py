@@ -15,7 +15,7 @@ from torch import Tensor
 from vidssl.concepts.names import match_names
 from vidssl.data.manifest.formats.splits import three_splits
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import VidsslError, check_choice, check_value
+from vidssl.errors import VidsslError, check_choice, check_value, counted
 from vidssl.evaluation.answers.calibration import calibration_scores
 from vidssl.evaluation.answers.confusion import answers_of
 from vidssl.evaluation.answers.record import answers_record
@@ -203,7 +203,8 @@ def _of_classes(index: VideoIndex, listed: ClassList) -> tuple[VideoIndex, list[
     if not rows:
         return index, []  # which `join_labels` refuses
     others = {label for label in labels if places[label] is None}
-    line = f"{listed.source}: {len(index) - len(rows)} videos of {len(others)} other classes are left out, as this protocol has it"
+    left_out = f"{counted(len(index) - len(rows), 'video')} of {counted(len(others), 'other class')}"
+    line = f"{listed.source}: left out, as this protocol has it: {left_out}"
     return index.subset(rows), [line] if others else []
 
 

@@ -90,7 +90,7 @@ def test_files_that_are_left_out_are_named(tmp_path: Path) -> None:
     assert index.remarks == (
         "left out, not named like videos: 4 files, 2 x .xyz, 1 x .txt, 1 x .jpg (deep/notes.txt, jump/a.xyz, run/b.xyz, "
         "run/c.JPG)",
-        "folders without a video: 2 (jump, none)",
+        "folders without a video, which give no class: 2 (jump, none)",
     )
     assert all(remark in index.describe() for remark in index.remarks)
     assert index.subset([1]).remarks == index.remarks

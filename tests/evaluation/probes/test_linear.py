@@ -269,10 +269,14 @@ def test_few_shots_are_drawn_alike_for_all_encoders_and_more_of_them_help():
     assert scores["trained, 6 shots"]["top1"] > scores["trained, 1 shots"]["top1"] > scores["chance"]["top1"]
     _, many = fit_once(x.float(), y, head="sgd", shots=(1000,), draws=2)
     assert many["scores"]["trained, 1000 shots"]["top1_std"] == 0
-    assert many["notes"] == ["1000 shots: 3 classes have fewer training videos; all of theirs are taken"]
+    sizes = ", ".join(f"{'abc'[k]} ({n})" for k, n in enumerate(torch.bincount(y).tolist()))
+    assert many["notes"] == [
+        f"1000 shots: 3 classes have fewer training videos, all of which are taken: {sizes}",
+        "1000 shots: no class has more, so that all draws are the same videos and do not differ",
+    ]
 
 
 def test_chosen_rows_are_so_many_of_each_class():
     labels = torch.tensor([0] * 10 + [1] * 2 + [2])
-    rows = chosen_rows(labels, 4, np.random.default_rng(0))
+    rows = chosen_rows(labels, torch.ones(13, dtype=torch.bool), 4, np.random.default_rng(0))
     assert torch.bincount(labels[rows]).tolist() == [4, 2, 1] and rows.tolist() == sorted(set(rows.tolist()))

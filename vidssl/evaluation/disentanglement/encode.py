@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vidssl import distributed
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.disentanglement.clips import Clips
 from vidssl.evaluation.disentanglement.information import Floats, Ints
 from vidssl.evaluation.setup import Subject
@@ -100,7 +100,7 @@ def _without_broken(
     if not usable.any():
         failures.sort(key=lambda failure: failure.video_id)
         raise VidsslError(
-            f"{source}: none of {count} clips has codes; {failures[0].path}: {failures[0].reason}"
+            f"{source}: none of {counted(count, 'clip')} has codes; {failures[0].path}: {failures[0].reason}"
         )
     failures.sort(key=lambda failure: failure.video_id)
     return Encoded(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidssl.errors import VidsslError, check_value
+from vidssl.errors import VidsslError, check_value, counted
 from vidssl.evaluation.disentanglement.clips import Clips
 from vidssl.evaluation.disentanglement.encode import ENCODER, UNTRAINED, Encoded, encode_clips, rotated
 from vidssl.evaluation.disentanglement.information import BINS, Floats
@@ -114,7 +114,7 @@ def _question(clips: Clips, rows: NDArray[np.int64], bins: int, notes: list[str]
     values = table.values[rows]
     if len(values) < bins:
         raise VidsslError(
-            f"{clips.name}: {len(values)} clips for {bins} bins: take more clips, or fewer bins"
+            f"{clips.name}: {counted(len(values), 'clip')} for {counted(bins, 'bin')}: take more clips, or fewer bins"
         )
     varies = (values != values[:1]).any(axis=0)
     if varies.sum() < 2:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vidssl.errors import counted
+
 _OTHERS = {
     "med_top_1": "MED, top-1",
     "med_miller_madow": "MED, Miller-Madow",
@@ -28,7 +30,7 @@ def show_disentanglement(title: str, result: Mapping[str, Any]) -> None:
 
     console = Console(highlight=False)
     console.print(
-        f"{title}: {result['clips']} clips, {result['dimensions']} dimensions, {result['bins']} bins; nats of the best single "
+        f"{title}: {counted(result['clips'], 'clip')}, {counted(result['dimensions'], 'dimension')}, {counted(result['bins'], 'bin')}; nats of the best single "
         "dimension, mean over factors",
         soft_wrap=True,
     )
@@ -42,10 +44,12 @@ def report_notes(result: Mapping[str, Any]) -> list[str]:
     """Sentences below the tables; every clip that was left out is named."""
     data, said = result["data"], list(result["notes"])
     if result["slow_clips"]:
-        said.append(f"SAP and DCI: fitted on {result['slow_clips']} clips and tested on as many others")
+        said.append(
+            f"SAP and DCI: fitted on {counted(result['slow_clips'], 'clip')} and tested on as many others"
+        )
     said += data["remarks"]
     if data["failed"]:
-        said.append(f"left out: {len(data['failed'])} of {data['videos']} clips")
+        said.append(f"left out: {len(data['failed'])} of {counted(data['videos'], 'clip')}")
     return said + [f"left out: {x['path']}: {x['reason']}" for x in data["failed"]]
 
 

@@ -28,7 +28,7 @@ from vidssl.data.decode.timeline import Timeline
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.views.evaluation import EvalSpec
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.setup import EvalOptions, shown_batches
 from vidssl.models.student import Student
 from vidssl.objectives.base import frame_rows, frame_times
@@ -137,7 +137,7 @@ def encode_sequences(
     failures = sorted((failure for _, part in parts for failure in part), key=lambda f: f.video_id)
     if not rows:
         raise VidsslError(
-            f"none of {len(index)} videos could be used; {failures[0].path}: {failures[0].reason}"
+            f"none of {counted(len(index), 'video')} could be used; {failures[0].path}: {failures[0].reason}"
         )
     return _stacked(rows, tuple(index.paths[row.video] for row in rows)), tuple(failures)
 

@@ -17,7 +17,7 @@ from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.devices import find_device
 from vidssl.dynamics.recurrent import RecurrentPredictor
 from vidssl.environment import environment
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.dynamics.consistency import compare_latents
 from vidssl.evaluation.dynamics.latents import StepSpec, encode_sequences
 from vidssl.evaluation.dynamics.measure import CONTEXT, Dynamics, Model, longest_horizon, measure_dynamics
@@ -171,7 +171,7 @@ def dynamics_lines(result: Mapping[str, Any]) -> list[str]:
     m = calibration["expected_nis"]
     step = "unknown" if sampling["step_seconds"] is None else f"{sampling['step_seconds']:.3g}"
     lines = [
-        f"{data['videos'] - len(data['failed'])} videos, up to {sampling['latents']} latents of each, "
+        f"{counted(data['videos'] - len(data['failed']), 'video')}, up to {counted(sampling['latents'], 'latent')} of each, "
         f"{step} s apart; {result['model']['predictor']} model of {m} dimensions",
         f"NIS {_estimate(calibration['mean_nis'])}, {m} where the model is right: covariances would be right on average at "
         f"{_estimate(calibration['covariance_scale'])} times their size; KS distance {calibration['ks_distance']:.3f}; "
@@ -266,7 +266,7 @@ def _sampling_notes(student: Student, spec: StepSpec) -> list[str]:
     alone = student.encoder.sees == "frame" or student.encoder.chunk_frames is not None
     if frames and spec.frames != frames and not alone:
         notes.append(
-            f"clips of {spec.frames} frames, trained on {frames}: an encoder that looks along time reads them otherwise"
+            f"clips of {counted(spec.frames, 'frame')}, trained on {frames}: an encoder that looks along time reads them otherwise"
         )
     if spec.seconds is not None and trained.get("seconds") and frames:
         step = trained["seconds"] / frames

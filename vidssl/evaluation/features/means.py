@@ -14,7 +14,7 @@ from torch import Tensor
 from vidssl import distributed
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.features.blocks import Encoded, block_rows, encode_blocks, own_videos
 from vidssl.evaluation.features.shelf import Shelf
 from vidssl.evaluation.features.shelves import Shelves
@@ -181,7 +181,7 @@ def _in_order(parts: Sequence[_Part], index: VideoIndex, source: str) -> Feature
         ok[name] = decoded & finite
         if bool(decoded.any()) and not bool(ok[name].any()):
             raise VidsslError(
-                f"{source}: the features of {name!r} are finite for none of the {len(index)} videos"
+                f"{source}: the features of {name!r} are finite for none of the {counted(len(index), 'video')}"
             )
         rows[~ok[name]] = 0
         features[name] = rows

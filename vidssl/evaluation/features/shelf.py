@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.features.room import Room
 from vidssl.files import whole_file, write_json
 
@@ -88,7 +88,7 @@ class Shelf:
         lost = [name for name in names if name not in self._where]
         if lost:
             raise VidsslError(
-                f"{self.folder}: lacks the features of {len(lost)} of {len(names)} videos; is there room for them (limit "
+                f"{self.folder}: lacks the features of {len(lost)} of {counted(len(names), 'video')}; is there room for them (limit "
                 f"{self._room.limit / 1e9:g} GB), and do all processes see this folder?"
             )
         return KeptRows([self._where[name] for name in names])

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import VidsslError, check_value
+from vidssl.errors import VidsslError, check_value, counted
 from vidssl.evaluation.features import FeatureSet, extract_features
 from vidssl.evaluation.geometry.drift import feature_drift, weight_drift
 from vidssl.evaluation.geometry.layers import OUTPUT, VIDEOS, cka_matrix, layer_means
@@ -147,7 +147,7 @@ def _notes(subject: Subject, rows: dict[str, Any]) -> list[str]:
     own, notes = rows["trained"], []
     if own["videos"] < 2 * own["dimensions"]:
         notes.append(
-            f"{own['videos']} videos for {own['dimensions']} dimensions: ranks cannot exceed the number of videos, and the spectrum falls faster "
+            f"{counted(own['videos'], 'video')} for {counted(own['dimensions'], 'dimension')}: ranks cannot exceed the number of videos, and the spectrum falls faster "
             "than with many; compare with noise of this size"
         )
     if own["lidar"] is None and own["rankme"] is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vidssl.errors import counted
 from vidssl.evaluation.dynamics.plots import write_drawn
 from vidssl.evaluation.dynamics.style import new_figure
 from vidssl.evaluation.notes import result_notes, row_title
@@ -53,12 +54,12 @@ def show_geometry(title: str, result: Mapping[str, Any]) -> None:
 def geometry_lines(result: Mapping[str, Any]) -> list[str]:
     """What is said under the table."""
     own = result["rows"]["trained"]
-    lines = [f"{own['videos']} videos, {own['whole']} of them in all their clips"]
+    lines = [f"{counted(own['videos'], 'video')}, {own['whole']} of them in all their clips"]
     cka, drift = result["cka"], result["drift"]
     for name, value in cka["encoders"]["trained"].items():
         if name != "trained":
             lines.append(
-                f"CKA of trained and {name}, of their outputs on {cka['videos']} videos: {_shown(value, 3)}"
+                f"CKA of trained and {name}, of their outputs on {counted(cka['videos'], 'video')}: {_shown(value, 3)}"
             )
     if drift is not None:
         weights, features = drift["weights"], drift["features"]

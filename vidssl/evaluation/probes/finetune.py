@@ -62,11 +62,10 @@ def finetune(
     for frozen in splits.frozen():
         encoder = encoders[frozen.title]
         assert encoder is not None
-        rows = splits.train.ok[frozen.title].nonzero()[:, 0]
+        rows = frozen.usable.nonzero()[:, 0]
         if how.shots is not None:
-            rows = rows[
-                chosen_rows(frozen.labels, how.shots, np.random.default_rng([how.seed, how.shots, 0]))
-            ]
+            draw = np.random.default_rng([how.seed, how.shots, 0])
+            rows = chosen_rows(splits.train_labels, frozen.usable, how.shots, draw)
         classifier = Classifier(copy.deepcopy(encoder), len(splits.names), how.seed).to(subject.device)
         index, used = splits.indices[0].subset(rows.tolist()), len(rows)
         losses[frozen.title] = tune(

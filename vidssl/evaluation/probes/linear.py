@@ -20,7 +20,7 @@ from vidssl import distributed
 from vidssl.errors import check_choice, check_value
 from vidssl.evaluation.metrics import chance_scores, correct_rows, majority_scores
 from vidssl.evaluation.official import over_splits
-from vidssl.evaluation.probes.few import chosen_rows, few_shot_score
+from vidssl.evaluation.probes.few import chosen_rows, few_shot_notes, few_shot_score
 from vidssl.evaluation.probes.holdout import can_hold_out
 from vidssl.evaluation.probes.logistic import L2_GRID, probe
 from vidssl.evaluation.probes.selection import SELECT, Setting, edge_note, selection_notes
@@ -153,18 +153,18 @@ def _solve(
 def _few_shots(splits: Splits, frozen: Sequence[Frozen], place: torch.device, how: LinearOptions) -> Result:
     """Scores of `shots` training videos of each class, the same draws for all encoders."""
     labels, scores, notes = splits.test_labels, {}, []
-    for shots in how.shots:
+    for shots in dict.fromkeys(how.shots):
         for one in frozen:
-            right, fewer = [], 0
+            right, places = [], one.usable.cumsum(0) - 1  # of a training video among the rows that `one` has
             for draw in range(how.draws):
-                rows = chosen_rows(one.labels, shots, np.random.default_rng([how.seed, shots, draw]))
-                fewer = int((torch.bincount(one.labels[rows], minlength=len(splits.names)) < shots).sum())
+                seed = np.random.default_rng([how.seed, shots, draw])
+                rows = places[chosen_rows(splits.train_labels, one.usable, shots, seed)]
                 logits, _ = _solve(splits, one, rows, place, how)
                 right.append(correct_rows(logits, labels, one.ok))
             scores[f"{one.title}, {shots} shots"] = few_shot_score(torch.stack(right))
-            if fewer and one.title == "trained":
-                notes.append(
-                    f"{shots} shots: {fewer} classes have fewer training videos; all of theirs are taken"
+            if one.title == "trained":
+                notes += few_shot_notes(
+                    torch.bincount(one.labels, minlength=len(splits.names)), splits.names, shots
                 )
     scores["majority class"] = majority_scores(labels, splits.train_labels)
     scores["chance"] = chance_scores(labels, len(splits.names))
@@ -174,6 +174,7 @@ def _few_shots(splits: Splits, frozen: Sequence[Frozen], place: torch.device, ho
         "draws": how.draws,
         "notes": notes + selection_notes(how.select),
         "scores": scores,
+        "comparisons": {},  # McNemar's test is of answers, and a mean over draws has none
     }
 
 

@@ -38,7 +38,7 @@ class Frozen(NamedTuple):
     """What one encoder or baseline sees of both splits.
 
     train: (n, D) rows of the training videos it can use; labels, groups: (n,) of these; test: (M, D) rows of all test
-    videos; ok: (M,) bool, those it can use.
+    videos; ok: (M,) bool, those it can use; usable: (N,) bool, which of all training videos the n are.
     """
 
     title: str
@@ -46,6 +46,7 @@ class Frozen(NamedTuple):
     labels: Tensor
     test: Tensor
     ok: Tensor
+    usable: Tensor
     groups: Tensor | None = None
 
 
@@ -89,7 +90,7 @@ class Splits:
                 raise VidsslError(f"{title}: none of the {len(ok)} training videos can be used")
             rows, labels = self.train.features[key][ok], self.train_labels[ok]
             groups = None if self.train_groups is None else self.train_groups[ok]
-            yield Frozen(title, rows, labels, self.test.features[key], self.test.ok[key], groups)
+            yield Frozen(title, rows, labels, self.test.features[key], self.test.ok[key], ok, groups)
 
     def scored(self, predictions: Mapping[str, tuple[Frozen, Tensor]]) -> dict[str, Any]:
         """`scores`, `comparisons` and `answers` of a result.

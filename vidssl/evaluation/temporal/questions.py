@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.comparison import mcnemar_exact
 from vidssl.evaluation.metrics import Score, group_interval, wilson_interval
 from vidssl.evaluation.probes.logistic import fit_logistic
@@ -120,7 +120,7 @@ def score_of(right: Tensor, ok: Tensor, groups: Tensor, seed: int = 0) -> Score:
         "top1_interval": wilson_interval(int(right.sum()), units)
         if alone
         else group_interval(right, groups, seed),
-        "interval_over": f"{units} {'videos' if units == len(right) else 'groups'}",
+        "interval_over": counted(units, "video" if units == len(right) else "group"),
         "total": len(right),
         "failed": int((~ok).sum()),
     }

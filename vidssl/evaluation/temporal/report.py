@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import VidsslError, check_value
+from vidssl.errors import VidsslError, check_value, counted
 from vidssl.evaluation.answers.record import answers_record
 from vidssl.evaluation.classes import class_list, join_labels
 from vidssl.evaluation.metrics import group_numbers
@@ -110,7 +110,7 @@ def _measured(subject: Subject, data: str | Path, name: str, seed: int, fit: Pat
         record["answers"] = answers_record(index, asked.right)
     short = int((~shown.long).sum())
     notes = [
-        f"{short} of {len(index)} videos have too few frames for a window of twice a clip: left out of speed"
+        f"{short} of {counted(len(index), 'video')} {'has' if short == 1 else 'have'} too few frames for a window of twice a clip: left out of speed"
     ] * bool(short)
     return sealed(
         {

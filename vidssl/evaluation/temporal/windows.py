@@ -17,7 +17,7 @@ from vidssl.data.clips import ClipSpec
 from vidssl.data.dataset import EvalClipDataset
 from vidssl.data.manifest.manifest import VideoIndex
 from vidssl.data.manifest.quarantine import FailedVideo
-from vidssl.errors import VidsslError
+from vidssl.errors import VidsslError, counted
 from vidssl.evaluation.setup import Subject, shown_batches
 from vidssl.evaluation.temporal.ways import WAYS, shown_ways
 from vidssl.synthetic.noise import write_noise_dataset
@@ -102,7 +102,7 @@ def _in_order(rows: list[tuple[int, bool, bool, dict[str, dict[str, Tensor]]]], 
         ok[name] = finite & ~failed
         if not bool(ok[name].any()):
             raise VidsslError(
-                f"{name}: none of {len(index)} videos has features; {failures[0].path}: {failures[0].reason}"
+                f"{name}: none of {counted(len(index), 'video')} has features; {failures[0].path}: {failures[0].reason}"
             )
         features[name] = {way: torch.where(ok[name][:, None], x, 0) for way, x in ways.items()}
     failures.sort(key=lambda failure: failure.video_id)

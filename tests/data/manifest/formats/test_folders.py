@@ -28,7 +28,7 @@ def test_folders_of_frames_are_videos_at_the_rate_that_is_stated(folder: Path) -
     assert index.labels == ("jump", "run", "run")
     assert index.remarks == (
         "left out, not named like pictures: 1 file, 1 x .txt (jump/notes.txt)",
-        "folders without a video: 1 (empty)",
+        "folders without a video, which give no class: 1 (empty)",
     )
     (folder / "run/a/img_00003.png").unlink()
     report = check_index(index)

@@ -70,7 +70,7 @@ def read_folder(folder: Path, rate: float | None = None) -> Found:
             f"({first_names(others.first)})"
         )
     if empty:
-        remarks.append(f"folders without a video: {len(empty)} ({first_names(empty)})")
+        remarks.append(f"folders without a video, which give no class: {len(empty)} ({first_names(empty)})")
     return Found(folder, lines, [], remarks)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from vidssl.errors import counted
 from vidssl.evaluation.tracking.run.task import Labels, Rows, Tracked
 from vidssl.evaluation.tracking.sequence import Sequence
 from vidssl.files import whole_file
@@ -60,7 +61,7 @@ def strip(sequence: Sequence, drawn: dict[int, Pixels]) -> Pixels:
         cells.append(np.asarray(image))
     row = np.concatenate(cells, axis=1)
     header = Image.new("RGB", (row.shape[1], 18), (20, 20, 20))
-    _text(ImageDraw.Draw(header), (4, 3), f"{sequence.name}, {len(sequence)} frames", WHITE)
+    _text(ImageDraw.Draw(header), (4, 3), f"{sequence.name}, {counted(len(sequence), 'frame')}", WHITE)
     return np.concatenate([np.asarray(header), row])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidssl.errors import counted
 from vidssl.evaluation.tracking.run.task import Scores
 
 RESAMPLES = 2000
@@ -127,7 +128,9 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         if row["not_finite"]:
             lines.append(f"{name}: no number, its features of {', '.join(row['not_finite'])} are not finite")
     if data["scored"] or data["lacking"] or data["failed"]:
-        lines.append(f"{data['scored']} of {data['sequences']} sequences scored, {data['frames']} frames")
+        lines.append(
+            f"{data['scored']} of {counted(data['sequences'], 'sequence')} scored, {counted(data['frames'], 'frame')}"
+        )
     for key, what in (
         ("remarks", ""),
         ("unscored", "nothing to score: "),
