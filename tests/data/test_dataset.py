@@ -308,3 +308,8 @@ def test_videos_that_are_known_are_decoded_to_where_they_belong(
     monkeypatch.setattr(PyAVReader, "frames", fails)
     compare()
     assert len(asked) > 4  # the canvas had other sides than are needed now
+    (tmp_path / "videos/0.mp4").write_bytes(b"no more")
+    compare()
+    assert (
+        "has changed since" in ClipDataset(index, VIEWS, window_seconds=1).batch([(0, 0)]).failures[0].reason
+    )

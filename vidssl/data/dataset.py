@@ -146,7 +146,10 @@ class ClipDataset(VideoDataset):
     def _known(self, key: Key) -> _Known | None:
         """What a sample will hold, if its video has a time line and is neither cut nor made smaller."""
         video_id = key[1]
-        timeline = self.videos.timeline(video_id)
+        try:
+            timeline = self.videos.timeline(video_id)
+        except DecodeError:  # known to be unreadable, or changed: where it is opened another takes its place
+            return None
         if timeline is None or self.videos.part(video_id) is not None:
             return None
         height, width = timeline.info.height, timeline.info.width
