@@ -180,6 +180,19 @@ def test_names_never_meet_and_stay_below_the_folder(tmp_path: Path) -> None:
     assert all((tmp_path / "new" / path).resolve().is_relative_to(tmp_path / "new") for path in paths)
 
 
+def test_clips_are_cheap_to_decode_unless_they_are_to_be_small(videos: Path, tmp_path: Path) -> None:
+    """By x264's own words in the stream: no arithmetic coding, no deblocking."""
+    said = {}
+    for tune in ("fastdecode", "none"):
+        made = prepare(VideoIndex.read(videos), tmp_path / tune, Form(32, 4, tune=tune), progress=False)
+        said[tune] = (tmp_path / tune / made.clips[0].path).read_bytes()
+        assert made.psnr > 30
+    assert b"cabac=0" in said["fastdecode"] and b"deblock=0" in said["fastdecode"]
+    assert b"cabac=1" in said["none"] and b"deblock=1" in said["none"]
+    with pytest.raises(VidsslError, match="did you mean 'fastdecode'"):
+        Form(tune="fastdecod")
+
+
 def test_a_name_with_a_line_break_costs_nothing(tmp_path: Path) -> None:
     """A list of the clips could not hold it."""
     for name in ("run/a\nb.mp4", "run/a b.mp4", "run/c.mp4"):
