@@ -11,11 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vidssl.data.batch import Canvas, ClipBatch, ClipSample, collate_clips, room
@@ -33,6 +32,7 @@ from vidssl.data.decode.open import Opener
 from vidssl.data.decode.reader import DecodeError
 from vidssl.data.manifest.quarantine import FailedVideo
 from vidssl.data.order import Key
+from vidssl.data.packing import only_needed, packed, shown
 from vidssl.data.rng import Purpose, stream
 from vidssl.data.videos import VideoDataset, Videos
 from vidssl.data.views.crop import resize_short_side, squash, stays
@@ -156,7 +156,7 @@ class ClipDataset(VideoDataset):
         if self.decode_size is not None and not stays(height, width, self.decode_size, self.upsample):
             return None
         clips = self._clips(timeline.times, key)
-        return _Known(clips, (len(_shown(clips)), height, width))
+        return _Known(clips, (len(shown(clips)), height, width))
 
     def _taken(
         self, epoch: int, index: int, keys: Sequence[Key], known: _Known | None = None
@@ -202,7 +202,7 @@ class ClipDataset(VideoDataset):
                 for number, spec in enumerate(self.views)
             ]
             told = failures if place == 0 else []
-            samples.append(packed(*_only_needed(frames, own), video_id, draws=draws, failures=told))
+            samples.append(packed(*only_needed(frames, own), video_id, draws=draws, failures=told))
         return samples
 
     def _resize(self, frames: Tensor) -> Tensor:
@@ -276,28 +276,3 @@ def shown_frames(
     if spec.reverse_p and rng.random() < spec.reverse_p:
         clip = ClipIndices(clip.indices[::-1].copy(), clip.times[::-1].copy())
     return clip
-
-
-def _shown(clips: Sequence[ClipIndices]) -> NDArray[np.int64]:
-    """The frames that some clips show, in order."""
-    return np.unique(np.concatenate([clip.indices for clip in clips]))
-
-
-def _only_needed(frames: Tensor, clips: Sequence[ClipIndices]) -> tuple[Tensor, list[ClipIndices]]:
-    """The frames that some clips show, and the clips with indices into these."""
-    needed = _shown(clips)
-    if len(needed) == len(frames):
-        return frames, list(clips)
-    chosen = [ClipIndices(np.searchsorted(needed, clip.indices), clip.times) for clip in clips]
-    return frames[torch.from_numpy(needed)], chosen
-
-
-def packed(frames: Tensor, clips: Sequence[ClipIndices], video_id: int, **fields: Any) -> ClipSample:
-    """A sample of decoded frames and of the clips that show some of them."""
-    return ClipSample(
-        frames=frames,
-        index=[torch.from_numpy(clip.indices) for clip in clips],
-        times=[torch.from_numpy(clip.times).float() for clip in clips],
-        video_id=video_id,
-        **fields,
-    )

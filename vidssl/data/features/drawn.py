@@ -10,8 +10,8 @@ import torch
 
 from vidssl.data.batch import ClipSample
 from vidssl.data.clips import ClipIndices, ClipSpec, Times, uniform_clips, whole
-from vidssl.data.dataset import packed
 from vidssl.data.decode.reader import DecodeError
+from vidssl.data.packing import packed
 from vidssl.data.rng import Purpose, stream
 from vidssl.data.videos import VideoDataset, Videos
 from vidssl.data.views.draw import draw_view
