@@ -86,6 +86,8 @@ def results() -> str:
     for file in sorted((ROOT / "benchmarks" / "results").glob("*.md")):
         text = re.sub(r"^(#+) ", r"#\1 ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
         text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+        if not text.startswith("#"):
+            parts += [f"## {file.stem.replace('_', ' ').capitalize()}", ""]
         parts += [_inside(text), f"File: `benchmarks/results/{file.name}`", ""]
     return "\n".join(parts)
 

@@ -47,6 +47,14 @@ def test_links_lead_to_files(page):
         assert file.exists() or str(file) in made, f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_list_stands_apart_from_the_paragraph_before(page):
+    """Or the site, other than GitHub, runs it on as one paragraph with dashes in it."""
+    text = re.sub(r"^```.*?^```", "```\n", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    prose = r"^(?!\s|- |\d+\. |#|\||```|>|<).+\n"
+    assert not re.findall(prose + r"(?:- |\d+\. ).*", text, re.MULTILINE)
+
+
 def test_every_page_is_in_the_navigation():
     nav = (ROOT / "mkdocs.yml").read_text()
     made = set(runpy.run_path(str(ROOT / "scripts" / "docs_pages.py"))["PAGES"])
@@ -73,6 +81,8 @@ def test_pages_made_from_the_code_have_every_key_and_table():
     assert "| `train.batch_size` |" in keys and "objective.hsic.kappa" in keys
     for file in (ROOT / "benchmarks" / "results").glob("*.md"):
         assert file.name in results
+    for part in results.split("File: `")[:-1]:
+        assert re.search("^## ", part, re.MULTILINE)  # what it is, and where the next one begins
     assert "](docs/" not in pages["index.md"]()
 
 
