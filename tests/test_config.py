@@ -9,6 +9,8 @@ import torch
 from vidssl.concepts.vocabulary import load_concepts
 from vidssl.config import find_config, load_config, validate_config
 from vidssl.errors import VidsslError
+from vidssl.objectives.hsic.objective import SSLHSIC
+from vidssl.overrides import read_yaml
 from vidssl.resources import resource_folder
 
 RECIPE = "output: runs/x\ndata: {train: videos}\ntrain: {steps: 5}\n"
@@ -110,8 +112,41 @@ def test_missing_section_and_bad_yaml(tmp_path):
     file.write_text("!!python/object/apply:os.system ['echo hi']\n")
     with pytest.raises(VidsslError, match="not a YAML file"):
         load_config(file)
+    for text, found in (("", "nothing"), ("- 1\n", "a list"), ("word\n", "'word'")):
+        file.write_text(text)
+        with pytest.raises(VidsslError, match=f"expected `key: value` lines, found {found}"):
+            load_config(file)
     with pytest.raises(VidsslError, match="did you mean 'demo'"):
         find_config("dmo")
+    with pytest.raises(VidsslError, match=r"r\.yam: no such recipe; did you mean 'r\.yaml'"):
+        find_config(tmp_path / "r.yam")
+
+
+def test_a_key_that_stands_twice_is_not_decided_between(tmp_path: Path) -> None:
+    recipe = tmp_path / "twice.yaml"
+    text = find_config("hsic_small").read_text()
+    recipe.write_text(f"{text}\noutput: other\n")
+    last = len(recipe.read_text().splitlines())
+    with pytest.raises(VidsslError, match=rf"twice\.yaml: 'output' stands twice, in lines \d+ and {last}$"):
+        load_config(recipe)
+    recipe.write_text(text)
+    with pytest.raises(VidsslError, match=r"override 'objective=.*': 'gamma' stands twice, in lines 1 and 1"):
+        load_config(recipe, ["objective={hsic: {gamma: 1, gamma: 2}}"])
+    with pytest.raises(VidsslError, match="'gamma' stands twice"):
+        load_config(recipe, ["objective.hsic={gamma: 1, gamma: 2}"])
+    # Anchors and merges are no repetition: what is written wins over what is merged.
+    assert read_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n") == {
+        "a": {"x": 1, "y": 2},
+        "b": {"x": 3, "y": 2},
+    }
+
+
+def test_a_seed_is_one_that_torch_takes() -> None:
+    assert load_config("hsic_small", ["data.train=x", f"seed={2**63 - 1}"]).seed == 2**63 - 1
+    with pytest.raises(VidsslError, match=rf"seed: {2**63}: must be below 9\.22337e\+18"):
+        load_config("hsic_small", ["data.train=x", f"seed={2**63}"])
+    with pytest.raises(VidsslError, match=rf"seed={2**63}: must be at least 0 and less than 2.63"):
+        SSLHSIC(seed=2**63)
 
 
 def space_of_words(vocabulary: str = "k400", **options: object) -> NamedTuple:

@@ -1,4 +1,4 @@
-"""Dotted overrides of a recipe: ``train.batch_size=64``."""
+"""Recipes as YAML, no key of which stands twice, and their dotted overrides: ``train.batch_size=64``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,31 @@ from typing import Any
 import yaml
 
 from vidssl.errors import VidsslError
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data. YAML forbids a key to stand twice in a mapping, and PyYAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise VidsslError(f"{key.value!r} stands twice, in lines {lines[key.value]} and {line}")
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str) -> Any:
+    """What a YAML text says, as plain data.
+
+    Raises:
+        VidsslError: it is none, or a key stands twice in one section; the line begins with what is wrong.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  # of the safe kind
+    except yaml.YAMLError as error:
+        raise VidsslError(f"not a YAML file: {' '.join(str(error).split())}") from None
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
@@ -22,9 +47,11 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise VidsslError(f"override {override!r}: expected key=value, such as train.batch_size=64")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)  # noqa: S506  # of the safe kind
     except yaml.YAMLError:
         raise VidsslError(f"override {override!r}: {text!r} is not a YAML value") from None
+    except VidsslError as error:
+        raise VidsslError(f"override {override!r}: {error}") from None
     *parents, last = key.strip().split(".")
     node: Any = raw
     for part in parents:

@@ -111,3 +111,11 @@ def test_a_damaged_run_does_not_hide_the_others(tmp_path) -> None:
     (run_folder(tmp_path / "c") / "latest.json").write_text("{")
     states = {run.folder.name: run.state for run in find_runs([tmp_path])}
     assert states == {"a": "done", "b": "config.yaml cannot be read", "c": "latest.json cannot be read"}
+
+
+def test_a_picture_is_a_png(vidssl, tmp_path) -> None:
+    run_folder(tmp_path / "one")
+    code, out, said = vidssl("runs", tmp_path / "one", "--plot", tmp_path / "curves.svg")
+    assert (code, out) == (2, "")
+    assert said.strip() == f"vidssl: --plot: {tmp_path / 'curves.svg'}: must end in .png"
+    assert not (tmp_path / "curves.svg").exists()

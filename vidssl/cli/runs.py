@@ -37,6 +37,8 @@ def runs(
 
     if curve and plot is None:
         raise VidsslError("--curve: is for --plot")
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise VidsslError(f"--plot: {plot}: must end in .png")
     found = select(find_runs(folders or ["runs"]), where or [])
     console = Console(highlight=False)
     table = Table()

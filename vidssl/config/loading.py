@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from vidssl import schema
 from vidssl.config.recipe import Config
 from vidssl.errors import VidsslError, did_you_mean
-from vidssl.overrides import apply_override
+from vidssl.overrides import apply_override, read_yaml
 from vidssl.resources import resource_folder
 
 S = TypeVar("S", bound=schema.Section)
@@ -35,11 +34,14 @@ def load_config(
     """
     file = find_config(path)
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise VidsslError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+        raw = read_yaml(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise VidsslError(f"{path}: not a YAML file: {error}") from error
+    except VidsslError as error:
+        raise VidsslError(f"{path}: {error}") from None
     if not isinstance(raw, dict):
-        raise VidsslError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
+        found = {type(None): "nothing", list: "a list"}.get(type(raw), repr(raw)[:80])
+        raise VidsslError(f"{path}: expected `key: value` lines, found {found}")
     for override in overrides:
         apply_override(raw, override)
     for name, value in (defaults or {}).items():
@@ -71,7 +73,8 @@ def find_config(path: str | Path) -> Path:
     shipped = {file.stem: file for file in sorted(resource_folder("configs").glob("*.yaml"))}
     if Path(path).parent.name in ("", "configs") and Path(path).stem in shipped:
         return shipped[Path(path).stem]
-    guess = did_you_mean(Path(path).stem, shipped)
+    guess = did_you_mean(Path(path).name, [file.name for file in Path(path).parent.glob("*.yaml")])
+    guess = guess or did_you_mean(Path(path).stem, shipped)
     raise VidsslError(f"{path}: no such recipe{guess} (shipped: {', '.join(shipped)})")
 
 

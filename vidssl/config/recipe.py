@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from vidssl.config.data import DataConfig
-from vidssl.config.section import BatchSize, Count, Fraction, NotNegative, Positive, Section
+from vidssl.config.section import BatchSize, Count, Fraction, NotNegative, Positive, Section, Seed
 
 
 class ViewConfig(Section):
@@ -208,7 +208,7 @@ class Config(Section):
     """A recipe."""
 
     output: str = Field(description="folder of the run; created, or resumed with --resume")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of all that is drawn")
+    seed: Seed = Field(0, description="of all that is drawn")
     data: DataConfig = Field(description="where the videos are and how they are decoded")
     views: tuple[ViewConfig, ...] = Field((ViewConfig(),), description="what is cut from a decoded window")
     model: ModelConfig = Field(ModelConfig(), description="the encoder")

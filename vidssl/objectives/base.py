@@ -148,11 +148,16 @@ class DrawingObjective(Objective):
     """An objective with draws of its own, which a resumed run goes on with.
 
     Args:
-        seed: give it the same value on every process.
+        seed: in [0, 2^63); give it the same value on every process.
+
+    Raises:
+        VidsslError: for another seed.
     """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
+        if not 0 <= seed < 2**63:
+            raise VidsslError(f"objective: seed={seed}: must be at least 0 and less than 2^63")
         self.generator = torch.Generator().manual_seed(seed)
 
     def get_extra_state(self) -> Tensor:
