@@ -17,7 +17,7 @@ import pytest
 
 from tests.training.small_runs import assert_same, weights_of
 from vidssl.config import load_config
-from vidssl.errors import Stopped
+from vidssl.errors import Stopped, VidsslError
 from vidssl.files import read_json
 from vidssl.training import loop, pretrain
 from vidssl.training.stop import stop_on_signal
@@ -104,9 +104,25 @@ def test_before_the_first_step_there_is_nothing_to_save(recipe, tmp_path, monkey
     monkeypatch.setattr(
         "vidssl.training.setup.read_videos", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60)
     )
-    with pytest.raises(Stopped, match="stopped before the first step by SIGTERM"):
+    with pytest.raises(
+        Stopped, match="stopped before the first step by SIGTERM; nothing is begun, start the run again"
+    ):
         pretrain(load_config(recipe))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_begun_is_resumed_though_it_has_made_no_step(recipe, tmp_path, finished, monkeypatch):
+    """What it says to do then has to work: its folder is there, and would be refused without --resume."""
+    monkeypatch.setattr("vidssl.training.loop.Report", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(
+        Stopped, match=r"before the first step by SIGTERM; continue with .*config\.yaml --resume"
+    ):
+        pretrain(load_config(recipe))
+    monkeypatch.undo()
+    with pytest.raises(VidsslError, match="continue it with --resume"):
+        pretrain(load_config(recipe))
+    run = pretrain(load_config(tmp_path / "run" / "config.yaml"), resume=True)
+    assert_same(weights_of(finished), weights_of(run))
 
 
 def test_a_second_sigint_ends_at_once():

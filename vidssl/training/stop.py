@@ -18,6 +18,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from vidssl.errors import Stopped
+from vidssl.runs import CONFIG
 
 FROM_SYSTEMS = ("SIGTERM", "SIGUSR1")
 Handler = Callable[[int, Any], None]
@@ -73,9 +74,13 @@ def end_on_signal(folder: Path) -> Iterator[None]:
     """
 
     def end(number: int, _: Any) -> None:
-        raise Stopped(
-            f"stopped before the first step by {signal.Signals(number).name}; {folder} is as it was, start the run again"
+        begun = (folder / CONFIG).is_file()
+        then = (
+            f"continue with `vidssl pretrain {folder / CONFIG} --resume`"
+            if begun
+            else "nothing is begun, start the run again"
         )
+        raise Stopped(f"stopped before the first step by {signal.Signals(number).name}; {then}")
 
     with _handling(FROM_SYSTEMS, end):
         yield
