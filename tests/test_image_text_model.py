@@ -58,6 +58,9 @@ def test_the_penalty_is_chosen_by_what_was_held_out(
     assert min(errors) == errors[1]  # one fits the noise, the other nothing
     assert script.scores(script.ridge(x, x @ random(50, 6, seed=1), 1e-6), x @ random(50, 6, seed=1))[0] < 0.1
     assert torch.equal(script.chosen_map(x, y, strengths), script.ridge(x, y, 20.0).map)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    control = script.chosen_map(x, y, strengths, shuffled=True)
+    assert torch.equal(control, script.ridge(x, y[order], 20.0).map)
     *_, best, _, shuffled = capsys.readouterr().out.splitlines()
     assert float(shuffled.split("|")[2]) > 1 > float(best.split("|")[2])
 

@@ -63,6 +63,26 @@ def test_draws_repeat_whatever_the_order_of_the_lists(probed, sprites, tmp_path)
     assert other["scores"] != scores and other["protocol"]["hash"] != records[0][0]["protocol"]["hash"]
 
 
+def test_results_of_few_shots_stand_side_by_side_with_the_spread_of_their_draws(
+    probed, vidssl, checkpoint, sprites, tmp_path
+):
+    _, record = probed(sprites / "train", sprites / "val", "--shots", 1)
+    (tmp_path / "result.json").rename(tmp_path / "first.json")
+    start = checkpoint / "initial"
+    again = ("--shots", 1, *FAST, "--output", tmp_path / "second.json")
+    assert vidssl("linear-probe", start, sprites / "train", sprites / "val", *again)[0] == 0
+    files = (tmp_path / "first.json", tmp_path / "second.json")
+    code, _, err = vidssl("compare", *files, "--output", tmp_path / "compare")
+    assert code == 0, err
+    page = json.loads((tmp_path / "compare/compare.json").read_text())
+    shown, score = page["results"][0]["scores"]["trained, 1 shots"], record["scores"]["trained, 1 shots"]
+    assert (shown["value"], shown["spread"]) == (score["top1"], score["top1_std"]) and shown[
+        "spread"
+    ] is not None
+    assert {one["protocol"] for one in page["results"]} == {"A"}
+    assert page["comparisons"][0].get("p") is None  # no single answers
+
+
 def test_classes_with_fewer_videos_than_shots_are_named(probed, sprites, tmp_path):
     train = write_list(tmp_path / "train.csv", sprites / "train", {"growing": 1, "moving_left": 3})
     out, _ = probed(train, sprites / "val", "--shots", 2, "--shots", 4, "--shots", 8)

@@ -103,7 +103,11 @@ def first_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
 def _shown(entry: Entry, letters: Mapping[str, str], rows: Sequence[str]) -> dict[str, Any]:
     result, score = entry.result, SCORE.get(str(entry.result["task"]), "top1")
     scores = {
-        row: {"value": one[score], "interval": one.get(f"{score}_interval"), "spread": one.get("std")}
+        row: {
+            "value": one[score],
+            "interval": one.get(f"{score}_interval"),
+            "spread": one.get("std", one.get("top1_std")),
+        }
         | {key: one[key] for key in ("mean_class", "top5", "calibration_error") if one.get(key) is not None}
         for row, one in result["scores"].items()
         if (row in rows if rows else row.startswith("trained"))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vidssl.errors import counted
 from vidssl.evaluation.comparison import paired_comparison
 from vidssl.evaluation.metrics import group_numbers
 from vidssl.evaluation.results.agreement import right_answers
@@ -61,7 +62,7 @@ def paired(second: Right, first: Right) -> dict[str, Any] | None:
     if len({path for _, path in first.videos}) < len(first.videos):
         record["p"] = None
     number = len(first.videos) if groups is None else len(groups.unique())
-    return {**record, "over": f"{number} {'videos' if groups is None else 'groups'}"}
+    return {**record, "over": counted(number, "video" if groups is None else "group")}
 
 
 def holm(p: Sequence[float]) -> list[float]:
