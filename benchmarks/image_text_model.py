@@ -116,8 +116,10 @@ def scores(fit: Ridge, y: Tensor) -> tuple[float, float, float]:
     return float(error), float((nearer < 1).double().mean()), float((nearer < 5).double().mean())
 
 
-def chosen_map(vectors: Tensor, embeddings: Tensor, strengths: Iterable[float] = STRENGTHS) -> Tensor:
-    """The map (1280, 384) whose held-out error is the least; prints the table."""
+def chosen_map(
+    vectors: Tensor, embeddings: Tensor, strengths: Iterable[float] = STRENGTHS, shuffled: bool = False
+) -> Tensor:
+    """The map (1280, 384) whose held-out error is the least, or of that penalty the one to shuffled texts; prints the table."""
     print("| penalty | error | found | among five |\n|---|---|---|---|")
     rows = {}
     for strength in strengths:
@@ -128,17 +130,19 @@ def chosen_map(vectors: Tensor, embeddings: Tensor, strengths: Iterable[float] =
         )
     best = min(rows, key=lambda strength: rows[strength][0])
     order = torch.randperm(len(embeddings), generator=torch.Generator().manual_seed(0))
-    error, found, five = scores(ridge(vectors, embeddings[order], best), embeddings[order])
+    control = ridge(vectors, embeddings[order], best)
+    error, found, five = scores(control, embeddings[order])
     print(f"| {best:g}, texts shuffled | {error:.3f} | {found:.3f} | {five:.3f} |")
-    return rows[best][-1]
+    return control.map if shuffled else rows[best][-1]
 
 
-def write_model(folder: Path, every: int = 1) -> Path:
+def write_model(folder: Path, every: int = 1, shuffled: bool = False) -> Path:
     """The model as a folder of open_clip's: config, weights, tokenizer and the config of the text tower.
 
     Args:
         folder: made where it is not there.
         every: fit to each such class only.
+        shuffled: each class has the words of another, for a control: all the same, but that it knows nothing of what is said.
 
     Raises:
         SystemExit: when a wheel is not installed.
@@ -169,7 +173,7 @@ def write_model(folder: Path, every: int = 1) -> Path:
     tower.proj = projection
     vectors = classifier.classifier.weight.detach()[list(chosen)].double()
     with torch.no_grad():
-        projection.weight.copy_(chosen_map(vectors, embeddings))
+        projection.weight.copy_(chosen_map(vectors, embeddings, shuffled=shuffled))
     tensors = {
         **{f"visual.{name}": value for name, value in encoder.visual.state_dict().items()},
         **{f"text.{name}": value for name, value in encoder.text.state_dict().items()},
