@@ -53,12 +53,13 @@ def full_disk(bench: Bench, times: int) -> Figures:
 def file_size_limit(bench: Bench, times: int) -> Figures:
     """RLIMIT_FSIZE below the largest files of a checkpoint: at the first one written, and in a run that goes on."""
     limits = []
+    largest = max(file.stat().st_size for file in (bench.reference() / NEWEST).rglob("*.safetensors"))
     for number in range(times):
         run = bench.folder("size_limit")
         if number % 2:
             copy_of(bench.reference(), run, last=EVERY * int(bench.rng.integers(1, 4)))
         before = newest_whole(run)
-        limits.append(int(bench.rng.integers(700_000, 6_000_000)))
+        limits.append(int(bench.rng.integers(largest // 4, largest)))
         start = bench.start(run, largest_file=limits[-1])
         require_refusal(start, start.end(), "cannot be written", "File too large")
         if newest_whole(run) != before:
