@@ -69,6 +69,12 @@ def test_bars_are_as_long_as_their_scores():
     assert len([p for p in root.iter("path") if p.get("class") == "whisker"]) == 1
 
 
+def test_no_name_leaves_the_drawing_of_the_bars():
+    root = parsed(bars([Bar("untrained, playback direction, mean of frames", 0.5, None, 0)], "top-1"))
+    [name] = (text for text in root.iter("text") if text.get("class") == "name")
+    assert float(name.get("x")) >= 6.3 * len(name.text)  # a letter of 11 pixels, at its widest on average
+
+
 def test_a_matrix_is_shaded_by_the_share_of_its_row():
     counts = {"a": {"a": 3, "b": 1}, "b": {"b": 2}}
     cells = [

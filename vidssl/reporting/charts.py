@@ -80,7 +80,8 @@ def lines(series: Sequence[Line], title: str, x_label: str) -> Markup:
 
 def bars(rows: Sequence[Bar], title: str) -> Markup:
     """Scores below each other in per cent, with their 95 % intervals as whiskers."""
-    step, left = 26, 190
+    longest = max((len(short(row.name)) for row in rows), default=0)
+    step, left = 26, max(190, 16 + 6.6 * longest)  # so that no name leaves the drawing
     height = step * len(rows) + 26
     axis = _Axis([0, 100], left, WIDTH - 16)
     parts = [
