@@ -202,7 +202,7 @@ def join_labels(labels: Sequence[str | None], classes: ClassList, source: str) -
     if len(missing) == len(spelled):
         numbers = "; bare numbers are no names" if all(name.isdecimal() for name in missing) else ""
         raise VidsslError(
-            f"{source}: none of its {counted(len(missing), 'class')} ({', '.join(missing[:5])}{', …' if missing[5:] else ''}) are in "
+            f"{source}: none of its classes ({', '.join(missing[:5])}{f', …, {len(missing)} in all' if missing[5:] else ''}) are in "
             f"{classes.source}{did_you_mean(missing[0], classes.names)}{numbers}"
         )
     places = {label: place for label, place in positions.items() if place is not None}

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vidssl.data.manifest.manifest import VideoIndex
-from vidssl.errors import VidsslError, counted
+from vidssl.errors import VidsslError
 
 VIDEO = ("video_id", "video", "path", "file", "file_name", "name", "key")
 TEXT = ("sentence", "caption", "text", "description")
@@ -52,7 +52,7 @@ def read_captions(file: str | Path, index: VideoIndex) -> Captions:
         of.append(place.setdefault(rows[0], len(place)))
     if not kept:
         raise VidsslError(
-            f"{file}: none of its {counted(len(names), 'row')} is of a video of {index.root}, such as {index.paths[0]}"
+            f"{file}: none of its rows ({len(names)}) is of a video of {index.root}, such as {index.paths[0]}"
         )
     return Captions(list(place), kept, of, absent)
 
