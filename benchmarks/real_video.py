@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from real_videos.cells import QUICK, ROWS, fingerprint, run_cell
 from real_videos.probes import NEIGHBOURS, baselines
-from real_videos.sets import OTHERS, REPORTED, keep_features, read_set, weights_of
+from real_videos.sets import OTHERS, REPORTED, TEXTS, keep_features, read_set, weights_of
 from real_videos.table import figure, pairs, table
 
 from vidssl.files import read_json, write_json, write_text
@@ -65,6 +65,8 @@ def main() -> None:
         for probe in ("linear", f"{NEIGHBOURS}-NN"):
             if there:
                 text.append(table(settled, there, probe))
+        if there and any(ROWS[c["row"]].texts and there[0] in c["trained"] for c in settled["cells"]):
+            text.append(table(settled, there, "zero-shot"))
         if there and shown is REPORTED:
             text.append(pairs(settled, there, "linear", "hsic", [row for row in ROWS if row != "hsic"]))
             figure(settled, there, "linear", RESULTS.with_suffix(".png"))
@@ -77,9 +79,11 @@ def settled_cells(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [c for c in record["cells"] if c["row"] in ROWS and c["recipe"] == fingerprint(c["row"])]
 
 
-def known_start(record: dict[str, Any], seed: int, names: tuple[str, ...]) -> dict[str, Any] | None:
+def known_start(
+    record: dict[str, Any], seed: int, names: tuple[str, ...], texts: bool
+) -> dict[str, Any] | None:
     """What the probes made of the untrained head of a seed."""
-    starts = (c["untrained"] for c in settled_cells(record) if c["seed"] == seed)
+    starts = (c["untrained"] for c in settled_cells(record) if (c["seed"], ROWS[c["row"]].texts) == (seed, texts))  # fmt: skip
     return next((start for start in starts if set(names) <= start.keys()), None)
 
 
@@ -106,7 +110,10 @@ def run(
     print(f"{len(left)} of {len(cells)} cells and {len(new)} sets of baselines are left: about {seconds / 60:.0f} minutes of one core", flush=True)  # fmt: skip
     if not (work / "features" / "train").is_dir():
         print(f"features of all clips first, about {COSTS['clip']:g} s a clip", flush=True)
-    keep_features(arguments.videos, work, names, arguments.device)
+    needs = {
+        need for row, _ in left for need in (ROWS[row].control, "texts" if ROWS[row].texts else None) if need
+    }
+    keep_features(arguments.videos, work, names, arguments.device, needs)
     sets = {name: read_set(arguments.videos, work, name) for name in names}
     for name, of in sets.items():
         record["groups"][name] = of.groups.tolist()
@@ -120,7 +127,9 @@ def run(
     for row, seed in left:
         before, cell = time.process_time(), known(row, seed)
         asked = {name: of for name, of in sets.items() if name not in cell["trained"]}
-        start = known_start(record, seed, tuple(asked))
+        if ROWS[row].texts:
+            asked = {name: read_set(arguments.videos, work / TEXTS, name) for name in asked}
+        start = known_start(record, seed, tuple(asked), ROWS[row].texts)
         found = run_cell(row, seed, asked, work, weights_of(work), start)
         cell = {**cell, **{kind: {**cell[kind], **found[kind]} for kind in ("trained", "untrained")}}
         cell["cpu_seconds"] += round(time.process_time() - before)

@@ -31,10 +31,11 @@ def scores(fit: Tensor, test: Tensor, of: Set) -> dict[str, Any]:
     fit, test = fit.float(), test.float()
     linear, _ = probe(fit, of.labels, test, of.classes, groups=of.fit_groups, grid=PENALTIES)
     near = knn_scores(fit, of.labels, test, NEIGHBOURS, of.classes)
-    return {"linear": _right(linear, of), f"{NEIGHBOURS}-NN": _right(near, of)}
+    return {"linear": right_ones(linear, of), f"{NEIGHBOURS}-NN": right_ones(near, of)}
 
 
-def _right(scores: Tensor, of: Set) -> str:
+def right_ones(scores: Tensor, of: Set) -> str:
+    """Which of the held-out clips have their own class on top of scores (N, K), as a string of 0 and 1."""
     return "".join(str(int(right)) for right in scores.argmax(dim=1) == of.truth)
 
 
@@ -51,7 +52,7 @@ def baselines(of: Set, videos: Path, name: str, work: Path) -> dict[str, Callabl
         "image model, frames side by side": lambda: scores(*reduced(*(x[..., :dim].flatten(1) for x in (fit, test))), of),
         "its grid, frames side by side": grid,
         f"the same, {WIDTH} numbers": lambda: grid(WIDTH),
-        "its grid, spread over time": lambda: scores(*reduced(*(x[..., dim:].float().std(1) for x in (fit, test))), of),
+        "its grid, spread over time": lambda: scores(*reduced(*spreads(of)), of),
         "motion energy": lambda: scores(*energies(videos / name, work), of),
         "commonest class": lambda: {"linear": "".join(str(int(x)) for x in majority == of.truth)},
     }  # fmt: skip
@@ -68,6 +69,17 @@ def energies(folder: Path, work: Path) -> list[Tensor]:
     ]
 
 
+def spreads(of: Set) -> list[Tensor]:
+    """How much each cell of the grid moves over time, of both parts, (N, g g W)."""
+    return [rows[..., of.dim :].float().std(1) for rows in (of.fit, of.test)]
+
+
+def random_turn(size: int) -> Tensor:
+    """(size, size) rotation, always the same: the probe standardises each number by itself, and turned numbers are alike."""
+    turn, _ = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(0)))
+    return turn
+
+
 def reduced(fit: Tensor, test: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
     """Rows of so many numbers that no probe could hold them, on the directions in which the training rows differ.
 
@@ -80,5 +92,5 @@ def reduced(fit: Tensor, test: Tensor, width: int | None = None) -> tuple[Tensor
     keep = values > 1e-6 * values[-1]
     axes = vectors[:, keep][:, -(width or len(values)) :]
     axes = (fit.T.double() @ axes / values[keep][-(width or len(values)) :].sqrt()).float()
-    turn, _ = torch.linalg.qr(torch.randn(axes.shape[1], axes.shape[1], generator=torch.Generator().manual_seed(0)))  # fmt: skip
+    turn = random_turn(axes.shape[1])
     return fit @ axes @ turn, test @ axes @ turn

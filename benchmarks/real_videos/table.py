@@ -21,10 +21,15 @@ def right(found: str) -> Tensor:
     return torch.tensor([float(x) for x in found])
 
 
-def of_row(record: Record, row: str, name: str, probe: str, state: str = "trained") -> list[Tensor]:
-    """Of every seed, which of the clips are named."""
+def of_seeds(record: Record, row: str, name: str, probe: str, state: str = "trained") -> dict[int, Tensor]:
+    """Of every seed that is there, which of the clips are named."""
     cells = sorted((c for c in record["cells"] if c["row"] == row), key=lambda cell: cell["seed"])
-    return [right(cell[state][name][probe]) for cell in cells if name in cell[state]]
+    return {c["seed"]: right(c[state][name][probe]) for c in cells if probe in c[state].get(name, {})}
+
+
+def of_row(record: Record, row: str, name: str, probe: str, state: str = "trained") -> list[Tensor]:
+    """`of_seeds` without the seeds."""
+    return list(of_seeds(record, row, name, probe, state).values())
 
 
 def means(record: Record, name: str, probe: str) -> dict[str, Tensor]:
@@ -70,11 +75,12 @@ def pairs(record: Record, sets: Sequence[str], probe: str, first: str, others: S
     for other in others:
         cells = []
         for name in sets:
-            own, theirs = (of_row(record, row, name, probe) for row in (first, other))
-            if not own or not theirs:
+            own, theirs = (of_seeds(record, row, name, probe) for row in (first, other))
+            both = own.keys() & theirs.keys()
+            if not both:
                 cells.append("")
                 continue
-            change = torch.stack(own).mean(0) - torch.stack(theirs).mean(0)
+            change = torch.stack([own[seed] - theirs[seed] for seed in sorted(both)]).mean(0)
             low, high = group_interval(change, torch.tensor(record["groups"][name]))
             cells.append(f"{100 * float(change.mean()):+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
         if any(cells):
