@@ -380,7 +380,7 @@ def test_nothing_stays_open(numbered: Path, tmp_path: Path, backend: str) -> Non
             video.frames([0, 39])
         with pytest.raises(DecodeError):
             open_video(broken, backend)
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 @needs_proc
