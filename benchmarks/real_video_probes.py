@@ -27,6 +27,7 @@ from real_videos.further import (
     few_labels,
     head_reader,
     image_readers,
+    side_by_side,
     time_questions,
 )
 from real_videos.sets import OTHERS, REPORTED, Set, keep_features, read_set, weights_of
@@ -74,7 +75,7 @@ def ask_all(arguments: argparse.Namespace, record: dict[str, Any], file: Path) -
             for name, of in sets.items():
                 if name not in known:
                     before = time.process_time()
-                    found = ask(reader(subject, seed, of, work), of, seed, subject in IMAGES)
+                    found = ask(reader(subject, seed, of, work), of, seed, subject)
                     record["found"] = [x for x in record["found"] if (x["subject"], x["seed"], x["set"]) != (subject, seed, name)]  # fmt: skip
                     record["found"].append({**mark, "set": name, **found})
                     write_json(file, record)
@@ -93,12 +94,12 @@ def reader(subject: str, seed: int, of: Set, work: Path) -> Reader:
     return head_reader(vidssl.load_encoder(run / "initial" if subject == UNTRAINED else run))
 
 
-def ask(read: Reader, of: Set, seed: int, image: bool) -> dict[str, Any]:
+def ask(read: Reader, of: Set, seed: int, subject: str) -> dict[str, Any]:
     """All probes; of the image model no order of time, which neither its mean nor its spread depends on."""
+    together = side_by_side(of) if subject == IMAGES[1] else read
     found: dict[str, Any] = {"attentive": attentive(read, of, seed), "few": few_labels(read, of, seed)}
-    if not image:
-        found |= {"beside": beside(read, of)} | time_questions(read, of, seed)
-    return found
+    found["beside"] = beside(together, of)
+    return found if subject in IMAGES else found | time_questions(read, of, seed)
 
 
 def tables(record: dict[str, Any], linear: dict[str, Any], sets: Sequence[str]) -> list[str]:
@@ -114,7 +115,7 @@ def tables(record: dict[str, Any], linear: dict[str, Any], sets: Sequence[str]) 
     shown = []
     for probe, title, below in (
         ("attentive", "attentive probe, %", {name: [x.mean(0) for x in found] for name, found in untrained.items()}),
-        ("beside", "linear probe on the head and its grid's spread together, %", known),
+        ("beside", "linear probe on these features (of the grid: its frames side by side) and the grid's spread together, %", known),
         (ORDER, f"{ORDER}, % (chance 50)", {}),
         (DIRECTION, f"{DIRECTION}, % (chance 50)", {}),
     ):  # fmt: skip

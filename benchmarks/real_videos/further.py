@@ -65,6 +65,16 @@ def image_readers(of: Set) -> dict[str, Reader]:
     }
 
 
+def side_by_side(of: Set) -> Reader:
+    """Of the grid with its frames side by side, which with its spread is what a head beside that spread has to beat."""
+
+    def read(rows: Tensor) -> tuple[Tensor, Tensor]:
+        cells = rows[..., of.dim :].float()
+        return cells.flatten(1), cells
+
+    return read
+
+
 def attentive(read: Reader, of: Set, seed: int) -> str:
     """Which of the held-out clips an attentive probe of one block over the frames names; the rate is chosen on held-out recordings."""
     fit, test = _narrow(read(of.fit)[1], read(of.test)[1])
